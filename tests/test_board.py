@@ -1,0 +1,144 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from multipose.board import Chessboard, CharucoBoard, Corners, board_from_dict
+from multipose.errors import DataError, FormatError
+from multipose.opencv import corners_nx2, cv2
+
+CHARUCO = CharucoBoard(columns=5, rows=4, square=20.0, marker=15.0, dictionary="4X4_50")
+CHESS = Chessboard(columns=6, rows=4, square=25.0)
+
+
+def make_corners() -> Corners:
+    px = np.random.default_rng(0).uniform(0, 100, (2, 3, CHESS.n_corners, 2))
+    px[1, 2] = np.nan
+    px[0, 0, 3] = np.nan
+    reasons = np.full((2, 3), "", dtype=object)
+    reasons[1, 2] = "no chessboard found"
+    return Corners(
+        CHESS,
+        ("left", "right"),
+        {"left": (640, 480), "right": (320, 240)},
+        np.array([4, 7, 9]),
+        px,
+        reasons,
+        {"right": "too small"},
+    )
+
+
+def test_corners_lie_row_by_row_in_the_plane() -> None:
+    corners = CHESS.corners
+    assert corners.shape == (24, 3)
+    assert np.all(corners[:, 2] == 0)
+    assert corners[0].tolist() == [0, 0, 0]
+    assert corners[1].tolist() == [25, 0, 0]
+    assert corners[6].tolist() == [0, 25, 0]
+    assert CHARUCO.corner_shape == (4, 3)
+    assert CHARUCO.n_corners == len(CHARUCO.corners) == 12
+
+
+@pytest.mark.parametrize("board", [CHESS, CHARUCO])
+def test_board_survives_its_dictionary(board: Chessboard | CharucoBoard) -> None:
+    assert board_from_dict(board.to_dict()) == board
+
+
+@pytest.mark.parametrize(
+    ("values", "told"),
+    [
+        ({"kind": "aprilgrid"}, "kind of board 'aprilgrid'"),
+        ({"kind": "chessboard", "columns": 9, "rows": 6}, "missing 'square'"),
+        ({"kind": "charuco", "columns": 9, "rows": 6, "square": 2.0}, "missing 'marker'"),
+        ({"kind": "chessboard", "columns": 9, "rows": 6, "square": 2.0, "colour": 1}, "unknown 'colour'"),
+        ({"kind": "chessboard", "columns": 9, "rows": 2, "square": 2.0}, "at least 3"),
+        ({"kind": "chessboard", "columns": 9.5, "rows": 6, "square": 2.0}, "whole number"),
+        ({"kind": "chessboard", "columns": 9, "rows": 6, "square": -2.0}, "positive length"),
+        ({"kind": "chessboard", "columns": 9, "rows": 6, "square": 2.0, "unit": "parsec"}, "unit of a board"),
+        ({"kind": "charuco", "columns": 9, "rows": 6, "square": 2.0, "marker": 3.0}, "smaller than its squares"),
+        (
+            {"kind": "charuco", "columns": 9, "rows": 6, "square": 2.0, "marker": 1.0, "dictionary": "9X9"},
+            "no marker dictionary",
+        ),
+        (
+            {"kind": "charuco", "columns": 20, "rows": 20, "square": 2.0, "marker": 1.0, "dictionary": "4X4_50"},
+            "needs 200 markers",
+        ),
+    ],
+)
+def test_wrong_boards_say_what_is_wrong(values: dict[str, object], told: str) -> None:
+    with pytest.raises(DataError, match=told):
+        board_from_dict(values)
+
+
+@pytest.mark.opencv
+@pytest.mark.parametrize(
+    "board",
+    [CHARUCO, CharucoBoard(columns=5, rows=4, square=20.0, marker=12.3, dictionary="DICT_5X5_100", legacy=True)],
+    ids=["modern", "legacy"],
+)
+def test_drawn_charuco_is_found_by_opencv_where_the_geometry_says(board: CharucoBoard) -> None:
+    picture = board.draw(pixels_per_square=48, margin=20)
+    assert picture.shape == (4 * 48 + 40, 5 * 48 + 40, 3)
+    dictionary = cv2.aruco.getPredefinedDictionary(getattr(cv2.aruco, "DICT_" + board.dictionary.removeprefix("DICT_")))
+    theirs = cv2.aruco.CharucoBoard((board.columns, board.rows), board.square, board.marker, dictionary)
+    theirs.setLegacyPattern(board.legacy)
+    found, ids, _, _ = cv2.aruco.CharucoDetector(theirs).detectBoard(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY))
+    assert sorted(np.ravel(ids)) == list(range(board.n_corners))
+    expected = board.picture_from_board(board.corners[np.ravel(ids)], 48, 20)
+    assert np.abs(corners_nx2(found) - expected).max() < 0.6
+
+
+@pytest.mark.opencv
+def test_drawn_chessboard_is_found_by_opencv_where_the_geometry_says() -> None:
+    picture = cv2.cvtColor(CHESS.draw(pixels_per_square=40, margin=40), cv2.COLOR_RGB2GRAY)
+    found, corners = cv2.findChessboardCornersSB(picture, CHESS.corner_shape)
+    assert found
+    expected = CHESS.picture_from_board(CHESS.corners, 40, 40)
+    distances = np.linalg.norm(corners_nx2(corners)[:, None] - expected[None], axis=-1)
+    assert distances.min(axis=0).max() < 0.2
+    assert picture[50, 50] == 0
+
+
+def test_corners_are_counted_and_selected() -> None:
+    corners = make_corners()
+    assert corners.counts().tolist() == [[23, 24, 24], [24, 24, 0]]
+    part = corners.select(views=["right"], frames=[9, 4])
+    assert part.views == ("right",)
+    assert part.sizes == {"right": (320, 240)}
+    assert part.counts().tolist() == [[0, 24]]
+    assert part.reasons[0, 0] == "no chessboard found"
+    with pytest.raises(DataError, match="no view top"):
+        corners.select(views=["top"])
+    with pytest.raises(DataError, match="no instant 5"):
+        corners.select(frames=[4, 5])
+
+
+def test_corners_of_the_wrong_shape_are_refused() -> None:
+    corners = make_corners()
+    with pytest.raises(DataError, match=r"should have shape \(2, 3, 24, 2\)"):
+        Corners(corners.board, corners.views, corners.sizes, corners.frames, corners.px[..., :12, :], corners.reasons)
+    with pytest.raises(DataError, match="twice"):
+        Corners(corners.board, corners.views, corners.sizes, np.array([1, 1, 2]), corners.px, corners.reasons)
+
+
+def test_corners_survive_their_file(tmp_path: Path) -> None:
+    corners = make_corners()
+    corners.save(tmp_path / "corners.npz")
+    back = Corners.load(tmp_path / "corners.npz")
+    assert back.board == corners.board
+    assert (back.views, back.sizes, back.diagnoses) == (corners.views, corners.sizes, corners.diagnoses)
+    assert np.array_equal(back.px, corners.px, equal_nan=True)
+    assert np.array_equal(back.frames, corners.frames)
+    assert np.array_equal(back.reasons, corners.reasons)
+
+
+@pytest.mark.parametrize("content", [b"", b"no archive", b"PK\x03\x04 cut off"])
+def test_a_file_that_holds_no_corners_is_refused(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "corners.npz").write_bytes(content)
+    with pytest.raises(FormatError, match="corners.npz"):
+        Corners.load(tmp_path / "corners.npz")
+    np.savez(tmp_path / "other.npz", a=1)
+    with pytest.raises(FormatError, match="lacks"):
+        Corners.load(tmp_path / "other.npz")
