@@ -1,0 +1,91 @@
+"""multipose: from the videos of several cameras to 3D body-part trajectories with honest error bars.
+
+The public names are resolved when they are first used, so that `import multipose` costs next to nothing.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+_HOMES = {
+    "BrownLens": "multipose.lens",
+    "Calibration": "multipose.calibration",
+    "Camera": "multipose.camera",
+    "CameraRig": "multipose.camera",
+    "CharucoBoard": "multipose.board",
+    "Chessboard": "multipose.board",
+    "Corners": "multipose.board",
+    "FisheyeLens": "multipose.lens",
+    "Labels": "multipose.labels",
+    "PoseModel": "multipose.pose2d",
+    "Project": "multipose.project",
+    "RationalLens": "multipose.lens",
+    "Skeleton": "multipose.skeleton",
+    "TelecentricLens": "multipose.lens",
+    "calibrate": "multipose.calibration",
+    "detect_board": "multipose.calibration",
+    "evaluate": "multipose.pose2d",
+    "keypoints2d": "multipose.tracks",
+    "predict": "multipose.pose2d",
+    "reconstruct": "multipose.triangulate",
+    "train": "multipose.pose2d",
+    "trajectories3d": "multipose.tracks",
+}
+_MODULES = ("errors", "formats", "view")
+
+__version__ = "0.1.0"
+__all__ = [
+    "BrownLens",
+    "Calibration",
+    "Camera",
+    "CameraRig",
+    "CharucoBoard",
+    "Chessboard",
+    "Corners",
+    "FisheyeLens",
+    "Labels",
+    "PoseModel",
+    "Project",
+    "RationalLens",
+    "Skeleton",
+    "TelecentricLens",
+    "calibrate",
+    "detect_board",
+    "errors",
+    "evaluate",
+    "formats",
+    "keypoints2d",
+    "predict",
+    "reconstruct",
+    "train",
+    "trajectories3d",
+    "view",
+]
+
+if TYPE_CHECKING:
+    from multipose import errors, formats, view
+    from multipose.board import CharucoBoard, Chessboard, Corners
+    from multipose.calibration import Calibration, calibrate, detect_board
+    from multipose.camera import Camera, CameraRig
+    from multipose.labels import Labels
+    from multipose.lens import BrownLens, FisheyeLens, RationalLens, TelecentricLens
+    from multipose.pose2d import PoseModel, evaluate, predict, train
+    from multipose.project import Project
+    from multipose.skeleton import Skeleton
+    from multipose.tracks import keypoints2d, trajectories3d
+    from multipose.triangulate import reconstruct
+else:
+
+    def __getattr__(name: str) -> Any:
+        if name in _HOMES:
+            value = getattr(importlib.import_module(_HOMES[name]), name)
+        elif name in _MODULES:
+            value = importlib.import_module(f"multipose.{name}")
+        else:
+            raise AttributeError(f"module 'multipose' has no attribute {name!r}")
+        globals()[name] = value
+        return value
+
+    def __dir__() -> list[str]:
+        return sorted({*globals(), *__all__})

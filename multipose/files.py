@@ -1,0 +1,183 @@
+"""Files that appear whole or not at all, what identifies their content, and locks."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import socket
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from multipose.errors import FormatError, ProjectError
+
+SCHEMA_VERSION = 1
+"""Version of the layout of every file that multipose writes; a reader refuses a newer one."""
+
+_CHUNK = 1 << 20
+
+
+def natural_key(name: str) -> tuple[tuple[int, int, str], ...]:
+    """Sorting key under which cam_2 comes before cam_10."""
+    return tuple(
+        (0, int(part), "") if part.isdigit() else (1, 0, part.lower()) for part in re.split(r"(\d+)", name) if part
+    )
+
+
+@contextmanager
+def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """A temporary path beside `path` that takes its place, flushed to disk, when the block ends without an error.
+
+    The temporary file keeps the suffix, so that libraries which look at it do the same as for `path`.
+    """
+    target = Path(path)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(prefix=f".{target.stem}.", suffix=f".part{target.suffix}", dir=target.parent)
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        yield temporary
+        with temporary.open("rb+") as file:
+            os.fsync(file.fileno())
+        os.chmod(temporary, 0o666 & ~_umask())
+        os.replace(temporary, target)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_text(path: str | os.PathLike[str], text: str) -> None:
+    """Write a text file (UTF-8, newlines as given) whole or not at all."""
+    with atomic_path(path) as temporary:
+        temporary.write_text(text, encoding="utf-8", newline="")
+
+
+@lru_cache(maxsize=1)
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def content_hash(path: str | os.PathLike[str]) -> str:
+    """SHA-256 (hex) of a file's content, or of the names and contents in a folder.
+
+    A file that has the same size and modification time as when it was last read in this process is not read again.
+
+    Raises:
+        FormatError: there is no such file.
+    """
+    place = Path(path)
+    if place.is_dir():
+        inside = sorted(child for child in place.rglob("*") if child.is_file())
+        return hash_value([[child.relative_to(place).as_posix(), content_hash(child)] for child in inside])
+    try:
+        stat = place.stat()
+    except FileNotFoundError:
+        raise FormatError(f"There is no file {place}.") from None
+    return _file_hash(str(place.resolve()), stat.st_size, stat.st_mtime_ns)
+
+
+@lru_cache(maxsize=4096)
+def _file_hash(path: str, size: int, mtime_ns: int) -> str:
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while chunk := file.read(_CHUNK):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def hash_value(value: Any) -> str:
+    """SHA-256 (hex) of a value made of dicts, lists, strings, numbers, booleans and None; key order does not matter."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+def check_schema(version: object, path: str | os.PathLike[str]) -> None:
+    """Refuse a file whose schema version this multipose does not know.
+
+    Raises:
+        FormatError: the version is newer, or is not a whole number.
+    """
+    if isinstance(version, bool) or not isinstance(version, int) or version < 1:
+        raise FormatError(f"{path}: schema_version must be a whole number from 1 on, got {version!r}.")
+    if version > SCHEMA_VERSION:
+        raise FormatError(
+            f"{path}: written by a newer multipose (schema version {version}; this one reads up to {SCHEMA_VERSION}). "
+            "Update multipose to read it."
+        )
+
+
+@contextmanager
+def file_lock(path: str | os.PathLike[str]) -> Iterator[None]:
+    """Hold a lock file while the block runs, so that two processes do not write the same products.
+
+    A lock left behind by a process of this machine that is gone (a crash, kill -9) is taken over.
+
+    Raises:
+        ProjectError: another process holds the lock.
+    """
+    lock = Path(path)
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    mine = {"pid": os.getpid(), "host": socket.gethostname(), "since": time.strftime("%Y-%m-%d %H:%M:%S")}
+    for _ in range(2):
+        try:
+            handle = os.open(lock, os.O_CREAT | os.O_EXCL | os.O_WRONLY)
+        except FileExistsError:
+            _remove_stale(lock)
+            continue
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            json.dump(mine, file)
+        break
+    else:
+        raise ProjectError(f"{lock}: another multipose process took the lock at the same moment. Try again.")
+    try:
+        yield
+    finally:
+        lock.unlink(missing_ok=True)
+
+
+def _remove_stale(lock: Path) -> None:
+    """Remove a lock whose owner is gone; raise ProjectError when it is alive or cannot be known."""
+    try:
+        owner = json.loads(lock.read_text(encoding="utf-8"))
+        pid, host, since = int(owner["pid"]), str(owner["host"]), str(owner["since"])
+    except FileNotFoundError:
+        return
+    except (ValueError, KeyError, TypeError):
+        raise ProjectError(
+            f"{lock} is held by another multipose process, or was left unreadable by one that was killed. "
+            "If none is running, delete the file."
+        ) from None
+    if host != socket.gethostname():
+        raise ProjectError(
+            f"{lock}: process {pid} on {host} has been working in this folder since {since}. "
+            "Wait for it, or delete the file if that process is gone."
+        )
+    if _is_running(pid) and pid != os.getpid():
+        raise ProjectError(
+            f"{lock}: process {pid} has been working in this folder since {since}. "
+            "Wait for it to end, or delete the file if that process is something else."
+        )
+    lock.unlink(missing_ok=True)
+
+
+def _is_running(pid: int) -> bool:
+    if os.name == "nt":
+        import ctypes
+
+        handle = ctypes.windll.kernel32.OpenProcess(0x1000, False, pid)  # type: ignore[attr-defined,unused-ignore]
+        if handle:
+            ctypes.windll.kernel32.CloseHandle(handle)  # type: ignore[attr-defined,unused-ignore]
+        return bool(handle)
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True

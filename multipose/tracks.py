@@ -1,0 +1,322 @@
+"""What a track is: the two xarray datasets that the stages hand on, built, checked, saved and loaded here only.
+
+Keypoints2D has the dimensions `view, time, individual, keypoint, space`; Trajectories3D has
+`time, individual, keypoint, space`. NaN means unknown everywhere.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import xarray as xr
+
+from multipose.errors import DataError, FormatError
+from multipose.files import SCHEMA_VERSION, atomic_path, check_schema
+
+Array = npt.NDArray[Any]
+
+
+@dataclass(frozen=True)
+class _Schema:
+    kind: str
+    variables: dict[str, tuple[str, ...]]
+    required: tuple[str, ...]
+    space: tuple[str, ...]
+
+
+_POINT = ("time", "individual", "keypoint")
+_KEYPOINTS2D = _Schema(
+    kind="keypoints2d",
+    variables={
+        "position": ("view", *_POINT, "space"),
+        "confidence": ("view", *_POINT),
+        "covariance": ("view", *_POINT, "space", "space_"),
+        "frame": ("view", "time"),
+    },
+    required=("position", "confidence", "covariance", "frame"),
+    space=("x", "y"),
+)
+_TRAJECTORIES3D = _Schema(
+    kind="trajectories3d",
+    variables={
+        "position": (*_POINT, "space"),
+        "confidence": _POINT,
+        "reprojection_error": _POINT,
+        "n_views": _POINT,
+        "covariance": (*_POINT, "space", "space_"),
+        "inlier": ("view", *_POINT),
+    },
+    required=("position", "confidence", "reprojection_error", "n_views", "covariance"),
+    space=("x", "y", "z"),
+)
+_SCHEMAS = {schema.kind: schema for schema in (_KEYPOINTS2D, _TRAJECTORIES3D)}
+
+
+def keypoints2d(
+    position: npt.ArrayLike,
+    confidence: npt.ArrayLike | None = None,
+    covariance: npt.ArrayLike | None = None,
+    *,
+    views: Sequence[str],
+    keypoints: Sequence[str] | None = None,
+    individuals: Sequence[str] | None = None,
+    fps: float | None = None,
+    frame: npt.ArrayLike | None = None,
+    time: npt.ArrayLike | None = None,
+) -> xr.Dataset:
+    """2D key points of several views as a checked dataset.
+
+    Args:
+        position: (view, time, individual, keypoint, 2) px in the view's picture; NaN where unknown.
+        confidence: (view, time, individual, keypoint), the probability that the point is in the picture, 0 to 1;
+            by default 1 where the position is known and 0 elsewhere.
+        covariance: (view, time, individual, keypoint, 2, 2) px²; by default NaN (unknown).
+        views: names of the views, in the order of the first axis.
+        keypoints: names; by default keypoint_0, keypoint_1, ...
+        individuals: names; by default individual_0, ...
+        fps: frames per second of the rig's clock.
+        frame: (view, time) number of the source's frame, -1 where a view has none; by default 0, 1, 2, ...
+        time: (time,) seconds on the rig's clock; by default frame / fps, or the frame number where fps is unknown.
+
+    Raises:
+        DataError: a shape, a name or a value is not as described.
+    """
+    points = np.asarray(position, dtype=np.float64)
+    if points.ndim != 5 or points.shape[-1] != 2:
+        raise DataError(
+            f"position must have the shape (view, time, individual, keypoint, 2), got {points.shape}. "
+            "For one individual insert an axis: position[:, :, None]."
+        )
+    n_views, n_times, n_individuals, n_keypoints, _ = points.shape
+    if frame is None:
+        frame = np.broadcast_to(np.arange(n_times), (n_views, n_times))
+    if confidence is None:
+        confidence = np.isfinite(points).all(-1)
+    if covariance is None:
+        covariance = np.full((*points.shape, 2), np.nan)
+    dataset = _join(
+        _KEYPOINTS2D,
+        {
+            "position": points,
+            "confidence": np.asarray(confidence, dtype=np.float64),
+            "covariance": np.asarray(covariance, dtype=np.float64),
+            "frame": np.asarray(frame, dtype=np.int64),
+        },
+        {
+            "view": _names(views, n_views, "view"),
+            "time": _times(time, n_times, fps),
+            "individual": _names(individuals, n_individuals, "individual"),
+            "keypoint": _names(keypoints, n_keypoints, "keypoint"),
+        },
+        _attributes("keypoints2d", "px", fps),
+    )
+    return check_keypoints2d(dataset)
+
+
+def trajectories3d(
+    position: npt.ArrayLike,
+    confidence: npt.ArrayLike | None = None,
+    reprojection_error: npt.ArrayLike | None = None,
+    n_views: npt.ArrayLike | None = None,
+    covariance: npt.ArrayLike | None = None,
+    *,
+    keypoints: Sequence[str] | None = None,
+    individuals: Sequence[str] | None = None,
+    fps: float | None = None,
+    time: npt.ArrayLike | None = None,
+    unit: str,
+) -> xr.Dataset:
+    """3D trajectories as a checked dataset.
+
+    Args:
+        position: (time, individual, keypoint, 3) in `unit`; NaN where unknown.
+        confidence: (time, individual, keypoint), 0 to 1; by default 1 where the position is known and 0 elsewhere.
+        reprojection_error: (time, individual, keypoint) px; by default NaN (unknown).
+        n_views: (time, individual, keypoint) number of views that the point rests on; by default 0 (unknown).
+        covariance: (time, individual, keypoint, 3, 3) unit², of the 2D noise alone; by default NaN.
+        keypoints: names; by default keypoint_0, keypoint_1, ...
+        individuals: names; by default individual_0, ...
+        fps: frames per second of the rig's clock.
+        time: (time,) seconds; by default frame / fps, or the frame number where fps is unknown.
+        unit: the length unit of the rig, for example "mm".
+
+    Raises:
+        DataError: a shape, a name or a value is not as described.
+    """
+    points = np.asarray(position, dtype=np.float64)
+    if points.ndim != 4 or points.shape[-1] != 3:
+        raise DataError(
+            f"position must have the shape (time, individual, keypoint, 3), got {points.shape}. "
+            "For one individual insert an axis: position[:, None]."
+        )
+    shape = points.shape[:-1]
+    if confidence is None:
+        confidence = np.isfinite(points).all(-1)
+    if reprojection_error is None:
+        reprojection_error = np.full(shape, np.nan)
+    if n_views is None:
+        n_views = np.zeros(shape)
+    if covariance is None:
+        covariance = np.full((*points.shape, 3), np.nan)
+    dataset = _join(
+        _TRAJECTORIES3D,
+        {
+            "position": points,
+            "confidence": np.asarray(confidence, dtype=np.float64),
+            "reprojection_error": np.asarray(reprojection_error, dtype=np.float64),
+            "n_views": np.asarray(n_views, dtype=np.int64),
+            "covariance": np.asarray(covariance, dtype=np.float64),
+        },
+        {
+            "time": _times(time, shape[0], fps),
+            "individual": _names(individuals, shape[1], "individual"),
+            "keypoint": _names(keypoints, shape[2], "keypoint"),
+        },
+        _attributes("trajectories3d", unit, fps),
+    )
+    return check_trajectories3d(dataset)
+
+
+def check_keypoints2d(dataset: xr.Dataset) -> xr.Dataset:
+    """Return the dataset if it is a well-formed Keypoints2D.
+
+    Raises:
+        DataError: it is not, and says how.
+    """
+    _check(dataset, _KEYPOINTS2D)
+    _check_range(dataset, "confidence", 0.0, 1.0)
+    if dataset["frame"].size and int(dataset["frame"].min()) < -1:
+        raise DataError("frame holds the source's frame numbers, or -1 where a view has none; a smaller value was found.")
+    return dataset
+
+
+def check_trajectories3d(dataset: xr.Dataset) -> xr.Dataset:
+    """Return the dataset if it is a well-formed Trajectories3D.
+
+    Raises:
+        DataError: it is not, and says how.
+    """
+    _check(dataset, _TRAJECTORIES3D)
+    _check_range(dataset, "confidence", 0.0, 1.0)
+    _check_range(dataset, "reprojection_error", 0.0, np.inf)
+    if not dataset.attrs.get("unit"):
+        raise DataError("A Trajectories3D states its length unit in attrs['unit'], for example 'mm'.")
+    return dataset
+
+
+def save_tracks(dataset: xr.Dataset, path: str | os.PathLike[str]) -> None:
+    """Write a Keypoints2D or Trajectories3D as netCDF-4, compressed, whole or not at all.
+
+    Raises:
+        DataError: the dataset is neither.
+    """
+    kind = dataset.attrs.get("kind")
+    if kind not in _SCHEMAS:
+        raise DataError(f"A dataset to save must be of kind {' or '.join(_SCHEMAS)}, got {kind!r}.")
+    _check(dataset, _SCHEMAS[kind])
+    encoding = {str(name): {"zlib": True, "complevel": 4} for name in dataset.data_vars}
+    with atomic_path(path) as temporary:
+        dataset.to_netcdf(temporary, engine="h5netcdf", encoding=encoding)
+
+
+def load_tracks(path: str | os.PathLike[str]) -> xr.Dataset:
+    """Read what save_tracks wrote, whole into memory, and check it.
+
+    Raises:
+        FormatError: the file is missing, truncated, of a newer schema, or not a track.
+    """
+    place = Path(path)
+    if not place.is_file():
+        raise FormatError(f"There is no file {place}.")
+    try:
+        dataset = xr.load_dataset(place, engine="h5netcdf")
+    except (OSError, ValueError, KeyError) as error:
+        raise FormatError(f"{place} is not a readable netCDF-4 file ({error}). Make it again.") from error
+    kind = dataset.attrs.get("kind")
+    if kind not in _SCHEMAS:
+        raise FormatError(f"{place} holds no {' or '.join(_SCHEMAS)} of multipose (attribute kind is {kind!r}).")
+    version = dataset.attrs.get("schema_version")
+    check_schema(int(version) if isinstance(version, np.integer) else version, place)
+    try:
+        return check_keypoints2d(dataset) if kind == "keypoints2d" else check_trajectories3d(dataset)
+    except DataError as error:
+        raise FormatError(f"{place}: {error}") from error
+
+
+def _join(schema: _Schema, values: dict[str, Array], names: dict[str, Any], attributes: dict[str, Any]) -> xr.Dataset:
+    """Join arrays that have the sizes of `names` (and of space) into one dataset."""
+    coordinates = {**names, "space": list(schema.space), "space_": list(schema.space)}
+    for name, value in values.items():
+        expected = tuple(len(coordinates[dim]) for dim in schema.variables[name])
+        if value.shape != expected:
+            raise DataError(f"{name} must have the shape {expected} to go with position, got {value.shape}.")
+    return xr.Dataset(
+        {name: (schema.variables[name], value) for name, value in values.items()}, coords=coordinates, attrs=attributes
+    )
+
+
+def _attributes(kind: str, unit: str, fps: float | None) -> dict[str, Any]:
+    attributes: dict[str, Any] = {"kind": kind, "schema_version": SCHEMA_VERSION, "unit": unit}
+    if fps is not None:
+        if not np.isfinite(fps) or fps <= 0:
+            raise DataError(f"fps must be a positive number, got {fps!r}.")
+        attributes["fps"] = float(fps)
+    return attributes
+
+
+def _names(names: Sequence[str] | None, count: int, what: str) -> list[str]:
+    if names is None:
+        return [f"{what}_{i}" for i in range(count)]
+    if isinstance(names, str):
+        raise DataError(f"{what} names must be a list of names, got the single string {names!r}.")
+    listed = [str(name) for name in names]
+    if len(listed) != count:
+        raise DataError(f"position has {count} on its {what} axis, but {len(listed)} names were given: {listed}.")
+    return listed
+
+
+def _times(time: npt.ArrayLike | None, count: int, fps: float | None) -> Array:
+    if time is None:
+        return np.arange(count) / (1.0 if fps is None else float(fps))
+    times = np.asarray(time, dtype=np.float64)
+    if times.shape != (count,):
+        raise DataError(f"time must have the shape ({count},) to go with position, got {times.shape}.")
+    return times
+
+
+def _check(dataset: xr.Dataset, schema: _Schema) -> None:
+    for name in schema.required:
+        if name not in dataset:
+            raise DataError(f"A {schema.kind} dataset needs the variable {name!r}; it has {sorted(map(str, dataset))}.")
+    for name, dims in schema.variables.items():
+        if name in dataset and dataset[name].dims != dims:
+            raise DataError(f"{schema.kind}: {name} must have the dimensions {dims}, got {dataset[name].dims}.")
+    for dim in sorted({dim for name in schema.required for dim in schema.variables[name]}):
+        if dim not in dataset.coords:
+            raise DataError(f"{schema.kind}: the dimension {dim!r} has no coordinate (names or times).")
+        labels = dataset[dim].values.tolist()
+        if dim != "time" and len(set(labels)) != len(labels):
+            raise DataError(f"{schema.kind}: names on the {dim} axis must differ, got {labels}.")
+    for dim in ("space", "space_"):
+        if tuple(dataset[dim].values.tolist()) != schema.space:
+            raise DataError(f"{schema.kind}: {dim} must be {schema.space}, got {tuple(dataset[dim].values.tolist())}.")
+    times = dataset["time"].values
+    if not np.isfinite(times).all() or (np.diff(times) <= 0).any():
+        raise DataError(f"{schema.kind}: time must be finite and strictly increasing.")
+    if np.isinf(dataset["position"].values).any():
+        raise DataError(f"{schema.kind}: position holds infinite values; unknown points are NaN.")
+
+
+def _check_range(dataset: xr.Dataset, name: str, low: float, high: float) -> None:
+    values = dataset[name].values
+    wrong = (values < low) | (values > high)
+    if wrong.any():
+        where = tuple(int(i) for i in np.argwhere(wrong)[0])
+        place = ", ".join(f"{dim} {i}" for dim, i in zip(dataset[name].dims, where, strict=True))
+        raise DataError(f"{name} must lie between {low:g} and {high:g}; at {place} it is {values[where]}.")

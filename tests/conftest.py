@@ -1,0 +1,35 @@
+"""What every test may use: the real recordings, the sample project, and small rigs."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session")
+def recordings() -> Callable[[str], Path]:
+    """Folder of a set of real recordings; the test skips where they are absent.
+
+    They are looked for in the folder that the environment variable MULTIPOSE_RECORDINGS names, else in
+    ../shared/data beside the checkout.
+    """
+    base = Path(os.environ.get("MULTIPOSE_RECORDINGS", ROOT.parent / "shared" / "data"))
+
+    def find(name: str) -> Path:
+        folder = base / name
+        if not folder.is_dir():
+            pytest.skip(f"the real recordings {name} are not in {base} (set MULTIPOSE_RECORDINGS to their folder)")
+        return folder
+
+    return find
+
+
+@pytest.fixture(scope="session")
+def sample() -> Path:
+    """The sample project in the checkout; tests must not write into it."""
+    return ROOT / "sample_data"
