@@ -1,0 +1,451 @@
+"""multipose.toml: what a project is made of, as frozen dataclasses, one strict loader, and the commented template.
+
+The file is the only one of a project that is edited by hand, so every slip in it is an error that names the line: an
+unknown key with the nearest known one, a value of a wrong type, a choice that does not exist. Nothing is guessed.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import json
+import re
+import tomllib
+import types
+import typing
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from multipose.errors import ConfigError, DataError, MultiposeError
+from multipose.files import SCHEMA_VERSION, check_schema
+from multipose.skeleton import Skeleton
+
+CONFIG_NAME = "multipose.toml"
+"""Name of the file that makes a folder a project."""
+
+_NAME = re.compile(r"[^\W.][\w.+@ -]*")
+_RESERVED = {"name", "calibration"}
+_RESERVED_PREFIXES = ("offset_", "timestamps_", "keypoints_")
+
+
+def check_name(name: str, what: str) -> str:
+    """A name that can stand as a file's and as a folder's on every system.
+
+    Raises:
+        ConfigError: it is empty, begins with a dot, or holds a slash or another sign that file names cannot have.
+    """
+    if not _NAME.fullmatch(name) or name != name.strip():
+        raise ConfigError(
+            f"{name!r} cannot be the name of a {what}: it becomes a file's name, so use letters, digits, '_', '-', '+', "
+            "'.' and spaces between them, and begin with a letter or a digit."
+        )
+    return name
+
+
+@dataclass(frozen=True)
+class BoardConfig:
+    """The calibration board: `columns` x `rows` inner corners of a chessboard, squares of a ChArUco board."""
+
+    type: Literal["chessboard", "charuco"]
+    columns: int
+    rows: int
+    square: float
+    unit: str
+    marker: float | None = None
+    dictionary: str | None = None
+    legacy: bool = False
+
+    def __post_init__(self) -> None:
+        if self.columns < 2 or self.rows < 2:
+            raise ConfigError(f"a board needs at least 2 columns and 2 rows, got {self.columns} x {self.rows}.")
+        if not self.square > 0:
+            raise ConfigError(f"square is the length of a square's side and must be above 0, got {self.square}.")
+        charuco = {"marker": self.marker, "dictionary": self.dictionary}
+        if self.type == "charuco":
+            missing = [key for key, value in charuco.items() if value is None]
+            if missing:
+                raise ConfigError(f"a ChArUco board also needs {' and '.join(missing)}.")
+        else:
+            given = [key for key, value in charuco.items() if value is not None]
+            if given:
+                raise ConfigError(f"a chessboard has no {' and no '.join(given)}; for a ChArUco board say type = \"charuco\".")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, without what is not set."""
+        values = {key: value for key, value in dataclasses.asdict(self).items() if value is not None}
+        if self.type == "chessboard":
+            del values["legacy"]
+        return values
+
+
+@dataclass(frozen=True)
+class ViewConfig:
+    """What is done to every picture of a view before anything else sees it: crop, flip, quarter turns, scale, in this order."""
+
+    crop: tuple[int, int, int, int] | None = None
+    flip: bool = False
+    quarter_turns: int = 0
+    scale: float = 1.0
+
+    def __post_init__(self) -> None:
+        if self.crop is not None and (min(self.crop[:2]) < 0 or min(self.crop[2:]) < 1):
+            raise ConfigError(f"crop is [x, y, width, height] in px of the video, got {list(self.crop)}.")
+        if self.quarter_turns not in (0, 1, 2, 3):
+            raise ConfigError(f"quarter_turns (clockwise) must be 0, 1, 2 or 3, got {self.quarter_turns}.")
+        if not self.scale > 0:
+            raise ConfigError(f"scale must be above 0, got {self.scale}.")
+
+
+@dataclass(frozen=True)
+class CalibrationConfig:
+    """How boards become a rig. `sessions` gives the files of a session that do not lie in calibration/<session>/."""
+
+    lens: Literal["brown", "rational", "fisheye", "telecentric"] = "brown"
+    max_boards: int = 150
+    seed: int = 0
+    sessions: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.max_boards < 3:
+            raise ConfigError(f"max_boards must be at least 3, got {self.max_boards}.")
+        for session in self.sessions:
+            check_name(session, "calibration session")
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """How the networks are trained: one per view, or one `shared` by all; at most `minutes` of wall time for each."""
+
+    shared: bool = False
+    backbone: str = "efficientnet_lite0"
+    minutes: float = 10.0
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not self.minutes > 0:
+            raise ConfigError(f"minutes must be above 0, got {self.minutes}.")
+
+
+@dataclass(frozen=True)
+class PredictionConfig:
+    """How the networks are run over videos."""
+
+    batch_size: int = 8
+
+    def __post_init__(self) -> None:
+        if self.batch_size < 1:
+            raise ConfigError(f"batch_size must be at least 1, got {self.batch_size}.")
+
+
+@dataclass(frozen=True)
+class ReconstructionConfig:
+    """How 2D key points become 3D points."""
+
+    method: Literal["robust", "linear"] = "robust"
+    min_confidence: float = 0.3
+    max_error_px: float = 10.0
+    min_views: int = 2
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.min_confidence <= 1:
+            raise ConfigError(f"min_confidence must lie between 0 and 1, got {self.min_confidence}.")
+        if not self.max_error_px > 0:
+            raise ConfigError(f"max_error_px must be above 0, got {self.max_error_px}.")
+        if self.min_views < 2:
+            raise ConfigError(f"min_views must be at least 2, got {self.min_views}.")
+
+
+@dataclass(frozen=True)
+class ProjectConfig:
+    """The content of multipose.toml.
+
+    Args:
+        name: of the project.
+        views: names of the cameras, in the order of every array's `view` axis.
+        skeleton: key points, edges, left/right pairs, definitions.
+        board: None for a project whose rig was calibrated elsewhere.
+        view: settings of single views.
+    """
+
+    name: str
+    views: tuple[str, ...]
+    skeleton: Skeleton
+    board: BoardConfig | None = None
+    view: Mapping[str, ViewConfig] = field(default_factory=dict)
+    calibration: CalibrationConfig = CalibrationConfig()
+    training: TrainingConfig = TrainingConfig()
+    prediction: PredictionConfig = PredictionConfig()
+    reconstruction: ReconstructionConfig = ReconstructionConfig()
+    schema_version: int = SCHEMA_VERSION
+
+    def __post_init__(self) -> None:
+        if not self.views:
+            raise ConfigError("views must name at least one camera.")
+        for name in self.views:
+            check_name(name, "view")
+            if name in _RESERVED or name.startswith(_RESERVED_PREFIXES):
+                raise ConfigError(f"{name!r} cannot be the name of a view: recordings.csv has a column of that name.")
+        doubled = sorted({name for name in self.views if self.views.count(name) > 1})
+        if doubled:
+            raise ConfigError(f"views must have different names; {', '.join(doubled)} stands more than once.")
+        for name in self.view:
+            self._check_view(name, f"[view.{name}]")
+        for session, sources in self.calibration.sessions.items():
+            for name in sources:
+                self._check_view(name, f"[calibration.sessions.{session}]")
+
+    def _check_view(self, name: str, where: str) -> None:
+        if name not in self.views:
+            raise ConfigError(f"{where}: there is no view {name!r}.{_suggest(name, self.views)}")
+
+    def view_settings(self, view: str) -> ViewConfig:
+        """Settings of a view: those of `[view.<name>]`, else the defaults."""
+        return self.view.get(view, ViewConfig())
+
+
+def load_config(path: str | Path) -> ProjectConfig:
+    """Read multipose.toml.
+
+    Raises:
+        ConfigError: the file does not exist, is not TOML, or says something that no key, type or choice allows.
+    """
+    place = Path(path)
+    try:
+        text = place.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise ConfigError(f"There is no {place}. `multipose init` makes a project folder with one.") from None
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{place} is not UTF-8 text ({error}). Save it as UTF-8.") from None
+    return parse_config(text, str(place))
+
+
+def parse_config(text: str, source: str = CONFIG_NAME) -> ProjectConfig:
+    """Check the text of a multipose.toml; `source` is the file's name for messages.
+
+    Raises:
+        ConfigError: as `load_config`.
+    """
+    try:
+        table = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{source} is not valid TOML: {error}.") from None
+    if "schema_version" in table:
+        try:
+            check_schema(table["schema_version"], source)
+        except MultiposeError as error:
+            raise ConfigError(str(error)) from None
+    config: ProjectConfig = _Reader(text, source).read_section(ProjectConfig, table, ())
+    return config
+
+
+class _Reader:
+    """Turns tables into dataclasses by their type hints and knows the line of every key."""
+
+    def __init__(self, text: str, source: str) -> None:
+        self._lines = text.splitlines()
+        self._source = source
+
+    def read_section(self, kind: Any, table: dict[str, Any], where: tuple[str, ...]) -> Any:
+        hints = typing.get_type_hints(kind)
+        fields = {item.name: item for item in dataclasses.fields(kind)}
+        for key in table:
+            if key not in fields:
+                raise self._error((*where, key), f"unknown key {key!r}.{_suggest(key, fields)}")
+        missing = [
+            name
+            for name, item in fields.items()
+            if name not in table
+            and item.default is dataclasses.MISSING
+            and item.default_factory is dataclasses.MISSING
+        ]
+        if missing:
+            raise self._error(where, f"the key {missing[0]!r} is missing.")
+        values = {key: self._read(hints[key], value, (*where, key)) for key, value in table.items()}
+        try:
+            return kind(**values)
+        except (ConfigError, DataError) as error:
+            raise self._error(where, str(error)) from None
+
+    def _read(self, kind: Any, value: Any, where: tuple[str, ...]) -> Any:
+        origin, arguments = typing.get_origin(kind), typing.get_args(kind)
+        if origin in (typing.Union, types.UnionType):
+            (inner,) = [item for item in arguments if item is not type(None)]
+            return self._read(inner, value, where)
+        if origin is Literal:
+            if value in arguments:
+                return value
+            raise self._error(
+                where, f"{where[-1]} must be one of {', '.join(map(json.dumps, arguments))}; got {_show(value)}."
+            )
+        if dataclasses.is_dataclass(kind):
+            if not isinstance(value, dict):
+                raise self._error(where, f"{where[-1]} must be a section [{'.'.join(where)}]; got {_show(value)}.")
+            return self.read_section(kind, value, where)
+        if origin in (Mapping, dict):
+            if not isinstance(value, dict):
+                raise self._error(where, f"{where[-1]} must be a section [{'.'.join(where)}]; got {_show(value)}.")
+            return {key: self._read(arguments[1], item, (*where, key)) for key, item in value.items()}
+        if origin is tuple:
+            return self._read_list(arguments, value, where)
+        if kind is float and isinstance(value, int) and not isinstance(value, bool):
+            return float(value)
+        if type(value) is not kind:
+            raise self._error(where, f"{where[-1]} must be {_describe(kind)}; got {_show(value)}.")
+        return value
+
+    def _read_list(self, arguments: tuple[Any, ...], value: Any, where: tuple[str, ...]) -> tuple[Any, ...]:
+        if not isinstance(value, list):
+            raise self._error(where, f"{where[-1]} must be a list; got {_show(value)}.")
+        if arguments[-1] is Ellipsis:
+            return tuple(self._read(arguments[0], item, where) for item in value)
+        if len(value) != len(arguments):
+            raise self._error(where, f"{where[-1]} must hold lists of {len(arguments)} values; got {_show(value)}.")
+        return tuple(self._read(kind, item, where) for kind, item in zip(arguments, value, strict=True))
+
+    def _error(self, where: tuple[str, ...], text: str) -> ConfigError:
+        line, section = self._find(where)
+        place = f"{self._source}, line {line}" if line else self._source
+        return ConfigError(f"{place}, in [{'.'.join(section)}]: {text}" if section else f"{place}: {text}")
+
+    def _find(self, where: tuple[str, ...]) -> tuple[int, tuple[str, ...]]:
+        """The line (from 1; 0 = unknown) where a section or key stands, and the section it stands in."""
+        section: tuple[str, ...] = ()
+        found, found_section = 0, where[:-1]
+        for number, line in enumerate(self._lines, start=1):
+            header = re.fullmatch(r"\s*\[([^\[\]]+)\]\s*(#.*)?", line)
+            if header:
+                section = _split_key(header.group(1))
+                if section == where:
+                    return number, section
+                continue
+            key = re.match(r"\s*([\w\"'.-][^=#\[\]]*?)\s*=", line)
+            if key and (*section, *_split_key(key.group(1))) == where[: len(section) + len(_split_key(key.group(1)))]:
+                found, found_section = number, section
+        return found, found_section
+
+
+def _split_key(text: str) -> tuple[str, ...]:
+    """Parts of a TOML key: `a."b c".d` -> (a, b c, d)."""
+    return tuple(
+        part.strip().strip("\"'") for part in re.findall(r"\"[^\"]*\"|'[^']*'|[^.]+", text) if part.strip()
+    )
+
+
+def _suggest(name: str, known: Iterable[str]) -> str:
+    names = list(known)
+    near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+    listed = f" Known: {', '.join(names)}."
+    return f" Did you mean {near[0]!r}?{listed}" if near else listed
+
+
+def _describe(kind: type) -> str:
+    return {
+        bool: "true or false",
+        int: "a whole number",
+        float: "a number",
+        str: "a text in quotes",
+    }[kind]
+
+
+def _show(value: Any) -> str:
+    return json.dumps(value, default=str, ensure_ascii=False)
+
+
+def template(name: str, views: Iterable[str], skeleton: Skeleton, board: BoardConfig | None = None) -> str:
+    """The text of a new multipose.toml: what was given, and every other setting as a comment with its default."""
+    calibration, training = CalibrationConfig(), TrainingConfig()
+    reconstruction = ReconstructionConfig()
+    definitions = "\n".join(
+        f"{_quote_key(key)} = {_show(skeleton.definitions.get(key, ''))}" for key in skeleton.keypoints
+    )
+    return f"""\
+# The settings of a multipose project. This is the only file of the project that is edited by hand.
+# A line that begins with # is a comment; the commented settings show the defaults.
+
+schema_version = {SCHEMA_VERSION}
+name = {_show(name)}
+
+# The cameras, in the order in which results list them.
+views = {_show(list(views))}
+
+# Where a view's pictures need it: what is done to them before anything else sees them, in this order.
+# Labels, key points and the calibrated camera are all in the pixels that result.
+#
+# [view.<name>]
+# crop = [0, 0, 640, 480]    # x, y, width, height in the video's pixels
+# flip = false               # mirror left-right: for a view that is seen in a mirror
+# quarter_turns = 0          # clockwise
+# scale = 1.0
+
+[skeleton]
+keypoints = {_show_list(skeleton.keypoints)}
+# Lines to draw between key points.
+edges = {_show_list([list(edge) for edge in skeleton.edges])}
+# Left and right partners, so that training may mirror pictures.
+pairs = {_show_list([list(pair) for pair in skeleton.pairs])}
+
+# Where exactly to click, in words: the same point of the body in every view.
+[skeleton.definitions]
+{definitions}
+
+{_board_template(board)}
+[calibration]
+# Board videos lie in calibration/<session>/<view>.mp4, or pictures in calibration/<session>/<view>/.
+# lens = {_show(calibration.lens)}           # brown, rational, fisheye or telecentric
+# max_boards = {calibration.max_boards}         # at most this many pictures of the board are used per view
+# seed = {calibration.seed}
+#
+# Files of a session that lie elsewhere (a video, a folder, or a pattern such as "pictures/left*.jpg"):
+# [calibration.sessions.<session>]
+# <view> = "path/to/board.avi"
+
+[training]
+# shared = false             # true: one network for all views, false: one for each
+# backbone = {_show(training.backbone)}
+# minutes = {training.minutes}             # at most, of wall time, for each network
+# seed = {training.seed}
+
+[prediction]
+# batch_size = {PredictionConfig().batch_size}
+
+[reconstruction]
+# method = {_show(reconstruction.method)}          # robust: one wrong view does not move a point; or linear
+# min_confidence = {reconstruction.min_confidence}       # 2D points below it are not used
+# max_error_px = {reconstruction.max_error_px}        # robust: a view farther than this from the others' point is left out
+# min_views = {reconstruction.min_views}
+"""
+
+
+def _board_template(board: BoardConfig | None) -> str:
+    if board is not None:
+        counted = "inner corners" if board.type == "chessboard" else "squares"
+        lines = "\n".join(f"{key} = {_show(value)}" for key, value in board.to_dict().items())
+        return f"""\
+# The calibration board. columns and rows count {counted}; lengths are in `unit`, which becomes the unit of all results.
+[board]
+{lines}
+"""
+    return """\
+# The calibration board; its unit becomes the unit of all results.
+# [board]
+# type = "charuco"           # columns and rows count squares; for type = "chessboard" inner corners
+# columns = 8
+# rows = 11
+# square = 24.0              # side of a square, in unit
+# marker = 18.75             # side of a marker, in unit (charuco)
+# dictionary = "4X4_1000"    # (charuco)
+# unit = "mm"
+"""
+
+
+def _show_list(values: Iterable[Any]) -> str:
+    """A TOML list, over several lines where one would be long."""
+    items = [_show(value) for value in values]
+    line = f"[{', '.join(items)}]"
+    return line if len(line) <= 100 else "[\n" + "".join(f"    {item},\n" for item in items) + "]"
+
+
+def _quote_key(key: str) -> str:
+    return key if re.fullmatch(r"[A-Za-z0-9_-]+", key) else _show(key)
