@@ -1,7 +1,8 @@
 """Calibration boards and the corners that cameras saw of them.
 
-A board is a plane, z = 0. Its frame has the origin in the first inner corner, x to the right along a row of corners, y down along a column,
-z away from somebody who looks at the print (OpenCV's axes). Lengths are in the board's `unit`, which becomes the unit of the rig.
+A board is a plane, z = 0. Its frame has the origin in the first inner corner, x to the right along a row of corners,
+y down along a column, z away from somebody who looks at the print (OpenCV's axes). Lengths are in the board's `unit`,
+which becomes the unit of the rig.
 
 Both boards are drawn with the same geometry (`picture_from_board`): a board point (x, y) lies at the pixel
 `((x / square + 1) * pixels_per_square + margin - 0.5, (y / square + 1) * pixels_per_square + margin - 0.5)`,
@@ -21,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from multipose.errors import DataError, FormatError
-from multipose.files import SCHEMA_VERSION, atomic_path
+from multipose.files import SCHEMA_VERSION, atomic_path, check_schema
 from multipose.opencv import cv2
 
 FloatArray: TypeAlias = NDArray[np.float64]
@@ -41,7 +42,7 @@ def marker_dictionary(name: str) -> Any:
     """
     plain = name.upper().removeprefix("DICT_")
     if plain not in dictionary_names():
-        raise DataError(f"there is no marker dictionary {name!r}; known are {', '.join(dictionary_names())}")
+        raise DataError(f"There is no marker dictionary {name!r}; known are {', '.join(dictionary_names())}.")
     return cv2.aruco.getPredefinedDictionary(getattr(cv2.aruco, f"DICT_{plain}"))
 
 
@@ -125,12 +126,14 @@ class CharucoBoard:
         _check_sizes(self, smallest=3, counted="squares")
         if not 0 < self.marker < self.square:
             raise DataError(
-                f"the markers of a ChArUco board are smaller than its squares, got marker {self.marker:g}, square {self.square:g}"
+                f"The markers of a ChArUco board must be smaller than its squares, got marker {self.marker:g} "
+                f"and square {self.square:g}."
             )
         markers, needed = len(marker_dictionary(self.dictionary).bytesList), self.columns * self.rows // 2
         if markers < needed:
             raise DataError(
-                f"a board of {self.columns} x {self.rows} squares needs {needed} markers, but the dictionary {self.dictionary} has {markers}"
+                f"A board of {self.columns} x {self.rows} squares needs {needed} markers, "
+                f"but the dictionary {self.dictionary} has {markers}."
             )
 
     @property
@@ -162,7 +165,10 @@ class CharucoBoard:
         return _picture_from_board(xy, self.square, pixels_per_square, margin)
 
     def draw(self, pixels_per_square: int = 60, margin: int = 30) -> NDArray[np.uint8]:
-        """The board as an RGB picture (h, w, 3), with a white margin in pixels. Marker i lies in the i-th white square, row by row."""
+        """The board as an RGB picture (h, w, 3), with a white margin in pixels.
+
+        Marker i lies in the i-th white square, row by row.
+        """
         picture = _draw_squares(self.squares, pixels_per_square, margin, first_black=self.first_black)
         dictionary = marker_dictionary(self.dictionary)
         cells = int(dictionary.markerSize) + 2
@@ -191,8 +197,9 @@ class CharucoBoard:
 
     def __str__(self) -> str:
         return (
-            f"ChArUco board of {self.columns} x {self.rows} squares of {self.square:g} {self.unit}, markers {self.marker:g} {self.unit}, "
-            f"dictionary {self.dictionary}{', legacy pattern' if self.legacy else ''}"
+            f"ChArUco board of {self.columns} x {self.rows} squares of {self.square:g} {self.unit}, "
+            f"markers {self.marker:g} {self.unit}, dictionary {self.dictionary}"
+            f"{', legacy pattern' if self.legacy else ''}"
         )
 
 
@@ -201,14 +208,14 @@ _KINDS: dict[str, type[Chessboard] | type[CharucoBoard]] = {"chessboard": Chessb
 
 
 def board_from_dict(values: Mapping[str, Any]) -> Board:
-    """The board whose `to_dict` gave `values`: "kind" is "chessboard" or "charuco", the rest are the fields of the class.
+    """The board whose `to_dict` gave `values`: "kind" is "chessboard" or "charuco", the rest are the class's fields.
 
     Raises DataError where a key is missing or unknown.
     """
     fields = dict(values)
     kind = fields.pop("kind", None)
     if kind not in _KINDS:
-        raise DataError(f"kind of board {kind!r}: expected one of {', '.join(_KINDS)}")
+        raise DataError(f"There is no kind of board {kind!r}: expected one of {', '.join(_KINDS)}.")
     board_class = _KINDS[kind]
     known = board_class.__dataclass_fields__
     unknown, missing = sorted(set(fields) - set(known)), sorted({"columns", "rows", "square"} - set(fields))
@@ -216,7 +223,7 @@ def board_from_dict(values: Mapping[str, Any]) -> Board:
         missing.append("marker")
     if unknown or missing:
         wrong = [f"unknown {name!r}" for name in unknown] + [f"missing {name!r}" for name in missing]
-        raise DataError(f"board of kind {kind}: {', '.join(wrong)}; its fields are {', '.join(known)}")
+        raise DataError(f"Board of kind {kind}: {', '.join(wrong)}; its fields are {', '.join(known)}.")
     return board_class(**fields)
 
 
@@ -243,16 +250,16 @@ class Corners:
 
     def __post_init__(self) -> None:
         if len(set(self.views)) != len(self.views) or not self.views:
-            raise DataError(f"the views need at least one name, each different, got {self.views}")
+            raise DataError(f"Corners need at least one view, and names that differ, got {self.views}.")
         expected = (len(self.views), len(self.frames), self.board.n_corners, 2)
         if self.px.shape != expected:
-            raise DataError(f"corners px (view, frame, corner, 2) should have shape {expected}, got {self.px.shape}")
+            raise DataError(f"Corners px (view, frame, corner, 2) should have shape {expected}, got {self.px.shape}.")
         if self.reasons.shape != expected[:2]:
-            raise DataError(f"reasons (view, frame) should have shape {expected[:2]}, got {self.reasons.shape}")
+            raise DataError(f"Reasons (view, frame) should have shape {expected[:2]}, got {self.reasons.shape}.")
         if set(self.sizes) != set(self.views):
-            raise DataError(f"sizes are given for the views {sorted(self.sizes)}, expected {sorted(self.views)}")
+            raise DataError(f"Sizes are given for the views {sorted(self.sizes)}, expected {sorted(self.views)}.")
         if len(np.unique(self.frames)) != len(self.frames):
-            raise DataError("a frame number occurs twice among the instants of the corners")
+            raise DataError("A frame number occurs twice among the instants of the corners.")
 
     @property
     def seen(self) -> NDArray[np.bool_]:
@@ -274,12 +281,12 @@ class Corners:
         numbers = self.frames if frames is None else np.asarray(frames, dtype=np.int64)
         unknown = [name for name in names if name not in self.views]
         if unknown:
-            raise DataError(f"no view {', '.join(unknown)} among the corners; there are {', '.join(self.views)}")
+            raise DataError(f"No view {', '.join(unknown)} among the corners; there are {', '.join(self.views)}.")
         place = {int(number): i for i, number in enumerate(self.frames)}
         absent = [int(number) for number in numbers if int(number) not in place]
         if absent:
             raise DataError(
-                f"no instant {absent[0]} among the corners ({len(absent)} such of {len(numbers)} asked for)"
+                f"No instant {absent[0]} among the corners ({len(absent)} such of {len(numbers)} asked for)."
             )
         v = np.array([self.views.index(name) for name in names], dtype=int)
         f = np.array([place[int(number)] for number in numbers], dtype=int)
@@ -293,17 +300,23 @@ class Corners:
         """Write the corners to an .npz file (atomically)."""
         with atomic_path(path) as temporary, open(temporary, "wb") as file:
             np.savez_compressed(
-                file, schema_version=SCHEMA_VERSION, board=json.dumps(self.board.to_dict()), diagnoses=json.dumps(self.diagnoses),
-                views=np.array(self.views), sizes=np.array([self.sizes[name] for name in self.views]), frames=self.frames, px=self.px,
+                file,
+                schema_version=SCHEMA_VERSION,
+                board=json.dumps(self.board.to_dict()),
+                views=np.array(self.views),
+                sizes=np.array([self.sizes[name] for name in self.views]),
+                frames=self.frames,
+                px=self.px,
                 reasons=self.reasons.astype(str),
-            )  # fmt: skip
+                diagnoses=json.dumps(self.diagnoses),
+            )
 
     @staticmethod
     def load(path: str | os.PathLike[str]) -> Corners:
         """Read what `save` wrote. Raises FormatError for another kind of file."""
         needed = {"schema_version", "board", "diagnoses", "views", "sizes", "frames", "px", "reasons"}
         try:
-            with np.load(path, allow_pickle=False) as data:
+            with open(path, "rb") as file, np.load(file, allow_pickle=False) as data:
                 values = {name: data[name] for name in data.files}
         except (ValueError, EOFError, OSError, zipfile.BadZipFile) as error:
             raise FormatError(f"{path}: not a readable file of board corners ({error})") from error
@@ -311,16 +324,17 @@ class Corners:
             raise FormatError(
                 f"{path}: not a file of board corners, it lacks {', '.join(sorted(needed - set(values)))}"
             )
-        if int(values["schema_version"]) > SCHEMA_VERSION:
-            raise FormatError(
-                f"{path}: written by a newer multipose (schema {int(values['schema_version'])}, this one knows {SCHEMA_VERSION})"
-            )
+        check_schema(values["schema_version"].item(), path)
         views = tuple(str(name) for name in values["views"])
         return Corners(
-            board=board_from_dict(json.loads(str(values["board"]))), diagnoses=json.loads(str(values["diagnoses"])),
-            views=views, sizes={name: (int(w), int(h)) for name, (w, h) in zip(views, values["sizes"], strict=True)},
-            frames=values["frames"].astype(np.int64), px=values["px"].astype(np.float64), reasons=values["reasons"].astype(object),
-        )  # fmt: skip
+            board=board_from_dict(json.loads(str(values["board"]))),
+            views=views,
+            sizes={name: (int(w), int(h)) for name, (w, h) in zip(views, values["sizes"], strict=True)},
+            frames=values["frames"].astype(np.int64),
+            px=values["px"].astype(np.float64),
+            reasons=values["reasons"].astype(object),
+            diagnoses=json.loads(str(values["diagnoses"])),
+        )
 
 
 def _check_sizes(board: Board, smallest: int, counted: str) -> None:
@@ -328,12 +342,13 @@ def _check_sizes(board: Board, smallest: int, counted: str) -> None:
         value = getattr(board, name)
         if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < smallest:
             raise DataError(
-                f"{name} of a {type(board).__name__} counts its {counted}: a whole number of at least {smallest}, got {value!r}"
+                f"{name} of a {type(board).__name__} counts its {counted}: expected a whole number of at least "
+                f"{smallest}, got {value!r}."
             )
     if not (np.isfinite(board.square) and board.square > 0):
-        raise DataError(f"the side of a square should be a positive length, got {board.square!r}")
+        raise DataError(f"The side of a square must be a positive length, got {board.square!r}.")
     if board.unit not in UNITS:
-        raise DataError(f"unit of a board {board.unit!r}: expected one of {', '.join(UNITS)}")
+        raise DataError(f"The unit of a board must be one of {', '.join(UNITS)}, got {board.unit!r}.")
 
 
 def _corner_grid(shape: tuple[int, int], square: float) -> FloatArray:
@@ -350,7 +365,8 @@ def _draw_squares(
 ) -> NDArray[np.uint8]:
     if pixels_per_square < 1 or margin < 0:
         raise DataError(
-            f"a board is drawn with at least 1 pixel a square and no negative margin, got {pixels_per_square} and {margin}"
+            f"A board is drawn with at least 1 pixel a square and a margin of at least 0, "
+            f"got {pixels_per_square} and {margin}."
         )
     columns, rows = squares
     y, x = np.mgrid[:rows, :columns]

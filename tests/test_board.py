@@ -4,7 +4,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from multipose.board import Chessboard, CharucoBoard, Corners, board_from_dict
+
+from multipose.board import CharucoBoard, Chessboard, Corners, board_from_dict
 from multipose.errors import DataError, FormatError
 from multipose.opencv import corners_nx2, cv2
 
@@ -48,14 +49,14 @@ def test_board_survives_its_dictionary(board: Chessboard | CharucoBoard) -> None
 @pytest.mark.parametrize(
     ("values", "told"),
     [
-        ({"kind": "aprilgrid"}, "kind of board 'aprilgrid'"),
+        ({"kind": "aprilgrid"}, "no kind of board 'aprilgrid'"),
         ({"kind": "chessboard", "columns": 9, "rows": 6}, "missing 'square'"),
         ({"kind": "charuco", "columns": 9, "rows": 6, "square": 2.0}, "missing 'marker'"),
         ({"kind": "chessboard", "columns": 9, "rows": 6, "square": 2.0, "colour": 1}, "unknown 'colour'"),
         ({"kind": "chessboard", "columns": 9, "rows": 2, "square": 2.0}, "at least 3"),
         ({"kind": "chessboard", "columns": 9.5, "rows": 6, "square": 2.0}, "whole number"),
         ({"kind": "chessboard", "columns": 9, "rows": 6, "square": -2.0}, "positive length"),
-        ({"kind": "chessboard", "columns": 9, "rows": 6, "square": 2.0, "unit": "parsec"}, "unit of a board"),
+        ({"kind": "chessboard", "columns": 9, "rows": 6, "square": 2.0, "unit": "parsec"}, "unit of a board must"),
         ({"kind": "charuco", "columns": 9, "rows": 6, "square": 2.0, "marker": 3.0}, "smaller than its squares"),
         (
             {"kind": "charuco", "columns": 9, "rows": 6, "square": 2.0, "marker": 1.0, "dictionary": "9X9"},
@@ -109,9 +110,9 @@ def test_corners_are_counted_and_selected() -> None:
     assert part.sizes == {"right": (320, 240)}
     assert part.counts().tolist() == [[0, 24]]
     assert part.reasons[0, 0] == "no chessboard found"
-    with pytest.raises(DataError, match="no view top"):
+    with pytest.raises(DataError, match="No view top"):
         corners.select(views=["top"])
-    with pytest.raises(DataError, match="no instant 5"):
+    with pytest.raises(DataError, match="No instant 5"):
         corners.select(frames=[4, 5])
 
 
