@@ -38,7 +38,7 @@ def check_name(name: str, what: str) -> str:
     """
     if not _NAME.fullmatch(name) or name != name.strip():
         raise ConfigError(
-            f"{name!r} cannot be the name of a {what}: it becomes a file's name, so use letters, digits, '_', '-', '+', "
+            f"{name!r} cannot be the name of a {what}: it becomes a file's name. Use letters, digits, '_', '-', '+', "
             "'.' and spaces between them, and begin with a letter or a digit."
         )
     return name
@@ -48,7 +48,7 @@ def check_name(name: str, what: str) -> str:
 class BoardConfig:
     """The calibration board: `columns` x `rows` inner corners of a chessboard, squares of a ChArUco board."""
 
-    type: Literal["chessboard", "charuco"]
+    kind: Literal["chessboard", "charuco"]
     columns: int
     rows: int
     square: float
@@ -63,26 +63,28 @@ class BoardConfig:
         if not self.square > 0:
             raise ConfigError(f"square is the length of a square's side and must be above 0, got {self.square}.")
         charuco = {"marker": self.marker, "dictionary": self.dictionary}
-        if self.type == "charuco":
+        if self.kind == "charuco":
             missing = [key for key, value in charuco.items() if value is None]
             if missing:
                 raise ConfigError(f"a ChArUco board also needs {' and '.join(missing)}.")
         else:
             given = [key for key, value in charuco.items() if value is not None]
             if given:
-                raise ConfigError(f"a chessboard has no {' and no '.join(given)}; for a ChArUco board say type = \"charuco\".")
+                raise ConfigError(
+                    f'a chessboard has no {" and no ".join(given)}; for a ChArUco board say kind = "charuco".'
+                )
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, without what is not set."""
         values = {key: value for key, value in dataclasses.asdict(self).items() if value is not None}
-        if self.type == "chessboard":
+        if self.kind == "chessboard":
             del values["legacy"]
         return values
 
 
 @dataclass(frozen=True)
 class ViewConfig:
-    """What is done to every picture of a view before anything else sees it: crop, flip, quarter turns, scale, in this order."""
+    """What is done to every picture of a view first: crop, flip, quarter turns, scale, in this order."""
 
     crop: tuple[int, int, int, int] | None = None
     flip: bool = False
@@ -256,9 +258,7 @@ class _Reader:
         missing = [
             name
             for name, item in fields.items()
-            if name not in table
-            and item.default is dataclasses.MISSING
-            and item.default_factory is dataclasses.MISSING
+            if name not in table and item.default is dataclasses.MISSING and item.default_factory is dataclasses.MISSING
         ]
         if missing:
             raise self._error(where, f"the key {missing[0]!r} is missing.")
@@ -328,9 +328,7 @@ class _Reader:
 
 def _split_key(text: str) -> tuple[str, ...]:
     """Parts of a TOML key: `a."b c".d` -> (a, b c, d)."""
-    return tuple(
-        part.strip().strip("\"'") for part in re.findall(r"\"[^\"]*\"|'[^']*'|[^.]+", text) if part.strip()
-    )
+    return tuple(part.strip().strip("\"'") for part in re.findall(r"\"[^\"]*\"|'[^']*'|[^.]+", text) if part.strip())
 
 
 def _suggest(name: str, known: Iterable[str]) -> str:
@@ -413,14 +411,14 @@ pairs = {_show_list([list(pair) for pair in skeleton.pairs])}
 [reconstruction]
 # method = {_show(reconstruction.method)}          # robust: one wrong view does not move a point; or linear
 # min_confidence = {reconstruction.min_confidence}       # 2D points below it are not used
-# max_error_px = {reconstruction.max_error_px}        # robust: a view farther than this from the others' point is left out
+# max_error_px = {reconstruction.max_error_px}        # robust: a view farther than this is left out
 # min_views = {reconstruction.min_views}
 """
 
 
 def _board_template(board: BoardConfig | None) -> str:
     if board is not None:
-        counted = "inner corners" if board.type == "chessboard" else "squares"
+        counted = "inner corners" if board.kind == "chessboard" else "squares"
         lines = "\n".join(f"{key} = {_show(value)}" for key, value in board.to_dict().items())
         return f"""\
 # The calibration board. columns and rows count {counted}; lengths are in `unit`, which becomes the unit of all results.
@@ -430,7 +428,7 @@ def _board_template(board: BoardConfig | None) -> str:
     return """\
 # The calibration board; its unit becomes the unit of all results.
 # [board]
-# type = "charuco"           # columns and rows count squares; for type = "chessboard" inner corners
+# kind = "charuco"           # columns and rows count squares; for kind = "chessboard" inner corners
 # columns = 8
 # rows = 11
 # square = 24.0              # side of a square, in unit

@@ -12,7 +12,7 @@ from multipose.config import BoardConfig, ViewConfig, load_config, parse_config,
 from multipose.errors import ConfigError
 from multipose.skeleton import Skeleton
 
-SKELETON = Skeleton(("nose", "left_ear", "tail tip"), edges=(("nose", "tail tip"),), definitions={"nose": "its \"tip\""})
+SKELETON = Skeleton(("nose", "left_ear", "tail tip"), edges=(("nose", "tail tip"),), definitions={"nose": 'its "tip"'})
 BOARD = BoardConfig("charuco", 8, 11, 24.0, "mm", 18.75, "4X4_1000")
 TEXT = template("mice", ["back", "top"], SKELETON, BOARD)
 
