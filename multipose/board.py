@@ -93,7 +93,7 @@ class Chessboard:
     def to_dict(self) -> dict[str, Any]:
         """Plain values that `board_from_dict` reads."""
         return {
-            "kind": "chessboard",
+            "type": "chessboard",
             "columns": self.columns,
             "rows": self.rows,
             "square": self.square,
@@ -191,7 +191,7 @@ class CharucoBoard:
     def to_dict(self) -> dict[str, Any]:
         """Plain values that `board_from_dict` reads."""
         return {
-            "kind": "charuco", "columns": self.columns, "rows": self.rows, "square": self.square, "marker": self.marker,
+            "type": "charuco", "columns": self.columns, "rows": self.rows, "square": self.square, "marker": self.marker,
             "unit": self.unit, "dictionary": self.dictionary, "legacy": self.legacy,
         }  # fmt: skip
 
@@ -208,14 +208,14 @@ _KINDS: dict[str, type[Chessboard] | type[CharucoBoard]] = {"chessboard": Chessb
 
 
 def board_from_dict(values: Mapping[str, Any]) -> Board:
-    """The board whose `to_dict` gave `values`: "kind" is "chessboard" or "charuco", the rest are the class's fields.
+    """The board whose `to_dict` gave `values`: "type" is "chessboard" or "charuco", the rest are the class's fields.
 
     Raises DataError where a key is missing or unknown.
     """
     fields = dict(values)
-    kind = fields.pop("kind", None)
+    kind = fields.pop("type", None)
     if kind not in _KINDS:
-        raise DataError(f"There is no kind of board {kind!r}: expected one of {', '.join(_KINDS)}.")
+        raise DataError(f"There is no type of board {kind!r}: expected one of {', '.join(_KINDS)}.")
     board_class = _KINDS[kind]
     known = board_class.__dataclass_fields__
     unknown, missing = sorted(set(fields) - set(known)), sorted({"columns", "rows", "square"} - set(fields))
@@ -223,7 +223,7 @@ def board_from_dict(values: Mapping[str, Any]) -> Board:
         missing.append("marker")
     if unknown or missing:
         wrong = [f"unknown {name!r}" for name in unknown] + [f"missing {name!r}" for name in missing]
-        raise DataError(f"Board of kind {kind}: {', '.join(wrong)}; its fields are {', '.join(known)}.")
+        raise DataError(f"Board of type {kind}: {', '.join(wrong)}; its fields are {', '.join(known)}.")
     return board_class(**fields)
 
 
