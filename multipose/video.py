@@ -1,0 +1,678 @@
+"""Frames from video files and folders of pictures, exact by number, and the writing of videos.
+
+Everything that gives frames is a :class:`FrameSource`. Frames are RGB pictures, uint8 (height, width, 3). The index of a
+frame is its place in presentation order, from 0; a source never skips, doubles or invents one: where a file does not hold
+what it promises, reading raises VideoError.
+"""
+
+from __future__ import annotations
+
+import glob
+import itertools
+import os
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any, Protocol, TypeAlias, runtime_checkable
+
+import av
+import numpy as np
+import numpy.typing as npt
+
+from multipose.errors import DataError, VideoError
+from multipose.files import atomic_path, natural_key
+from multipose.opencv import cv2
+
+Rgb: TypeAlias = npt.NDArray[np.uint8]
+Floats: TypeAlias = npt.NDArray[np.float64]
+Ints: TypeAlias = npt.NDArray[np.int64]
+
+PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".pgm", ".ppm")
+_CONTAINERS = {".mp4": "mp4", ".mov": "mov", ".mkv": "matroska", ".avi": "avi"}
+_SEEK_GAIN = 16  # frames between two wanted ones above which a seek to a key frame is cheaper than decoding on
+_STEADY = 0.1  # a frame may miss the steady clock by this share of the interval before the rate counts as variable
+
+
+@runtime_checkable
+class FrameSource(Protocol):
+    """Numbered pictures of one size.
+
+    Attributes:
+        path: the file or folder, for messages.
+        size: (width, height) px.
+        fps: frames per second; None where unknown or variable (then `times` tells).
+        times: (n,) seconds since the first frame; NaN where unknown.
+        frame_numbers: (n,) the source's own number of each frame, for labels and for matching views.
+    """
+
+    @property
+    def path(self) -> Path: ...
+    @property
+    def size(self) -> tuple[int, int]: ...
+    @property
+    def fps(self) -> float | None: ...
+    @property
+    def times(self) -> Floats: ...
+    @property
+    def frame_numbers(self) -> Ints: ...
+    def __len__(self) -> int: ...
+    def __iter__(self) -> Iterator[tuple[int, Rgb]]:
+        """Give (index, picture) of every frame in order, holding only a few in memory."""
+        ...
+
+    def read(self, indices: Iterable[int]) -> Iterator[tuple[int, Rgb]]:
+        """Give (index, picture) of the wanted frames in ascending order, each once.
+
+        Raises:
+            DataError: an index is not in 0 .. len - 1.
+        """
+        ...
+
+
+SourceSpec: TypeAlias = str | os.PathLike[str] | FrameSource | Sequence[str | os.PathLike[str]]
+
+
+def open_source(spec: SourceSpec) -> FrameSource:
+    """Open a video file, a folder of pictures, a glob of pictures ("cal/*.png") or a list of pictures.
+
+    Raises:
+        VideoError: there is nothing there, or it cannot be read.
+    """
+    if isinstance(spec, FrameSource):
+        return spec
+    if not isinstance(spec, str | os.PathLike):
+        return ImageFolder(spec)
+    path = Path(spec)
+    if path.is_dir() or (not path.exists() and glob.has_magic(str(path))):
+        return ImageFolder(path)
+    if path.suffix.lower() in PICTURE_SUFFIXES:
+        return ImageFolder([path])
+    return VideoFile(path)
+
+
+@dataclass(frozen=True, eq=False)
+class _Index:
+    """Presentation times of a video's frames in stream ticks, ascending, and its key frames as (frame, seek position)."""
+
+    pts: Ints
+    keys: Ints
+    key_positions: Ints
+
+
+class VideoFile:
+    """The frames of a video file, decoded exactly.
+
+    The file is indexed when it is opened, by reading its packets without decoding them: number and time of every frame are
+    known from then on. Rotation and mirroring that the file asks for (as telephones do) are carried out. Several readers may
+    run at once; each holds its own decoder and a few frames.
+
+    Args:
+        path: a file that FFmpeg's libraries can decode.
+        threads: threads of the decoder; 0: one for each core.
+
+    Raises:
+        VideoError: the file is missing, empty, not a video, truncated, or its frames cannot be told apart by their times.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], *, threads: int = 0) -> None:
+        self.path = Path(path)
+        self._threads = threads
+        _check_file(self.path)
+        with _messages(self.path), self._open() as (container, stream):
+            self._index = _index_packets(self.path, container, stream)
+            self._tick = Fraction(stream.time_base or Fraction(1, 1000))
+            rate = stream.average_rate
+        self.times: Floats = (self._index.pts - self._index.pts[0]) * float(self._tick)
+        self.fps: float | None = _steady_rate(self.times, None if not rate else float(rate), float(self._tick))
+        self.frame_numbers: Ints = np.arange(len(self._index.pts))
+        self._stored_size: tuple[int, int] | None = None
+        self._turn = (1, 0, 0, 1)
+        first = next(self._decode(0))[1]
+        self._stored_size = (first.width, first.height)
+        self._turn = _display_turn(self.path, first)
+        self.size: tuple[int, int] = self._stored_size if self._turn[0] else (first.height, first.width)
+
+    def __len__(self) -> int:
+        return len(self._index.pts)
+
+    def __repr__(self) -> str:
+        rate = "variable rate" if self.fps is None else f"{self.fps:g} fps"
+        return f"VideoFile({str(self.path)!r}: {len(self)} frames, {self.size[0]}x{self.size[1]}, {rate})"
+
+    def __iter__(self) -> Iterator[tuple[int, Rgb]]:
+        for index, frame in self._decode(0):
+            yield index, self._picture(frame, index)
+
+    def read(self, indices: Iterable[int]) -> Iterator[tuple[int, Rgb]]:
+        """Give (index, picture) of the wanted frames in ascending order, each once, seeking where that saves work."""
+        wanted = _wanted(indices, len(self), self.path)
+        frames: Iterator[tuple[int, av.VideoFrame]] | None = None
+        at = -1
+        for index in wanted:
+            key = int(self._index.keys[max(np.searchsorted(self._index.keys, index, side="right") - 1, 0)])
+            if frames is None or key > at + _SEEK_GAIN:
+                frames = self._decode(index)
+            for at, frame in frames:
+                if at == index:
+                    yield index, self._picture(frame, index)
+                    break
+
+    def _open(self) -> _Opened:
+        return _Opened(self.path, self._threads)
+
+    def _decode(self, start: int) -> Iterator[tuple[int, av.VideoFrame]]:
+        """Decode from the frame `start` on to the end, checking that each is the next one of the index.
+
+        A key frame after which the decoder starts too late (an open group, a container that seeks inexactly) is given up
+        for an earlier one, in the end for the beginning of the file: slower, never wrong.
+        """
+        pts = self._index.pts
+        place = int(np.searchsorted(self._index.keys, start, side="right")) - 1
+        with _messages(self.path):
+            while True:
+                with self._open() as (container, stream):
+                    sought = place < 1 or _seek(container, stream, int(self._index.key_positions[place]))
+                    frames = (frame for frame in container.decode(stream) if frame.pts is None or frame.pts >= pts[start])
+                    first = next(frames, None) if sought else None
+                    if place < 1 or (first is not None and first.pts == pts[start]):
+                        yield from self._check_order(start, itertools.chain(() if first is None else (first,), frames))
+                        return
+                place //= 2
+
+    def _check_order(self, start: int, frames: Iterable[av.VideoFrame]) -> Iterator[tuple[int, av.VideoFrame]]:
+        pts = self._index.pts
+        index = start
+        for frame in frames:
+            if frame.pts != pts[index]:
+                raise VideoError(f"{self.path}: frame {index} of {len(pts)} cannot be decoded; the file is damaged. {_REPAIR}")
+            yield index, frame
+            index += 1
+            if index == len(pts):
+                return
+        raise VideoError(f"{self.path}: only the frames up to {index - 1} can be decoded of {len(pts)}. {_REPAIR}")
+
+    def _picture(self, frame: av.VideoFrame, index: int) -> Rgb:
+        if (frame.width, frame.height) != self._stored_size:
+            raise VideoError(
+                f"{self.path}: frame {index} has {frame.width}x{frame.height} pixels, the frames before it "
+                f"{self._stored_size}. {_REPAIR}"
+            )
+        picture: Rgb = frame.to_ndarray(format="rgb24")
+        return _turn_picture(picture, self._turn)
+
+
+_REPAIR = "Copy the file again from the recording computer, or re-encode it (ffmpeg -i IN -c:v libx264 -crf 15 OUT.mp4)."
+
+
+def _seek(container: Any, stream: Any, position: int) -> bool:
+    try:
+        container.seek(position, stream=stream, backward=True, any_frame=False)
+    except av.FFmpegError:
+        return False  # no such place in the container's own index; the caller goes on to an earlier one
+    return True
+
+
+class _Opened:
+    """Context manager: an open container and its first video stream, with threads set."""
+
+    def __init__(self, path: Path, threads: int) -> None:
+        self._path = path
+        self._threads = threads
+
+    def __enter__(self) -> tuple[Any, Any]:
+        self._container = av.open(str(self._path))
+        if not self._container.streams.video:
+            self._container.close()
+            raise VideoError(f"{self._path} holds no video (only sound or data). Give the file with the pictures.")
+        stream = self._container.streams.video[0]
+        stream.codec_context.thread_type = "AUTO"
+        stream.codec_context.thread_count = self._threads
+        return self._container, stream
+
+    def __exit__(self, *_: object) -> None:
+        self._container.close()
+
+
+class _messages:  # noqa: N801  (reads as a statement: with _messages(path))
+    """Context manager: turn FFmpeg's errors into VideoError."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, av.FFmpegError):
+            raise VideoError(f"{self._path}: {_explain(self._path, error)}") from error
+
+
+def _explain(path: Path, error: av.FFmpegError) -> str:
+    with path.open("rb") as file:
+        head = file.read(12)
+    if head[4:8] == b"ftyp" and b"moov" not in _top_boxes(path):
+        return (
+            "the file starts like an MP4 but its index (moov) is missing: the recording or the copy was cut off before it "
+            "was finished. Copy it again; a camera's own repair tool may save it."
+        )
+    return f"cannot be read as a video ({error.strerror}). {_REPAIR}"
+
+
+def _top_boxes(path: Path) -> set[bytes]:
+    """Names of the outermost boxes of an MP4 (ISO/IEC 14496-12, 4.2)."""
+    names = set()
+    end = path.stat().st_size
+    with path.open("rb") as file:
+        place = 0
+        while place + 8 <= end:
+            file.seek(place)
+            header = file.read(16)
+            length = int.from_bytes(header[:4], "big")
+            names.add(header[4:8])
+            if length == 1:
+                length = int.from_bytes(header[8:16], "big")
+            if length < 8:
+                break
+            place += length
+    return names
+
+
+def _check_file(path: Path) -> None:
+    if path.is_dir():
+        raise VideoError(f"{path} is a folder; a video file was expected. For a folder of pictures use ImageFolder.")
+    if not path.is_file():
+        raise VideoError(f"There is no file {path}.")
+    if path.stat().st_size == 0:
+        raise VideoError(f"{path} is empty (0 bytes). Copy it again from the recording computer.")
+
+
+def _index_packets(path: Path, container: Any, stream: Any) -> _Index:
+    # MP4's own index is complete before a packet is read; AVI says its number of frames in the header.
+    promised = max(len(stream.index_entries) if _is_mp4(container) else 0, stream.frames if _is_avi(container) else 0)
+    pts: list[int] = []
+    keys: list[tuple[int, int]] = []
+    found = 0
+    for packet in container.demux(stream):
+        if packet.size == 0:
+            continue
+        found += 1
+        if packet.is_discard:
+            continue
+        if packet.pts is None:
+            raise VideoError(f"{path}: frame {len(pts)} carries no time, so frames cannot be found by number. {_REPAIR}")
+        pts.append(packet.pts)
+        if packet.is_keyframe:
+            keys.append((packet.pts, packet.pts if packet.dts is None else packet.dts))
+    if not pts:
+        raise VideoError(f"{path} holds no frames. {_REPAIR}")
+    if found < promised:
+        raise VideoError(
+            f"{path} is truncated: its index promises {promised} frames, {found} are there. Copy it again from the recording "
+            f"computer, or keep what is there by re-encoding it (ffmpeg -i IN -c:v libx264 -crf 15 OUT.mp4)."
+        )
+    order = np.sort(np.array(pts, dtype=np.int64))
+    if (np.diff(order) == 0).any():
+        frame = int(np.flatnonzero(np.diff(order) == 0)[0]) + 1
+        raise VideoError(f"{path}: frames {frame - 1} and {frame} carry the same time. {_REPAIR}")
+    keys = sorted(keys) or [(int(order[0]), int(order[0]))]
+    places = np.searchsorted(order, [key for key, _ in keys])
+    _check_duration(path, container, stream, order)
+    return _Index(order, places.astype(np.int64), np.array([position for _, position in keys], dtype=np.int64))
+
+
+def _is_mp4(container: Any) -> bool:
+    return "mp4" in container.format.name.split(",")
+
+
+def _is_avi(container: Any) -> bool:
+    return "avi" in container.format.name.split(",")
+
+
+def _check_duration(path: Path, container: Any, stream: Any, pts: Ints) -> None:
+    """Matroska has no count of frames, but says how long the track lasts once the recording was closed properly."""
+    stated = re.fullmatch(r"(\d+):(\d+):(\d+\.\d+)", stream.metadata.get("DURATION", ""))
+    if stated is None or len(pts) < 2:
+        return
+    hours, minutes, seconds = (float(part) for part in stated.groups())
+    lasts = hours * 3600 + minutes * 60 + seconds
+    reached = (float(pts[-1]) + float(np.diff(pts).max())) * float(stream.time_base)
+    if lasts > reached + 1.0:
+        raise VideoError(
+            f"{path} is truncated: it should last {lasts:.2f} s, its frames end at {reached:.2f} s. "
+            "Copy it again from the recording computer."
+        )
+
+
+def _steady_rate(times: Floats, nominal: float | None, tick: float) -> float | None:
+    """Frames per second where the frames follow a steady clock, else None."""
+    if len(times) < 2:
+        return nominal
+    rate = (len(times) - 1) / float(times[-1])
+    if nominal is not None and abs(nominal - rate) * float(times[-1]) < 0.5:
+        rate = nominal  # the exact figure, free of the rounding of the last frame's time
+    missed = np.abs(times - np.arange(len(times)) / rate).max()
+    return rate if missed <= max(_STEADY / rate, 1.5 * tick) else None
+
+
+def _display_turn(path: Path, frame: av.VideoFrame) -> tuple[int, int, int, int]:
+    """Signs (a, b, c, d) of the display matrix: a source pixel (x, y) is shown at (a x + c y, b x + d y).
+
+    The matrix is that of ISO/IEC 14496-12, 8.3.2 (tkhd), as FFmpeg hands it on.
+    """
+    matrix = [side for side in frame.side_data if side.type.name == "DISPLAYMATRIX"]
+    if not matrix:
+        return (1, 0, 0, 1)
+    a, b, _, c, d = np.frombuffer(bytes(matrix[0]), dtype=np.int32)[:5] / 65536
+    turn = tuple(int(round(float(value))) for value in (a, b, c, d))
+    off = max(abs(float(value) - whole) for value, whole in zip((a, b, c, d), turn, strict=True))
+    if off > 1e-3 or sorted(map(abs, turn)) != [0, 0, 1, 1] or abs(turn[0]) != abs(turn[3]):
+        raise VideoError(
+            f"{path} asks to be shown turned or stretched by the matrix ({a:.3f}, {b:.3f}, {c:.3f}, {d:.3f}); only quarter "
+            "turns and mirroring are supported. Re-encode it upright."
+        )
+    return turn[0], turn[1], turn[2], turn[3]
+
+
+def _turn_picture(picture: Rgb, turn: tuple[int, int, int, int]) -> Rgb:
+    if turn == (1, 0, 0, 1):
+        return picture
+    a, b, c, d = turn
+    if a == 0:
+        picture, right, down = picture.transpose(1, 0, 2), c, b
+    else:
+        right, down = a, d
+    return np.ascontiguousarray(picture[:: 1 if down > 0 else -1, :: 1 if right > 0 else -1])
+
+
+def _wanted(indices: Iterable[int], count: int, path: Path) -> list[int]:
+    wanted = sorted({int(index) for index in indices})
+    outside = [index for index in wanted if not 0 <= index < count]
+    if outside:
+        raise DataError(f"{path} has the frames 0 to {count - 1}; asked for {', '.join(map(str, outside[:5]))}.")
+    return wanted
+
+
+class ImageFolder:
+    """Pictures as frames, in the order of their numbers.
+
+    A picture's frame number is the last whole number in its name (img0012.png: 12) if that tells all pictures apart; else
+    they are numbered from 0 in natural order of their names. Pictures that ask for rotation (EXIF) are turned.
+
+    Args:
+        pictures: a folder, a glob, or a list of files.
+        fps: frames per second of the frame numbers, if known.
+
+    Raises:
+        VideoError: there are no pictures there, or one is missing.
+    """
+
+    def __init__(
+        self, pictures: str | os.PathLike[str] | Sequence[str | os.PathLike[str]], *, fps: float | None = None
+    ) -> None:
+        if isinstance(pictures, str | os.PathLike):
+            self.path = Path(pictures)
+            files = _find_pictures(self.path)
+        else:
+            files = [Path(picture) for picture in pictures]
+            if not files:
+                raise VideoError("An empty list of pictures was given; at least one is needed.")
+            self.path = files[0].parent
+        for file in files:
+            if not file.is_file():
+                raise VideoError(f"There is no picture {file}.")
+        files = sorted(files, key=lambda file: natural_key(str(file)))
+        numbers = [int(found[-1]) if (found := re.findall(r"\d+", file.stem)) else -1 for file in files]
+        if min(numbers) < 0 or len(set(numbers)) < len(numbers):
+            numbers = list(range(len(files)))
+        order = np.argsort(numbers, kind="stable")
+        self.files: tuple[Path, ...] = tuple(files[i] for i in order)
+        self.frame_numbers: Ints = np.array(numbers, dtype=np.int64)[order]
+        self.fps = fps
+        since = (self.frame_numbers - self.frame_numbers[0]).astype(np.float64)
+        self.times: Floats = np.full(len(files), np.nan) if fps is None else since / fps
+        height, width = read_picture(self.files[0]).shape[:2]
+        self.size: tuple[int, int] = (width, height)
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def __repr__(self) -> str:
+        return f"ImageFolder({str(self.path)!r}: {len(self)} pictures, {self.size[0]}x{self.size[1]})"
+
+    def __iter__(self) -> Iterator[tuple[int, Rgb]]:
+        return self.read(range(len(self)))
+
+    def read(self, indices: Iterable[int]) -> Iterator[tuple[int, Rgb]]:
+        """Give (index, picture) of the wanted pictures in ascending order, each once."""
+        for index in _wanted(indices, len(self), self.path):
+            picture = read_picture(self.files[index])
+            if picture.shape[1::-1] != self.size:
+                raise VideoError(
+                    f"{self.files[index]} has {picture.shape[1]}x{picture.shape[0]} pixels, but {self.files[0].name} has "
+                    f"{self.size[0]}x{self.size[1]}. All pictures of a view must have one size."
+                )
+            yield index, picture
+
+
+def _find_pictures(path: Path) -> list[Path]:
+    if path.is_dir():
+        files = [child for child in path.iterdir() if child.suffix.lower() in PICTURE_SUFFIXES and child.is_file()]
+    elif glob.has_magic(str(path)):
+        files = [Path(name) for name in glob.glob(str(path), recursive=True) if Path(name).is_file()]
+    else:
+        raise VideoError(f"There is no folder {path}.")
+    if not files:
+        raise VideoError(f"No pictures were found in {path} (looked for {', '.join(PICTURE_SUFFIXES)}).")
+    return files
+
+
+def read_picture(path: str | os.PathLike[str]) -> Rgb:
+    """Read a picture file as RGB (height, width, 3), uint8.
+
+    Raises:
+        VideoError: the file is missing or is no picture.
+    """
+    place = Path(path)
+    if not place.is_file():
+        raise VideoError(f"There is no picture {place}.")
+    data = np.frombuffer(place.read_bytes(), dtype=np.uint8)
+    picture = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
+    if picture is None:
+        raise VideoError(f"{place} cannot be read as a picture; it is empty, damaged, or of an unknown kind.")
+    return np.ascontiguousarray(picture[:, :, ::-1])
+
+
+def write_picture(path: str | os.PathLike[str], picture: Rgb) -> None:
+    """Write an RGB picture (height, width, 3) as the kind of file that the suffix names, whole or not at all.
+
+    Raises:
+        DataError: the suffix names no kind of picture that can be written.
+    """
+    place = Path(path)
+    if place.suffix.lower() not in PICTURE_SUFFIXES:
+        raise DataError(f"{place}: a picture is written as {', '.join(PICTURE_SUFFIXES)}, got {place.suffix!r}.")
+    done, data = cv2.imencode(place.suffix, np.ascontiguousarray(picture[:, :, ::-1]))
+    if not done:
+        raise DataError(f"{place}: the picture of shape {picture.shape} and type {picture.dtype} cannot be encoded.")
+    with atomic_path(place) as temporary:
+        temporary.write_bytes(data.tobytes())
+
+
+class View:
+    """A source seen through a crop, then a flip, then quarter turns, then a scale; a source itself.
+
+    Args:
+        source: where the frames come from.
+        crop: (x, y, width, height) in the source's pixels; None for the whole picture.
+        flip: mirror left and right (for what is seen in a mirror).
+        quarter_turns: clockwise turns by 90 degrees (-1 is one turn counter-clockwise).
+        scale: factor of the size; the size is rounded to whole pixels, and points move by the exact ratio of the sizes:
+            x -> (x + 0.5) * width_after / width_before - 0.5.
+
+    Raises:
+        DataError: the crop is not inside the picture, or nothing would be left.
+    """
+
+    def __init__(
+        self,
+        source: FrameSource,
+        *,
+        crop: tuple[int, int, int, int] | None = None,
+        flip: bool = False,
+        quarter_turns: int = 0,
+        scale: float = 1.0,
+    ) -> None:
+        self.source = source
+        self.crop = (0, 0, *source.size) if crop is None else (crop[0], crop[1], crop[2], crop[3])
+        self.flip = flip
+        self.quarter_turns = quarter_turns % 4
+        self.scale = scale
+        x, y, width, height = self.crop
+        if min(x, y) < 0 or min(width, height) < 1 or x + width > source.size[0] or y + height > source.size[1]:
+            raise DataError(
+                f"The crop (x, y, width, height) = {self.crop} does not lie inside the {source.size[0]}x{source.size[1]} "
+                f"picture of {source.path}."
+            )
+        self._turned = (height, width) if self.quarter_turns % 2 else (width, height)
+        if not np.isfinite(scale) or scale <= 0 or min(self._turned) * scale < 0.5:
+            raise DataError(f"The scale {scale!r} leaves nothing of the {width}x{height} picture of {source.path}.")
+        self.size: tuple[int, int] = (max(1, round(self._turned[0] * scale)), max(1, round(self._turned[1] * scale)))
+
+    @property
+    def path(self) -> Path:
+        return self.source.path
+
+    @property
+    def fps(self) -> float | None:
+        return self.source.fps
+
+    @property
+    def times(self) -> Floats:
+        return self.source.times
+
+    @property
+    def frame_numbers(self) -> Ints:
+        return self.source.frame_numbers
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def __iter__(self) -> Iterator[tuple[int, Rgb]]:
+        for index, picture in self.source:
+            yield index, self._look(picture)
+
+    def read(self, indices: Iterable[int]) -> Iterator[tuple[int, Rgb]]:
+        """Give (index, picture) of the wanted frames in ascending order, each once."""
+        for index, picture in self.source.read(indices):
+            yield index, self._look(picture)
+
+    def _look(self, picture: Rgb) -> Rgb:
+        x, y, width, height = self.crop
+        picture = picture[y : y + height, x : x + width]
+        if self.flip:
+            picture = picture[:, ::-1]
+        picture = np.ascontiguousarray(np.rot90(picture, -self.quarter_turns))
+        if self.size != self._turned:
+            kind = cv2.INTER_AREA if self.scale < 1 else cv2.INTER_LINEAR
+            return np.asarray(cv2.resize(picture, self.size, interpolation=kind), dtype=np.uint8)
+        return picture
+
+    def from_source(self, px: npt.ArrayLike) -> Floats:
+        """Points (..., 2) of the source's picture in this view's pixels."""
+        x, y, width, height = self.crop
+        u, v = np.moveaxis(np.asarray(px, dtype=np.float64), -1, 0)
+        u, v = u - x, v - y
+        if self.flip:
+            u = width - 1 - u
+        for _ in range(self.quarter_turns):
+            u, v, height, width = height - 1 - v, u, width, height
+        return np.stack([(u + 0.5) * (self.size[0] / width) - 0.5, (v + 0.5) * (self.size[1] / height) - 0.5], axis=-1)
+
+    def to_source(self, px: npt.ArrayLike) -> Floats:
+        """Points (..., 2) of this view in the source's pixels."""
+        x, y, width, height = self.crop
+        u, v = np.moveaxis(np.asarray(px, dtype=np.float64), -1, 0)
+        turned_width, turned_height = self._turned
+        u, v = (u + 0.5) * (turned_width / self.size[0]) - 0.5, (v + 0.5) * (turned_height / self.size[1]) - 0.5
+        for _ in range(self.quarter_turns):
+            u, v, turned_width, turned_height = v, turned_width - 1 - u, turned_height, turned_width
+        if self.flip:
+            u = width - 1 - u
+        return np.stack([u + x, v + y], axis=-1)
+
+
+def write_video(
+    path: str | os.PathLike[str],
+    frames: Iterable[Rgb],
+    fps: float,
+    *,
+    crf: float = 23.0,
+    preset: str = "medium",
+    pixel_format: str = "yuv420p",
+    key_interval: int | None = None,
+    threads: int = 0,
+) -> int:
+    """Write RGB frames as an H.264 video, whole or not at all, and return how many there were.
+
+    Args:
+        path: .mp4, .mov, .mkv or .avi.
+        frames: uint8 pictures (height, width, 3) of one size; width and height even for yuv420p.
+        crf: quality, 0 (lossless) to 51; 18 is hard to tell from the original.
+        preset: x264's trade of time for size, "ultrafast" to "veryslow".
+        pixel_format: "yuv420p" plays everywhere; "yuv444p" keeps odd sizes and full colour.
+        key_interval: frames from one key frame to the next at most; by default x264's 250.
+        threads: of the encoder; 0: one for each core. The same number gives the same file.
+
+    Raises:
+        DataError: there are no frames, they differ in size, or the size cannot be encoded.
+        VideoError: the suffix names no container, or the encoder fails.
+    """
+    place = Path(path)
+    container_name = _CONTAINERS.get(place.suffix.lower())
+    if container_name is None:
+        raise VideoError(f"{place}: a video is written as {', '.join(_CONTAINERS)}, got the suffix {place.suffix!r}.")
+    if not np.isfinite(fps) or fps <= 0:
+        raise DataError(f"{place}: fps must be a positive number, got {fps!r}.")
+    options = {"crf": f"{crf:g}", "preset": preset}
+    if key_interval is not None:
+        options["g"] = str(key_interval)
+    flags = {"movflags": "+faststart"} if container_name in ("mp4", "mov") else {}
+    count = 0
+    with _messages(place), atomic_path(place) as temporary:
+        container = av.open(str(temporary), "w", format=container_name, options=flags)
+        with container:
+            stream = container.add_stream("libx264", rate=Fraction(fps).limit_denominator(100_000), options=options)
+            stream.pix_fmt = pixel_format
+            stream.codec_context.thread_count = threads
+            size: tuple[int, int] | None = None
+            for picture in frames:
+                if size is None:
+                    size = _check_encodable(place, picture, pixel_format)
+                    stream.width, stream.height = size
+                if picture.shape != (size[1], size[0], 3) or picture.dtype != np.uint8:
+                    raise DataError(
+                        f"{place}: frame {count} has shape {picture.shape} and type {picture.dtype}; expected "
+                        f"({size[1]}, {size[0]}, 3) and uint8 as the first."
+                    )
+                frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24")
+                frame.pts = count
+                container.mux(stream.encode(frame))
+                count += 1
+            if count == 0:
+                raise DataError(f"{place}: no frames were given; a video needs at least one.")
+            container.mux(stream.encode())
+    return count
+
+
+def _check_encodable(path: Path, picture: Rgb, pixel_format: str) -> tuple[int, int]:
+    if picture.ndim != 3 or picture.shape[2] != 3:
+        raise DataError(f"{path}: frames must be RGB pictures (height, width, 3), got the shape {picture.shape}.")
+    height, width = picture.shape[:2]
+    if pixel_format == "yuv420p" and (height % 2 or width % 2):
+        raise DataError(
+            f"{path}: {width}x{height} pixels cannot be encoded as yuv420p, which needs even sizes. "
+            'Crop or pad the frames, or pass pixel_format="yuv444p".'
+        )
+    return width, height
