@@ -48,7 +48,7 @@ def check_name(name: str, what: str) -> str:
 class BoardConfig:
     """The calibration board: `columns` x `rows` inner corners of a chessboard, squares of a ChArUco board."""
 
-    kind: Literal["chessboard", "charuco"]
+    type: Literal["chessboard", "charuco"]
     columns: int
     rows: int
     square: float
@@ -63,7 +63,7 @@ class BoardConfig:
         if not self.square > 0:
             raise ConfigError(f"square is the length of a square's side and must be above 0, got {self.square}.")
         charuco = {"marker": self.marker, "dictionary": self.dictionary}
-        if self.kind == "charuco":
+        if self.type == "charuco":
             missing = [key for key, value in charuco.items() if value is None]
             if missing:
                 raise ConfigError(f"a ChArUco board also needs {' and '.join(missing)}.")
@@ -71,13 +71,13 @@ class BoardConfig:
             given = [key for key, value in charuco.items() if value is not None]
             if given:
                 raise ConfigError(
-                    f'a chessboard has no {" and no ".join(given)}; for a ChArUco board say kind = "charuco".'
+                    f'a chessboard has no {" and no ".join(given)}; for a ChArUco board say type = "charuco".'
                 )
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, without what is not set."""
         values = {key: value for key, value in dataclasses.asdict(self).items() if value is not None}
-        if self.kind == "chessboard":
+        if self.type == "chessboard":
             del values["legacy"]
         return values
 
@@ -418,7 +418,7 @@ pairs = {_show_list([list(pair) for pair in skeleton.pairs])}
 
 def _board_template(board: BoardConfig | None) -> str:
     if board is not None:
-        counted = "inner corners" if board.kind == "chessboard" else "squares"
+        counted = "inner corners" if board.type == "chessboard" else "squares"
         lines = "\n".join(f"{key} = {_show(value)}" for key, value in board.to_dict().items())
         return f"""\
 # The calibration board. columns and rows count {counted}; lengths are in `unit`, which becomes the unit of all results.
@@ -428,7 +428,7 @@ def _board_template(board: BoardConfig | None) -> str:
     return """\
 # The calibration board; its unit becomes the unit of all results.
 # [board]
-# kind = "charuco"           # columns and rows count squares; for kind = "chessboard" inner corners
+# type = "charuco"           # columns and rows count squares; for type = "chessboard" inner corners
 # columns = 8
 # rows = 11
 # square = 24.0              # side of a square, in unit
