@@ -83,7 +83,7 @@ class Skeleton:
 
     @property
     def swap(self) -> npt.NDArray[np.int64]:
-        """The permutation (keypoint,) that a mirrored picture needs: `mirrored_points[swap]` has left and right true."""
+        """Permutation (keypoint,) for mirrored pictures: in `mirrored_points[swap]` left and right are true again."""
         order = np.arange(len(self.keypoints))
         for left, right in self.pairs:
             i, j = self.index(left), self.index(right)

@@ -192,7 +192,7 @@ def check_keypoints2d(dataset: xr.Dataset) -> xr.Dataset:
     _check(dataset, _KEYPOINTS2D)
     _check_range(dataset, "confidence", 0.0, 1.0)
     if dataset["frame"].size and int(dataset["frame"].min()) < -1:
-        raise DataError("frame holds the source's frame numbers, or -1 where a view has none; a smaller value was found.")
+        raise DataError("frame holds the source's frame numbers, or -1 where a view has none; found a smaller one.")
     return dataset
 
 
@@ -264,8 +264,6 @@ def _join(schema: _Schema, values: dict[str, Array], names: dict[str, Any], attr
 def _attributes(kind: str, unit: str, fps: float | None) -> dict[str, Any]:
     attributes: dict[str, Any] = {"kind": kind, "schema_version": SCHEMA_VERSION, "unit": unit}
     if fps is not None:
-        if not np.isfinite(fps) or fps <= 0:
-            raise DataError(f"fps must be a positive number, got {fps!r}.")
         attributes["fps"] = float(fps)
     return attributes
 
@@ -282,6 +280,8 @@ def _names(names: Sequence[str] | None, count: int, what: str) -> list[str]:
 
 
 def _times(time: npt.ArrayLike | None, count: int, fps: float | None) -> Array:
+    if fps is not None and not (np.isfinite(fps) and fps > 0):
+        raise DataError(f"fps must be a positive number, got {fps!r}.")
     if time is None:
         return np.arange(count) / (1.0 if fps is None else float(fps))
     times = np.asarray(time, dtype=np.float64)

@@ -1,0 +1,144 @@
+"""The layers and the walls of docs/architecture.md hold, and the guards that say so can fail."""
+
+from __future__ import annotations
+
+import pkgutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import multipose
+
+ROOT = Path(__file__).resolve().parent.parent
+
+# Third-party packages and the only parts of multipose that may load them. What a part imports from a lower layer
+# counts as loaded by it, so the parts above an owner are owners too.
+WALLS = {
+    "torch": ("pose2d", "pipeline", "cli"),
+    "lightning_fabric": ("pose2d", "pipeline", "cli"),
+    "plotly": ("view", "pipeline", "cli"),
+    "click": ("cli",),
+    "flask": (),
+    "dash": (),
+    "dask": (),
+    "rich": (),
+}
+# Light parts that load neither OpenCV nor numba.
+LIGHT = ("config", "errors", "files", "geometry", "progress", "skeleton", "lens", "camera", "tracks", "labels")
+
+
+def module_names() -> list[str]:
+    """Every module of the package and of its command line, without importing any."""
+    found = ["multipose"]
+    for folder, prefix in ((ROOT / "multipose", "multipose."), (ROOT / "cli", "multipose.cli.")):
+        found += [module.name for module in pkgutil.walk_packages([str(folder)], prefix)]
+        found += [
+            f"{prefix}{inner.parent.name}.{inner.stem}" for inner in folder.glob("*/*.py") if inner.stem != "__init__"
+        ]
+    return sorted(set(found))
+
+
+def loaded_by(module: str) -> set[str]:
+    """Top-level names in sys.modules of a fresh interpreter that imported `module`."""
+    code = f"import sys, importlib; importlib.import_module({module!r}); print('\\n'.join(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT.parent)
+    assert done.returncode == 0, done.stderr
+    return {line.split(".")[0] for line in done.stdout.splitlines()}
+
+
+def broken_walls(module: str, loaded: set[str]) -> list[str]:
+    part = module.split(".")[1] if "." in module else ""
+    return [library for library, owners in WALLS.items() if library in loaded and part not in owners]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("module", module_names())
+def test_third_party_walls(module: str) -> None:
+    loaded = loaded_by(module)
+    assert broken_walls(module, loaded) == []
+    if "." in module and module.split(".")[1] in LIGHT:
+        assert not loaded & {"cv2", "numba", "av"}
+
+
+def test_a_broken_wall_is_noticed() -> None:
+    assert broken_walls("multipose.camera", {"numpy", "torch"}) == ["torch"]
+    assert "json" in loaded_by("json")
+
+
+def test_importing_the_package_loads_nothing_heavy() -> None:
+    assert not loaded_by("multipose") & {
+        *WALLS,
+        "cv2",
+        "numba",
+        "numpy",
+        "scipy",
+        "pandas",
+        "xarray",
+        "av",
+        "h5py",
+    }
+
+
+def test_the_command_line_loads_only_click_for_its_help() -> None:
+    assert not loaded_by("multipose.cli.main") & {
+        "torch",
+        "plotly",
+        "cv2",
+        "numba",
+        "numpy",
+        "scipy",
+        "pandas",
+        "xarray",
+        "av",
+        "rich",
+    }
+
+
+def test_public_names_exist_and_are_sorted() -> None:
+    assert multipose.__all__ == sorted(multipose.__all__)
+    for name in multipose.__all__:
+        assert getattr(multipose, name) is not None
+    assert set(multipose._HOMES) | set(multipose._MODULES) == set(multipose.__all__)
+    with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
+        _ = multipose.nonsense
+
+
+def run_linter(config: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            "from importlinter.cli import lint_imports_command as run; run()",
+            "--no-cache",
+            "--config",
+            str(config),
+        ],
+        capture_output=True,
+        text=True,
+        cwd=config.parent,
+    )
+
+
+@pytest.mark.slow
+def test_layers() -> None:
+    done = run_linter(ROOT / "setup.cfg")
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.slow
+def test_a_broken_layer_is_noticed(tmp_path: Path) -> None:
+    text = (ROOT / "setup.cfg").read_text(encoding="utf-8")
+    upside_down = text.replace("    geometry | errors | files | progress | opencv\n", "").replace(
+        "layers =\n    cli\n", "layers =\n    geometry | errors | files | progress | opencv\n    cli\n"
+    )
+    assert upside_down != text
+    (tmp_path / "setup.cfg").write_text(upside_down, encoding="utf-8")
+    done = run_linter(tmp_path / "setup.cfg")
+    assert done.returncode == 1
+    assert "is not allowed to import" in done.stdout
+
+
+def test_no_module_is_called_utils() -> None:
+    assert not [path for part in ("multipose", "cli") for path in (ROOT / part).rglob("util*.py")]

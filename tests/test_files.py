@@ -1,0 +1,130 @@
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from multipose.errors import FormatError, ProjectError
+from multipose.files import (
+    SCHEMA_VERSION,
+    atomic_path,
+    check_schema,
+    content_hash,
+    file_lock,
+    hash_value,
+    natural_key,
+    write_text,
+)
+
+
+def test_names_are_in_natural_order() -> None:
+    names = ["cam_10", "cam_2", "Cam_1", "10", "9", "back", "top"]
+    assert sorted(names, key=natural_key) == ["9", "10", "back", "Cam_1", "cam_2", "cam_10", "top"]
+
+
+@given(st.lists(st.text(max_size=8), max_size=8))
+def test_any_names_can_be_ordered(names: list[str]) -> None:
+    ordered = sorted(names, key=natural_key)
+    assert sorted(reversed(ordered), key=natural_key, reverse=True) == sorted(ordered, key=natural_key, reverse=True)
+    assert sorted(ordered) == sorted(names)
+
+
+def test_a_file_appears_whole(tmp_path: Path) -> None:
+    target = tmp_path / "new" / "a.toml"
+    write_text(target, "one\n")
+    assert target.read_bytes() == b"one\n"
+    write_text(target, "two\n")
+    assert target.read_text(encoding="utf-8") == "two\n"
+    assert [path.name for path in target.parent.iterdir()] == ["a.toml"]
+
+
+def test_an_error_leaves_the_old_file(tmp_path: Path) -> None:
+    target = tmp_path / "a.nc"
+    write_text(target, "old")
+
+    class StopError(Exception):
+        pass
+
+    with pytest.raises(StopError), atomic_path(target) as temporary:
+        assert temporary.suffix == ".nc"
+        temporary.write_text("half", encoding="utf-8")
+        raise StopError
+    assert target.read_text(encoding="utf-8") == "old"
+    assert [path.name for path in tmp_path.iterdir()] == ["a.nc"]
+
+
+def test_the_hash_follows_the_content(tmp_path: Path) -> None:
+    a, b = tmp_path / "a", tmp_path / "b"
+    a.write_bytes(b"x" * 3_000_000)
+    b.write_bytes(b"x" * 3_000_000)
+    assert content_hash(a) == content_hash(b)
+    b.write_bytes(b"x" * 2_999_999 + b"y")
+    os.utime(b, ns=(1, 1))
+    assert content_hash(a) != content_hash(b)
+
+
+def test_the_hash_of_a_folder_follows_names_and_contents(tmp_path: Path) -> None:
+    (tmp_path / "one").mkdir()
+    (tmp_path / "one" / "1.png").write_bytes(b"a")
+    before = content_hash(tmp_path / "one")
+    (tmp_path / "one" / "1.png").rename(tmp_path / "one" / "2.png")
+    assert content_hash(tmp_path / "one") != before
+
+
+def test_the_hash_of_a_missing_file_names_it(tmp_path: Path) -> None:
+    with pytest.raises(FormatError, match="gone.mp4"):
+        content_hash(tmp_path / "gone.mp4")
+
+
+def test_the_order_of_keys_does_not_change_a_hash() -> None:
+    assert hash_value({"a": 1, "b": [1, None]}) == hash_value({"b": [1, None], "a": 1})
+    assert hash_value({"a": 1}) != hash_value({"a": 2})
+
+
+@pytest.mark.parametrize("version", [SCHEMA_VERSION + 1, 0, "1", None, True])
+def test_a_wrong_schema_is_refused(version: object) -> None:
+    with pytest.raises(FormatError, match=r"rig\.toml"):
+        check_schema(version, "rig.toml")
+
+
+def test_the_own_schema_is_read() -> None:
+    check_schema(SCHEMA_VERSION, "rig.toml")
+
+
+def test_a_lock_keeps_another_process_out(tmp_path: Path) -> None:
+    lock = tmp_path / ".lock"
+    code = f"from multipose.files import file_lock\nwith file_lock({str(lock)!r}): pass"
+    with file_lock(lock):
+        other = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+        assert other.returncode != 0
+        assert f"process {os.getpid()} has been working in this folder" in other.stderr
+    assert not lock.exists()
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+def test_the_lock_of_a_process_that_is_gone_is_taken_over(tmp_path: Path) -> None:
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    lock = tmp_path / ".lock"
+    lock.write_text(json.dumps({"pid": gone.pid, "host": socket.gethostname(), "since": "then"}), encoding="utf-8")
+    with file_lock(lock):
+        assert json.loads(lock.read_text(encoding="utf-8"))["pid"] == os.getpid()
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [("", "delete the file"), ('{"pid": 1, "host": "another-machine", "since": "then"}', "on another-machine")],
+)
+def test_a_lock_that_cannot_be_judged_is_respected(tmp_path: Path, content: str, message: str) -> None:
+    lock = tmp_path / ".lock"
+    lock.write_text(content, encoding="utf-8")
+    with pytest.raises(ProjectError, match=message), file_lock(lock):
+        pass
+    assert lock.exists()

@@ -1,0 +1,114 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import xarray as xr
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from multipose.errors import DataError, FormatError
+from multipose.tracks import check_keypoints2d, keypoints2d, load_tracks, save_tracks, trajectories3d
+
+
+def some_keypoints(seed: int = 0) -> xr.Dataset:
+    rng = np.random.default_rng(seed)
+    position = rng.uniform(0, 100, (2, 5, 1, 3, 2))
+    position[0, 1, 0, 2] = np.nan
+    return keypoints2d(position, views=["back", "top"], keypoints=["nose", "ear", "tail"], fps=50)
+
+
+def test_defaults_say_what_is_known() -> None:
+    dataset = some_keypoints()
+    assert dataset["position"].dims == ("view", "time", "individual", "keypoint", "space")
+    assert float(dataset["confidence"].sel(view="back", keypoint="tail")[1, 0]) == 0
+    assert float(dataset["confidence"].sum()) == 2 * 5 * 3 - 1
+    assert dataset["frame"].sel(view="top").values.tolist() == [0, 1, 2, 3, 4]
+    assert dataset["time"].values.tolist() == [0, 0.02, 0.04, 0.06, 0.08]
+    assert np.isnan(dataset["covariance"]).all()
+
+
+@given(hnp.arrays(np.float64, hnp.array_shapes(min_dims=5, max_dims=5, max_side=4), elements=st.floats(-1e3, 1e3)))
+def test_any_position_of_the_right_shape_is_kept(position: np.ndarray) -> None:
+    views = [f"v{i}" for i in range(position.shape[0])]
+    if position.shape[-1] == 2:
+        assert np.array_equal(keypoints2d(position, views=views)["position"].values, position)
+    else:
+        with pytest.raises(DataError, match="must have the shape"):
+            keypoints2d(position, views=views)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"views": ["back"]}, "2 on its view axis, but 1 names"),
+        ({"views": ["back", "back"]}, "must differ"),
+        ({"views": "ab"}, "single string"),
+        ({"keypoints": ["a", "b"]}, "3 on its keypoint axis"),
+        ({"confidence": np.ones((2, 5, 3))}, "confidence must have the shape"),
+        ({"confidence": np.full((2, 5, 1, 3), 1.5)}, "at view 0, time 0, individual 0, keypoint 0 it is 1.5"),
+        ({"covariance": np.ones((2, 5, 1, 3, 2))}, "covariance must have the shape"),
+        ({"frame": np.full((2, 5), -2)}, "found a smaller one"),
+        ({"time": [0, 1, 2, 2, 3]}, "strictly increasing"),
+        ({"time": [0, 1]}, "time must have the shape"),
+        ({"fps": 0.0}, "positive"),
+    ],
+)
+def test_what_does_not_fit_is_refused(change: dict[str, object], message: str) -> None:
+    arguments = {"views": ["back", "top"], **change}
+    with pytest.raises(DataError, match=message):
+        keypoints2d(np.zeros((2, 5, 1, 3, 2)), **arguments)  # type: ignore[arg-type]
+
+
+def test_infinite_positions_are_refused() -> None:
+    with pytest.raises(DataError, match="infinite"):
+        trajectories3d(np.full((2, 1, 1, 3), np.inf), unit="mm")
+
+
+def test_a_trajectory_needs_its_unit() -> None:
+    with pytest.raises(DataError, match="unit"):
+        trajectories3d(np.zeros((2, 1, 1, 3)), unit="")
+
+
+def test_dropped_dimension_is_noticed() -> None:
+    with pytest.raises(DataError, match="must have the dimensions"):
+        check_keypoints2d(some_keypoints().isel(individual=0))
+
+
+@pytest.mark.parametrize("kind", ["keypoints2d", "trajectories3d"])
+def test_round_trip(tmp_path: Path, kind: str) -> None:
+    dataset = (
+        some_keypoints()
+        if kind == "keypoints2d"
+        else trajectories3d(
+            np.arange(24.0).reshape(4, 1, 2, 3),
+            reprojection_error=np.ones((4, 1, 2)),
+            n_views=np.full((4, 1, 2), 3),
+            keypoints=["nose", "tail"],
+            fps=100,
+            unit="mm",
+        )
+    )
+    save_tracks(dataset, tmp_path / "track.nc")
+    again = load_tracks(tmp_path / "track.nc")
+    xr.testing.assert_identical(again, dataset)
+
+
+def test_files_that_are_no_tracks_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(FormatError, match="no file"):
+        load_tracks(tmp_path / "none.nc")
+    save_tracks(some_keypoints(), tmp_path / "whole.nc")
+    (tmp_path / "half.nc").write_bytes((tmp_path / "whole.nc").read_bytes()[:900])
+    (tmp_path / "empty.nc").touch()
+    for name in ("half.nc", "empty.nc"):
+        with pytest.raises(FormatError, match=name):
+            load_tracks(tmp_path / name)
+    xr.Dataset({"a": ("x", [1.0])}).to_netcdf(tmp_path / "other.nc", engine="h5netcdf")
+    with pytest.raises(FormatError, match=r"other.nc holds no keypoints2d"):
+        load_tracks(tmp_path / "other.nc")
+    newer = some_keypoints().assign_attrs(schema_version=99)
+    save_tracks(newer, tmp_path / "newer.nc")
+    with pytest.raises(FormatError, match="newer multipose"):
+        load_tracks(tmp_path / "newer.nc")
