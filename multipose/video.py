@@ -94,11 +94,16 @@ def open_source(spec: SourceSpec) -> FrameSource:
 
 @dataclass(frozen=True, eq=False)
 class _Index:
-    """Presentation times of a video's frames in stream ticks, ascending, and its key frames as (frame, seek position)."""
+    """The frames of a video: their presentation times in stream ticks, ascending, and where key frames are.
+
+    Where the container stores no presentation times although frames are reordered (H.264 with B-frames in AVI), frames are
+    `counted`: the decoder's order is theirs, and reading always starts at the beginning.
+    """
 
     pts: Ints
     keys: Ints
     key_positions: Ints
+    counted: bool
 
 
 class VideoFile:
@@ -151,13 +156,16 @@ class VideoFile:
         frames: Iterator[tuple[int, av.VideoFrame]] | None = None
         at = -1
         for index in wanted:
-            key = int(self._index.keys[max(np.searchsorted(self._index.keys, index, side="right") - 1, 0)])
-            if frames is None or key > at + _SEEK_GAIN:
+            if frames is None or self._last_key(index) > at + _SEEK_GAIN:
                 frames = self._decode(index)
             for at, frame in frames:
                 if at == index:
                     yield index, self._picture(frame, index)
                     break
+
+    def _last_key(self, index: int) -> int:
+        place = int(np.searchsorted(self._index.keys, index, side="right")) - 1
+        return int(self._index.keys[place]) if place >= 0 else 0
 
     def _open(self) -> _Opened:
         return _Opened(self.path, self._threads)
@@ -171,27 +179,32 @@ class VideoFile:
         pts = self._index.pts
         place = int(np.searchsorted(self._index.keys, start, side="right")) - 1
         with _messages(self.path):
-            while True:
+            while place >= 1 and not self._index.counted:
                 with self._open() as (container, stream):
-                    sought = place < 1 or _seek(container, stream, int(self._index.key_positions[place]))
-                    frames = (frame for frame in container.decode(stream) if frame.pts is None or frame.pts >= pts[start])
-                    first = next(frames, None) if sought else None
-                    if place < 1 or (first is not None and first.pts == pts[start]):
-                        yield from self._check_order(start, itertools.chain(() if first is None else (first,), frames))
-                        return
+                    if _seek(container, stream, int(self._index.key_positions[place])):
+                        frames = (frame for frame in container.decode(stream) if frame.pts is None or frame.pts >= pts[start])
+                        first = next(frames, None)
+                        if first is not None and first.pts == pts[start]:
+                            yield from self._check_order(start, itertools.chain((first,), frames))
+                            return
                 place //= 2
+            with self._open() as (container, stream):
+                for index, frame in self._check_order(0, container.decode(stream)):
+                    if index >= start:
+                        yield index, frame
 
     def _check_order(self, start: int, frames: Iterable[av.VideoFrame]) -> Iterator[tuple[int, av.VideoFrame]]:
         pts = self._index.pts
         index = start
         for frame in frames:
-            if frame.pts != pts[index]:
+            if index == len(pts):
+                raise VideoError(f"{self.path}: more frames can be decoded than the {index} that it is said to hold. {_REPAIR}")
+            if frame.pts != pts[index] and not self._index.counted:
                 raise VideoError(f"{self.path}: frame {index} of {len(pts)} cannot be decoded; the file is damaged. {_REPAIR}")
             yield index, frame
             index += 1
-            if index == len(pts):
-                return
-        raise VideoError(f"{self.path}: only the frames up to {index - 1} can be decoded of {len(pts)}. {_REPAIR}")
+        if index < len(pts):
+            raise VideoError(f"{self.path}: only the frames up to {index - 1} can be decoded of {len(pts)}. {_REPAIR}")
 
     def _picture(self, frame: av.VideoFrame, index: int) -> Rgb:
         if (frame.width, frame.height) != self._stored_size:
@@ -291,35 +304,31 @@ def _check_file(path: Path) -> None:
 def _index_packets(path: Path, container: Any, stream: Any) -> _Index:
     # MP4's own index is complete before a packet is read; AVI says its number of frames in the header.
     promised = max(len(stream.index_entries) if _is_mp4(container) else 0, stream.frames if _is_avi(container) else 0)
-    pts: list[int] = []
-    keys: list[tuple[int, int]] = []
-    found = 0
-    for packet in container.demux(stream):
-        if packet.size == 0:
-            continue
-        found += 1
-        if packet.is_discard:
-            continue
-        if packet.pts is None:
-            raise VideoError(f"{path}: frame {len(pts)} carries no time, so frames cannot be found by number. {_REPAIR}")
-        pts.append(packet.pts)
-        if packet.is_keyframe:
-            keys.append((packet.pts, packet.pts if packet.dts is None else packet.dts))
-    if not pts:
-        raise VideoError(f"{path} holds no frames. {_REPAIR}")
-    if found < promised:
+    packets = [
+        (packet.pts, packet.dts, packet.is_keyframe, packet.is_discard)
+        for packet in container.demux(stream)
+        if packet.size > 0
+    ]
+    if len(packets) < promised:
         raise VideoError(
-            f"{path} is truncated: its index promises {promised} frames, {found} are there. Copy it again from the recording "
-            f"computer, or keep what is there by re-encoding it (ffmpeg -i IN -c:v libx264 -crf 15 OUT.mp4)."
+            f"{path} is truncated: its index promises {promised} frames, {len(packets)} are there. Copy it again from the "
+            "recording computer, or keep what is there by re-encoding it (ffmpeg -i IN -c:v libx264 -crf 15 OUT.mp4)."
         )
-    order = np.sort(np.array(pts, dtype=np.int64))
+    shown = [(pts, dts, is_key) for pts, dts, is_key, is_discard in packets if not is_discard]
+    if not shown:
+        raise VideoError(f"{path} holds no frames. {_REPAIR}")
+    counted = any(pts is None for pts, _, _ in shown) or (_is_avi(container) and stream.codec_context.has_b_frames)
+    times = [dts if counted else pts for pts, dts, _ in shown]
+    if None in times:
+        raise VideoError(f"{path}: frame {times.index(None)} carries no time at all. {_REPAIR}")
+    order = np.sort(np.array(times, dtype=np.int64))
     if (np.diff(order) == 0).any():
         frame = int(np.flatnonzero(np.diff(order) == 0)[0]) + 1
-        raise VideoError(f"{path}: frames {frame - 1} and {frame} carry the same time. {_REPAIR}")
-    keys = sorted(keys) or [(int(order[0]), int(order[0]))]
-    places = np.searchsorted(order, [key for key, _ in keys])
-    _check_duration(path, container, stream, order)
-    return _Index(order, places.astype(np.int64), np.array([position for _, position in keys], dtype=np.int64))
+        raise VideoError(f"{path}: the frames {frame - 1} and {frame} carry the same time. {_REPAIR}")
+    _check_duration(path, stream, order)
+    keys = sorted((pts, pts if dts is None else dts) for pts, dts, is_key in shown if is_key and not counted)
+    places = np.searchsorted(order, np.array([key for key, _ in keys], dtype=np.int64))
+    return _Index(order, places.astype(np.int64), np.array([place for _, place in keys], dtype=np.int64), counted)
 
 
 def _is_mp4(container: Any) -> bool:
@@ -330,7 +339,7 @@ def _is_avi(container: Any) -> bool:
     return "avi" in container.format.name.split(",")
 
 
-def _check_duration(path: Path, container: Any, stream: Any, pts: Ints) -> None:
+def _check_duration(path: Path, stream: Any, pts: Ints) -> None:
     """Matroska has no count of frames, but says how long the track lasts once the recording was closed properly."""
     stated = re.fullmatch(r"(\d+):(\d+):(\d+\.\d+)", stream.metadata.get("DURATION", ""))
     if stated is None or len(pts) < 2:
