@@ -1,0 +1,261 @@
+"""What a project can make, in the order in which it is made, and what of it is up to date.
+
+Each function describes one product: what it depends on and, where something is not there yet, what to do about it.
+Nothing here does the work, so that `multipose status` is quick.
+"""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import glob
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from multipose.errors import FormatError, ProjectError
+from multipose.files import hash_value
+from multipose.pipeline.provenance import Hashes, Judgement, Product, judge
+from multipose.project import SHARED_MODEL, Project, Recording
+
+# A change of what a stage computes from the same inputs raises its number; products of the older one are stale then.
+VERSIONS = {"calibrate": 1, "train": 1, "predict": 1, "reconstruct": 1, "view": 1}
+
+
+def plan(project: Project) -> list[Product]:
+    """Every product of the project, inputs before what is made from them."""
+    products = [calibration_product(project, session) for session in project.sessions]
+    if project.recordings or project.labels_path.exists():
+        products += [model_product(project, name) for name in project.model_names if _is_needed(project, name)]
+    products += [keypoints_product(project, recording) for recording in project.recordings]
+    if len(project.views) > 1:
+        products += [trajectories_product(project, recording) for recording in project.recordings]
+        products += [player_product(project, recording) for recording in project.recordings]
+    return products
+
+
+def judge_all(project: Project, products: Iterable[Product], hashes: Hashes) -> list[Judgement]:
+    """Judge products in order; what is made from a product that is not up to date is not up to date either."""
+    judged: dict[Path, Judgement] = {}
+    for product in products:
+        judged[product.path] = judge(product, hashes, judged)
+        if (
+            product.stage == "train"
+        ):  # the network's folder is an input through two files, and its state is model.toml's
+            judged[product.path.with_name("weights.safetensors")] = judged[product.path]
+    hashes.save()
+    return [judgement for path, judgement in judged.items() if path == judgement.product.path]
+
+
+def open_hashes(project: Project) -> Hashes:
+    """The project's memory of content hashes."""
+    return Hashes(project.folder / ".multipose" / "hashes.json")
+
+
+def calibration_product(project: Project, session: str) -> Product:
+    """The rig of a calibration session, from the board's pictures."""
+    sources = project.board_sources(session)
+    lacking = []
+    if project.config.board is None:
+        lacking.append("multipose.toml has no section [board], which describes the calibration board.")
+    missing = [view for view in project.views if view not in sources]
+    if missing:
+        lacking.append(
+            f"Calibration session {session!r} has no pictures of the board in view {', '.join(missing)}. Put a video "
+            f"into {project.session_folder(session)}/<view>.mp4 or pictures into {project.session_folder(session)}/<view>/."
+        )
+    settings = project.config.calibration
+    return Product(
+        stage="calibrate",
+        version=VERSIONS["calibrate"],
+        subject=session,
+        path=project.rig_path(session),
+        inputs={f"the board's pictures of {view}": Path(spec) for view, spec in sources.items() if not _globs(spec)},
+        facts=dict(_pattern(f"the board's pictures of {view}", spec) for view, spec in sources.items() if _globs(spec)),
+        parameters={
+            "board": project.config.board.to_dict() if project.config.board else None,
+            "lens": settings.lens,
+            "max_boards": settings.max_boards,
+            "seed": settings.seed,
+            **_view_parameters(project, project.views),
+        },
+        lacking=tuple(lacking),
+    )
+
+
+def model_product(project: Project, name: str) -> Product:
+    """A network: of one view, or the shared one."""
+    views = project.views if name == SHARED_MODEL and project.config.training.shared else (name,)
+    rows = label_rows(project.labels_path, views)
+    lacking = []
+    if not rows:
+        lacking.append(
+            f"There are no labels of {'any view' if len(views) > 1 else f'view {name!r}'} in {project.labels_path}. "
+            "Choose frames with `multipose label extract`, or bring labels with `multipose label import`."
+        )
+    settings = project.config.training
+    labelled = sorted({(row["recording"], row["view"]) for row in rows})
+    inputs = {
+        f"the pictures of {recording}/{view}": _label_pictures(project, recording, view) for recording, view in labelled
+    }
+    return Product(
+        stage="train",
+        version=VERSIONS["train"],
+        subject=name,
+        path=project.folder / "models" / name / "model.toml",
+        inputs=inputs,
+        facts={f"the labels of {view}": hash_rows(rows, view) for view in views},
+        parameters={
+            "keypoints": list(project.config.skeleton.keypoints),
+            "pairs": [list(pair) for pair in project.config.skeleton.pairs],
+            "backbone": settings.backbone,
+            "minutes": settings.minutes,
+            "seed": settings.seed,
+            **_view_parameters(project, views),
+        },
+        lacking=tuple(lacking),
+    )
+
+
+def keypoints_product(project: Project, recording: Recording) -> Product:
+    """2D key points of a recording: of the networks, or brought from another program."""
+    inputs: dict[str, Path] = {}
+    facts: dict[str, str] = {}
+    lacking = []
+    for view in project.views:
+        if view in recording.keypoints:
+            inputs[f"the key points of {view}"] = project.path(recording.keypoints[view])
+        elif view in recording.videos:
+            spec = str(project.path(recording.videos[view]))
+            if _globs(spec):
+                facts.update([_pattern(f"the pictures of {view}", spec)])
+            else:
+                inputs[f"the video of {view}"] = Path(spec)
+            folder = project.model_folder(view)
+            inputs[f"the network {folder.name}"] = folder / "model.toml"
+            inputs[f"the weights of the network {folder.name}"] = folder / "weights.safetensors"
+            if not (folder / "model.toml").exists():
+                lacking.append(f"There is no network for view {view!r} in {folder}. Train it with `multipose train`.")
+        if view in recording.timestamps:
+            inputs[f"the timestamps of {view}"] = project.path(recording.timestamps[view])
+    for name, path in inputs.items():
+        if not name.startswith(("the network", "the weights")) and not path.exists():
+            lacking.append(
+                f"Recording {recording.name!r}: {path} ({name}) does not exist. Correct the path in recordings.csv."
+            )
+    return Product(
+        stage="predict",
+        version=VERSIONS["predict"],
+        subject=recording.name,
+        path=project.keypoints_path(recording.name),
+        inputs=inputs,
+        facts=facts,
+        parameters={
+            "offsets": dict(recording.offsets),
+            "keypoints": list(project.config.skeleton.keypoints),
+            **_view_parameters(project, recording.videos),
+        },
+        lacking=tuple(dict.fromkeys(lacking)),
+    )
+
+
+def trajectories_product(project: Project, recording: Recording) -> Product:
+    """3D trajectories of a recording."""
+    inputs = {"the 2D key points": project.keypoints_path(recording.name)}
+    lacking = []
+    try:
+        inputs["the rig"] = project.rig_path(project.session_of(recording))
+        if not inputs["the rig"].exists():
+            lacking.append(f"There is no {inputs['the rig']}. Make it with `multipose calibrate`.")
+    except ProjectError as error:
+        lacking.append(str(error))
+    if not inputs["the 2D key points"].exists():
+        lacking.append(f"Recording {recording.name!r} has no 2D key points. Make them with `multipose predict`.")
+    return Product(
+        stage="reconstruct",
+        version=VERSIONS["reconstruct"],
+        subject=recording.name,
+        path=project.trajectories_path(recording.name),
+        inputs=inputs,
+        parameters={**dataclasses.asdict(project.config.reconstruction), "remove_offsets": False},
+        lacking=tuple(lacking),
+    )
+
+
+def player_product(project: Project, recording: Recording) -> Product:
+    """The page with the 3D player of a recording."""
+    inputs = {"the trajectories": project.trajectories_path(recording.name)}
+    lacking = []
+    if not inputs["the trajectories"].exists():
+        lacking.append(f"Recording {recording.name!r} has no trajectories. Make them with `multipose reconstruct`.")
+    try:
+        inputs["the rig"] = project.rig_path(project.session_of(recording))
+    except ProjectError as error:
+        lacking.append(str(error))
+    return Product(
+        stage="view",
+        version=VERSIONS["view"],
+        subject=recording.name,
+        path=project.player_path(recording.name),
+        inputs=inputs,
+        parameters={"edges": [list(edge) for edge in project.config.skeleton.edges]},
+        lacking=tuple(lacking),
+    )
+
+
+def label_rows(path: Path, views: Iterable[str]) -> list[dict[str, str]]:
+    """Rows of labels.csv of the given views, without who and when; none where there is no file.
+
+    Raises:
+        FormatError: the file has no columns `recording` and `view`.
+    """
+    if not path.exists():
+        return []
+    wanted = set(views)
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        reader = csv.DictReader(file)
+        if not {"recording", "view"} <= set(reader.fieldnames or ()):
+            raise FormatError(f"{path} has no columns 'recording' and 'view'; its columns are {reader.fieldnames}.")
+        return [
+            {key: value for key, value in row.items() if key not in ("who", "when")}
+            for row in reader
+            if row["view"] in wanted
+        ]
+
+
+def hash_rows(rows: Iterable[dict[str, str]], view: str) -> str:
+    """Hash of one view's labels, whatever their order."""
+    return hash_value(sorted(sorted(row.items()) for row in rows if row["view"] == view))
+
+
+def _is_needed(project: Project, name: str) -> bool:
+    """False for the network of a view whose key points all come from elsewhere and that has no labels."""
+    views = project.views if name == SHARED_MODEL else (name,)
+    by_network = any(
+        view in recording.videos and view not in recording.keypoints
+        for recording in project.recordings
+        for view in views
+    )
+    return by_network or bool(label_rows(project.labels_path, views))
+
+
+def _label_pictures(project: Project, recording: str, view: str) -> Path:
+    """Where the pictures of labels come from: the recording's video, else the pictures that came with the labels."""
+    for row in project.recordings:
+        if row.name == recording and view in row.videos and not _globs(row.videos[view]):
+            return project.path(row.videos[view])
+    return project.frames_folder / recording / view
+
+
+def _view_parameters(project: Project, views: Iterable[str]) -> dict[str, Any]:
+    return {f"view.{view}": dataclasses.asdict(project.config.view_settings(view)) for view in views}
+
+
+def _globs(spec: str) -> bool:
+    return any(sign in spec for sign in "*?[") and not Path(spec).exists()
+
+
+def _pattern(name: str, spec: str) -> tuple[str, str]:
+    """A pattern of pictures as a fact: the names, sizes and times of the files it stands for."""
+    files = [(Path(item), Path(item).stat()) for item in sorted(glob.glob(spec))]
+    return f"{name} ({spec})", hash_value([[path.name, stat.st_size, stat.st_mtime_ns] for path, stat in files])

@@ -1,0 +1,243 @@
+"""What every product was made from, kept beside it, and whether that still holds.
+
+A folder with products has one `provenance.json`. For each product it records the stage and its version, the hashes of
+all inputs, the parameters, and the hash of the product itself. The record is written twice: as "begun" before the stage
+touches the product and as "done" after the product has appeared, so that a process that is killed between leaves a
+record which says so, and the product is made anew.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal, TypeAlias
+
+from multipose.errors import FormatError, ProjectError
+from multipose.files import SCHEMA_VERSION, check_schema, content_hash, write_text
+
+RECORD_NAME = "provenance.json"
+
+State: TypeAlias = Literal["current", "given", "edited", "stale", "interrupted", "missing", "blocked"]
+"""current: made from what is there now. given: put there by hand, never overwritten by `run`. edited: made here, then
+changed by hand; treated as given. stale, interrupted, missing: to be made. blocked: cannot be made yet."""
+
+SETTLED: tuple[State, ...] = ("current", "given", "edited")
+
+
+@dataclass(frozen=True)
+class Product:
+    """One thing that a stage makes, with everything it depends on.
+
+    Args:
+        stage: name of the stage, which is also the command's.
+        version: of the stage; a change of it makes products stale.
+        subject: the session, network or recording that it belongs to.
+        path: the main file. Its presence decides whether the product exists.
+        inputs: files and folders, under the names that messages use.
+        facts: hashes of inputs that are a part of a file, under the names that messages use.
+        parameters: settings, plain values.
+        lacking: what is not there and must be for the stage to run, in words that say what to do.
+    """
+
+    stage: str
+    version: int
+    subject: str
+    path: Path
+    inputs: Mapping[str, Path]
+    facts: Mapping[str, str] = field(default_factory=dict)
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    lacking: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Record:
+    """What is written down about a product. `overrides` are parameters given on the command line for this once."""
+
+    stage: str
+    version: int
+    state: Literal["begun", "done"]
+    when: str
+    inputs: dict[str, str]
+    parameters: dict[str, Any]
+    overrides: dict[str, Any]
+    content: str
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """Whether a product can be relied on, and if not, why."""
+
+    product: Product
+    state: State
+    reasons: tuple[str, ...] = ()
+
+    @property
+    def settled(self) -> bool:
+        """True where nothing needs to be made."""
+        return self.state in SETTLED
+
+
+class Hashes:
+    """Content hashes that outlive the process: a file of unchanged size and time is not read again.
+
+    Videos are large; without this every `multipose status` would read all of them.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._known: dict[str, list[Any]] = {}
+        self._changed = False
+        if path.exists():
+            try:
+                self._known = dict(json.loads(path.read_text(encoding="utf-8")))
+            except ValueError:
+                self._changed = True  # a cache: what cannot be read is computed anew
+
+    def of(self, place: Path) -> str:
+        """Hash of a file, or of a folder's names and contents.
+
+        Raises:
+            FormatError: there is no such file.
+        """
+        if not place.is_file():
+            return content_hash(place)
+        stat = place.stat()
+        key, mark = str(place.resolve()), [stat.st_size, stat.st_mtime_ns]
+        known = self._known.get(key)
+        if known is not None and known[:2] == mark:
+            return str(known[2])
+        value = content_hash(place)
+        self._known[key] = [*mark, value]
+        self._changed = True
+        return value
+
+    def save(self) -> None:
+        """Write down what was learnt."""
+        if self._changed:
+            write_text(self._path, json.dumps(self._known))
+            self._changed = False
+
+
+def read_records(folder: Path) -> dict[str, Record]:
+    """Records of the products in a folder, by file name.
+
+    Raises:
+        FormatError: the file of records is not what multipose writes.
+    """
+    path = folder / RECORD_NAME
+    if not path.exists():
+        return {}
+    try:
+        table = json.loads(path.read_text(encoding="utf-8"))
+        check_schema(table["schema_version"], path)
+        return {name: Record(**values) for name, values in table["products"].items()}
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise FormatError(
+            f"{path} is not a record of multipose ({error}). Delete it, and the products beside it are taken as given."
+        ) from None
+
+
+def _write_record(product: Product, record: Record | None) -> None:
+    folder = product.path.parent
+    records = {name: asdict(value) for name, value in read_records(folder).items()}
+    if record is None:
+        records.pop(product.path.name, None)
+    else:
+        records[product.path.name] = asdict(record)
+    text = json.dumps({"schema_version": SCHEMA_VERSION, "products": records}, indent=1, ensure_ascii=False)
+    write_text(folder / RECORD_NAME, text + "\n")
+
+
+def input_hashes(product: Product, hashes: Hashes) -> dict[str, str]:
+    """Hashes of everything that a product is made from."""
+    return {name: hashes.of(path) for name, path in product.inputs.items()} | dict(product.facts)
+
+
+@contextmanager
+def making(product: Product, hashes: Hashes, overrides: Mapping[str, Any] | None = None) -> Iterator[None]:
+    """Record that a product is made while the block runs; the block must leave it at its path, whole.
+
+    Raises:
+        ProjectError: something that the stage needs is not there, or the block left no product.
+    """
+    if product.lacking:
+        raise ProjectError("\n".join(product.lacking))
+    given = {key: value for key, value in (overrides or {}).items() if value is not None}
+    record = Record(
+        stage=product.stage,
+        version=product.version,
+        state="begun",
+        when=datetime.now(UTC).isoformat(timespec="seconds"),
+        inputs=input_hashes(product, hashes),
+        parameters=_plain({**product.parameters, **given}),
+        overrides=_plain(given),
+        content="",
+    )
+    _write_record(product, record)
+    yield
+    if not product.path.exists():
+        raise ProjectError(f"The stage {product.stage} ended without making {product.path}.")
+    _write_record(product, Record(**{**asdict(record), "state": "done", "content": hashes.of(product.path)}))
+    hashes.save()
+
+
+def judge(product: Product, hashes: Hashes, upstream: Mapping[Path, Judgement]) -> Judgement:
+    """Compare a product's record with what is there now.
+
+    Args:
+        upstream: judgements of the products that are inputs of this one, by path.
+    """
+    unmade = tuple(
+        f"{name} is {upstream[path].state}"
+        for name, path in product.inputs.items()
+        if path in upstream and not upstream[path].settled
+    )
+    record = read_records(product.path.parent).get(product.path.name)
+    if not product.path.exists():
+        if product.lacking:
+            return Judgement(product, "blocked", product.lacking)
+        interrupted = record is not None and record.state == "begun"
+        reasons = (f"begun {record.when} and not finished",) if record and interrupted else unmade
+        return Judgement(product, "interrupted" if interrupted else "missing", reasons)
+    if record is None:
+        return Judgement(product, "given", ("there is no record of how it was made",))
+    if record.state == "begun":
+        return Judgement(product, "interrupted", (f"begun {record.when} and not finished",))
+    if hashes.of(product.path) != record.content:
+        return Judgement(product, "edited", ("changed by hand since it was made",))
+    reasons = (*_compare(product, record, hashes), *unmade)
+    return Judgement(product, "stale" if reasons else "current", reasons)
+
+
+def _compare(product: Product, record: Record, hashes: Hashes) -> tuple[str, ...]:
+    reasons = []
+    if record.version != product.version:
+        reasons.append(f"the stage {product.stage} is now version {product.version}, was {record.version}")
+    for name, path in product.inputs.items():
+        if not path.exists():
+            reasons.append(f"{name} is gone")
+        elif name not in record.inputs:
+            reasons.append(f"{name} is new")
+        elif hashes.of(path) != record.inputs[name]:
+            reasons.append(f"{name} has changed")
+    for name, value in product.facts.items():
+        if record.inputs.get(name) != value:
+            reasons.append(f"{name} have changed" if name in record.inputs else f"{name} are new")
+    dropped = sorted(set(record.inputs) - set(product.inputs) - set(product.facts))
+    reasons.extend(f"{name} is no longer used" for name in dropped)
+    now = _plain({**product.parameters, **record.overrides})
+    for key in sorted(set(now) | set(record.parameters)):
+        old, new = record.parameters.get(key), now.get(key)
+        if old != new:
+            reasons.append(f"{key} is now {json.dumps(new)}, was {json.dumps(old)}")
+    return tuple(reasons)
+
+
+def _plain(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Values as JSON gives them back, so that records compare equal."""
+    plain: dict[str, Any] = json.loads(json.dumps(values))
+    return plain

@@ -1,0 +1,77 @@
+"""The files of a recording or a calibration session, opened as the project says."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from multipose.config import ViewConfig
+from multipose.errors import FormatError, ProjectError
+from multipose.project import Project, Recording
+from multipose.video import FrameSource, View, open_source
+
+
+def open_view(project: Project, view: str, spec: str | Path) -> FrameSource:
+    """A video, folder or pattern of a view, seen as `[view.<name>]` of the configuration says."""
+    source = open_source(spec)
+    settings = project.config.view_settings(view)
+    if settings == ViewConfig():
+        return source
+    return View(
+        source,
+        crop=settings.crop,
+        flip=settings.flip,
+        quarter_turns=settings.quarter_turns,
+        scale=settings.scale,
+    )
+
+
+def open_recording(project: Project, recording: Recording) -> dict[str, FrameSource]:
+    """The videos of a recording, in the order of the project's views."""
+    return {
+        view: open_view(project, view, str(project.path(recording.videos[view])))
+        for view in project.views
+        if view in recording.videos
+    }
+
+
+def read_timestamps(path: Path) -> npt.NDArray[np.float64]:
+    """Times in seconds (frame,) from a text file: one a line; a first line that is no number is a heading.
+
+    Raises:
+        FormatError: the file is missing, or a line is no number.
+    """
+    try:
+        lines = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
+    except FileNotFoundError:
+        raise FormatError(f"There is no timestamp file {path}.") from None
+    times = []
+    for number, line in enumerate(lines, start=1):
+        try:
+            times.append(float(line))
+        except ValueError:
+            if number > 1:
+                raise FormatError(f"{path}, line {number}: expected a time in seconds, got {line!r}.") from None
+    return np.array(times, dtype=np.float64)
+
+
+def read_all_timestamps(project: Project, recording: Recording) -> dict[str, npt.NDArray[np.float64]]:
+    """Times of the frames of each view that has a timestamp file."""
+    return {view: read_timestamps(project.path(written)) for view, written in recording.timestamps.items()}
+
+
+def check_files(project: Project, recording: Recording) -> None:
+    """Raises ProjectError where a file that the manifest names does not exist (patterns are looked at when opened)."""
+    for kind, files in (
+        ("video", recording.videos),
+        ("timestamp file", recording.timestamps),
+        ("file of key points", recording.keypoints),
+    ):
+        for view, written in files.items():
+            if not project.path(written).exists() and not any(sign in written for sign in "*?["):
+                raise ProjectError(
+                    f"Recording {recording.name!r}, view {view!r}: the {kind} {project.path(written)} does not exist. "
+                    "Correct the path in recordings.csv."
+                )
