@@ -365,9 +365,9 @@ def _find_doubled(names: Sequence[str], xy: npt.NDArray[np.float64]) -> list[_Fo
 def _find_swapped(names: Sequence[str], pairs: Sequence[tuple[str, str]], xy: npt.NDArray[np.float64]) -> list[_Found]:
     """Pairs that would lie much closer to those of the nearest labelled frames with left and right exchanged.
 
-    The other points' common movement (a similarity, if there are two of them) is taken off each neighbour first, so that
-    a turn of the animal is not taken for a swap. A frame is reported if more than half of its neighbours (up to two on
-    either side) say so: a swapped frame then does not make its neighbours suspect.
+    The other points' common movement (a similarity, if there are two of them) is taken off each neighbour first: a turn
+    of the animal is no swap. A frame is reported if more than half of its neighbours (up to two on either side) say so:
+    a swapped frame then does not make its neighbours suspect.
     """
     found: list[_Found] = []
     for left, right in pairs:

@@ -1,8 +1,8 @@
-"""Frames from video files and folders of pictures, exact by number, and the writing of videos.
+"""Videos: exact frames of a file by PyAV, and the writing of H.264.
 
-Everything that gives frames is a :class:`FrameSource`. Frames are RGB pictures, uint8 (height, width, 3). The index of a
-frame is its place in presentation order, from 0; a source never skips, doubles or invents one: where a file does not hold
-what it promises, reading raises VideoError.
+A source never skips, doubles or invents a frame: where a file does not hold what it promises, reading raises
+VideoError. Sources of other kinds, and the protocol that all of them keep, are in `multipose.sources`; their names can
+be had here too. This module is the only one that imports PyAV.
 """
 
 from __future__ import annotations
@@ -11,67 +11,50 @@ import glob
 import itertools
 import os
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, Protocol, TypeAlias, runtime_checkable
+from typing import Any
 
 import av
 import numpy as np
-import numpy.typing as npt
 
 from multipose.errors import DataError, VideoError
-from multipose.files import atomic_path, natural_key
-from multipose.opencv import cv2
+from multipose.files import atomic_path
+from multipose.sources import (
+    PICTURE_SUFFIXES,
+    Floats,
+    FrameSource,
+    ImageFolder,
+    Ints,
+    Rgb,
+    SourceSpec,
+    View,
+    read_picture,
+    wanted_frames,
+    write_picture,
+)
 
-Rgb: TypeAlias = npt.NDArray[np.uint8]
-Floats: TypeAlias = npt.NDArray[np.float64]
-Ints: TypeAlias = npt.NDArray[np.int64]
+__all__ = [
+    "PICTURE_SUFFIXES",
+    "FrameSource",
+    "ImageFolder",
+    "Rgb",
+    "SourceSpec",
+    "VideoFile",
+    "View",
+    "open_source",
+    "read_picture",
+    "write_picture",
+    "write_video",
+]
 
-PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".pgm", ".ppm")
 _CONTAINERS = {".mp4": "mp4", ".mov": "mov", ".mkv": "matroska", ".avi": "avi"}
 _SEEK_GAIN = 16  # frames between two wanted ones above which a seek to a key frame is cheaper than decoding on
 _STEADY = 0.1  # a frame may miss the steady clock by this share of the interval before the rate counts as variable
-
-
-@runtime_checkable
-class FrameSource(Protocol):
-    """Numbered pictures of one size.
-
-    Attributes:
-        path: the file or folder, for messages.
-        size: (width, height) px.
-        fps: frames per second; None where unknown or variable (then `times` tells).
-        times: (n,) seconds since the first frame; NaN where unknown.
-        frame_numbers: (n,) the source's own number of each frame, for labels and for matching views.
-    """
-
-    @property
-    def path(self) -> Path: ...
-    @property
-    def size(self) -> tuple[int, int]: ...
-    @property
-    def fps(self) -> float | None: ...
-    @property
-    def times(self) -> Floats: ...
-    @property
-    def frame_numbers(self) -> Ints: ...
-    def __len__(self) -> int: ...
-    def __iter__(self) -> Iterator[tuple[int, Rgb]]:
-        """Give (index, picture) of every frame in order, holding only a few in memory."""
-        ...
-
-    def read(self, indices: Iterable[int]) -> Iterator[tuple[int, Rgb]]:
-        """Give (index, picture) of the wanted frames in ascending order, each once.
-
-        Raises:
-            DataError: an index is not in 0 .. len - 1.
-        """
-        ...
-
-
-SourceSpec: TypeAlias = str | os.PathLike[str] | FrameSource | Sequence[str | os.PathLike[str]]
+_REENCODE = "(ffmpeg -i IN -c:v libx264 -crf 15 OUT.mp4)"
+_REPAIR = f"Copy the file again from the recording computer, or re-encode it {_REENCODE}."
 
 
 def open_source(spec: SourceSpec) -> FrameSource:
@@ -96,8 +79,8 @@ def open_source(spec: SourceSpec) -> FrameSource:
 class _Index:
     """The frames of a video: their presentation times in stream ticks, ascending, and where key frames are.
 
-    Where the container stores no presentation times although frames are reordered (H.264 with B-frames in AVI), frames are
-    `counted`: the decoder's order is theirs, and reading always starts at the beginning.
+    Where the container stores no presentation times although frames are reordered (H.264 with B-frames in AVI), frames
+    are `counted`: the decoder's order is theirs, and reading always starts at the beginning.
     """
 
     pts: Ints
@@ -109,16 +92,16 @@ class _Index:
 class VideoFile:
     """The frames of a video file, decoded exactly.
 
-    The file is indexed when it is opened, by reading its packets without decoding them: number and time of every frame are
-    known from then on. Rotation and mirroring that the file asks for (as telephones do) are carried out. Several readers may
-    run at once; each holds its own decoder and a few frames.
+    The file is indexed when it is opened, by reading its packets without decoding them: number and time of every frame
+    are known from then on. Rotation and mirroring that the file asks for (as telephones do) are carried out. Several
+    readers may run at once; each holds its own decoder and a few frames.
 
     Args:
         path: a file that FFmpeg's libraries can decode.
         threads: threads of the decoder; 0: one for each core.
 
     Raises:
-        VideoError: the file is missing, empty, not a video, truncated, or its frames cannot be told apart by their times.
+        VideoError: the file is missing, empty, not a video, truncated, or its frames cannot be told apart by time.
     """
 
     def __init__(self, path: str | os.PathLike[str], *, threads: int = 0) -> None:
@@ -152,7 +135,7 @@ class VideoFile:
 
     def read(self, indices: Iterable[int]) -> Iterator[tuple[int, Rgb]]:
         """Give (index, picture) of the wanted frames in ascending order, each once, seeking where that saves work."""
-        wanted = _wanted(indices, len(self), self.path)
+        wanted = wanted_frames(indices, len(self), self.path)
         frames: Iterator[tuple[int, av.VideoFrame]] | None = None
         at = -1
         for index in wanted:
@@ -173,8 +156,8 @@ class VideoFile:
     def _decode(self, start: int) -> Iterator[tuple[int, av.VideoFrame]]:
         """Decode from the frame `start` on to the end, checking that each is the next one of the index.
 
-        A key frame after which the decoder starts too late (an open group, a container that seeks inexactly) is given up
-        for an earlier one, in the end for the beginning of the file: slower, never wrong.
+        A key frame after which the decoder starts too late (an open group, a container that seeks inexactly) is given
+        up for an earlier one, in the end for the beginning of the file: slower, never wrong.
         """
         pts = self._index.pts
         place = int(np.searchsorted(self._index.keys, start, side="right")) - 1
@@ -182,8 +165,8 @@ class VideoFile:
             while place >= 1 and not self._index.counted:
                 with self._open() as (container, stream):
                     if _seek(container, stream, int(self._index.key_positions[place])):
-                        frames = (frame for frame in container.decode(stream) if frame.pts is None or frame.pts >= pts[start])
-                        first = next(frames, None)
+                        frames = container.decode(stream)
+                        first = next((f for f in frames if f.pts is None or f.pts >= pts[start]), None)
                         if first is not None and first.pts == pts[start]:
                             yield from self._check_order(start, itertools.chain((first,), frames))
                             return
@@ -198,9 +181,11 @@ class VideoFile:
         index = start
         for frame in frames:
             if index == len(pts):
-                raise VideoError(f"{self.path}: more frames can be decoded than the {index} that it is said to hold. {_REPAIR}")
+                raise VideoError(f"{self.path}: it promises {index} frames, but more can be decoded. {_REPAIR}")
             if frame.pts != pts[index] and not self._index.counted:
-                raise VideoError(f"{self.path}: frame {index} of {len(pts)} cannot be decoded; the file is damaged. {_REPAIR}")
+                raise VideoError(
+                    f"{self.path}: frame {index} of {len(pts)} is damaged and cannot be decoded. {_REPAIR}"
+                )
             yield index, frame
             index += 1
         if index < len(pts):
@@ -212,11 +197,7 @@ class VideoFile:
                 f"{self.path}: frame {index} has {frame.width}x{frame.height} pixels, the frames before it "
                 f"{self._stored_size}. {_REPAIR}"
             )
-        picture: Rgb = frame.to_ndarray(format="rgb24")
-        return _turn_picture(picture, self._turn)
-
-
-_REPAIR = "Copy the file again from the recording computer, or re-encode it (ffmpeg -i IN -c:v libx264 -crf 15 OUT.mp4)."
+        return _turn_picture(np.asarray(frame.to_ndarray(format="rgb24"), dtype=np.uint8), self._turn)
 
 
 def _seek(container: Any, stream: Any, position: int) -> bool:
@@ -267,9 +248,11 @@ def _explain(path: Path, error: av.FFmpegError) -> str:
         head = file.read(12)
     if head[4:8] == b"ftyp" and b"moov" not in _top_boxes(path):
         return (
-            "the file starts like an MP4 but its index (moov) is missing: the recording or the copy was cut off before it "
-            "was finished. Copy it again; a camera's own repair tool may save it."
+            "the file starts like an MP4 but its index (moov) is missing: the recording or the copy was cut off before "
+            "it was finished. Copy it again; a camera's own repair tool may save it."
         )
+    if isinstance(error, av.EOFError):
+        return f"the file ends in the middle of a part. {_REPAIR}"
     return f"cannot be read as a video ({error.strerror}). {_REPAIR}"
 
 
@@ -311,8 +294,8 @@ def _index_packets(path: Path, container: Any, stream: Any) -> _Index:
     ]
     if len(packets) < promised:
         raise VideoError(
-            f"{path} is truncated: its index promises {promised} frames, {len(packets)} are there. Copy it again from the "
-            "recording computer, or keep what is there by re-encoding it (ffmpeg -i IN -c:v libx264 -crf 15 OUT.mp4)."
+            f"{path} is truncated: its index promises {promised} frames, {len(packets)} are there. Copy it again from "
+            f"the recording computer, or keep what is there by re-encoding it {_REENCODE}."
         )
     shown = [(pts, dts, is_key) for pts, dts, is_key, is_discard in packets if not is_discard]
     if not shown:
@@ -370,16 +353,16 @@ def _display_turn(path: Path, frame: av.VideoFrame) -> tuple[int, int, int, int]
 
     The matrix is that of ISO/IEC 14496-12, 8.3.2 (tkhd), as FFmpeg hands it on.
     """
-    matrix = [side for side in frame.side_data if side.type.name == "DISPLAYMATRIX"]
-    if not matrix:
+    matrix: Any = frame.side_data.get("DISPLAYMATRIX")
+    if matrix is None:
         return (1, 0, 0, 1)
-    a, b, _, c, d = np.frombuffer(bytes(matrix[0]), dtype=np.int32)[:5] / 65536
-    turn = tuple(int(round(float(value))) for value in (a, b, c, d))
+    a, b, _, c, d = np.frombuffer(bytes(matrix), dtype=np.int32)[:5] / 65536
+    turn = tuple(round(float(value)) for value in (a, b, c, d))
     off = max(abs(float(value) - whole) for value, whole in zip((a, b, c, d), turn, strict=True))
     if off > 1e-3 or sorted(map(abs, turn)) != [0, 0, 1, 1] or abs(turn[0]) != abs(turn[3]):
         raise VideoError(
-            f"{path} asks to be shown turned or stretched by the matrix ({a:.3f}, {b:.3f}, {c:.3f}, {d:.3f}); only quarter "
-            "turns and mirroring are supported. Re-encode it upright."
+            f"{path} asks to be shown turned or stretched by the matrix ({a:.3f}, {b:.3f}, {c:.3f}, {d:.3f}); only "
+            f"quarter turns and mirroring are supported. Re-encode it upright {_REENCODE}."
         )
     return turn[0], turn[1], turn[2], turn[3]
 
@@ -393,223 +376,6 @@ def _turn_picture(picture: Rgb, turn: tuple[int, int, int, int]) -> Rgb:
     else:
         right, down = a, d
     return np.ascontiguousarray(picture[:: 1 if down > 0 else -1, :: 1 if right > 0 else -1])
-
-
-def _wanted(indices: Iterable[int], count: int, path: Path) -> list[int]:
-    wanted = sorted({int(index) for index in indices})
-    outside = [index for index in wanted if not 0 <= index < count]
-    if outside:
-        raise DataError(f"{path} has the frames 0 to {count - 1}; asked for {', '.join(map(str, outside[:5]))}.")
-    return wanted
-
-
-class ImageFolder:
-    """Pictures as frames, in the order of their numbers.
-
-    A picture's frame number is the last whole number in its name (img0012.png: 12) if that tells all pictures apart; else
-    they are numbered from 0 in natural order of their names. Pictures that ask for rotation (EXIF) are turned.
-
-    Args:
-        pictures: a folder, a glob, or a list of files.
-        fps: frames per second of the frame numbers, if known.
-
-    Raises:
-        VideoError: there are no pictures there, or one is missing.
-    """
-
-    def __init__(
-        self, pictures: str | os.PathLike[str] | Sequence[str | os.PathLike[str]], *, fps: float | None = None
-    ) -> None:
-        if isinstance(pictures, str | os.PathLike):
-            self.path = Path(pictures)
-            files = _find_pictures(self.path)
-        else:
-            files = [Path(picture) for picture in pictures]
-            if not files:
-                raise VideoError("An empty list of pictures was given; at least one is needed.")
-            self.path = files[0].parent
-        for file in files:
-            if not file.is_file():
-                raise VideoError(f"There is no picture {file}.")
-        files = sorted(files, key=lambda file: natural_key(str(file)))
-        numbers = [int(found[-1]) if (found := re.findall(r"\d+", file.stem)) else -1 for file in files]
-        if min(numbers) < 0 or len(set(numbers)) < len(numbers):
-            numbers = list(range(len(files)))
-        order = np.argsort(numbers, kind="stable")
-        self.files: tuple[Path, ...] = tuple(files[i] for i in order)
-        self.frame_numbers: Ints = np.array(numbers, dtype=np.int64)[order]
-        self.fps = fps
-        since = (self.frame_numbers - self.frame_numbers[0]).astype(np.float64)
-        self.times: Floats = np.full(len(files), np.nan) if fps is None else since / fps
-        height, width = read_picture(self.files[0]).shape[:2]
-        self.size: tuple[int, int] = (width, height)
-
-    def __len__(self) -> int:
-        return len(self.files)
-
-    def __repr__(self) -> str:
-        return f"ImageFolder({str(self.path)!r}: {len(self)} pictures, {self.size[0]}x{self.size[1]})"
-
-    def __iter__(self) -> Iterator[tuple[int, Rgb]]:
-        return self.read(range(len(self)))
-
-    def read(self, indices: Iterable[int]) -> Iterator[tuple[int, Rgb]]:
-        """Give (index, picture) of the wanted pictures in ascending order, each once."""
-        for index in _wanted(indices, len(self), self.path):
-            picture = read_picture(self.files[index])
-            if picture.shape[1::-1] != self.size:
-                raise VideoError(
-                    f"{self.files[index]} has {picture.shape[1]}x{picture.shape[0]} pixels, but {self.files[0].name} has "
-                    f"{self.size[0]}x{self.size[1]}. All pictures of a view must have one size."
-                )
-            yield index, picture
-
-
-def _find_pictures(path: Path) -> list[Path]:
-    if path.is_dir():
-        files = [child for child in path.iterdir() if child.suffix.lower() in PICTURE_SUFFIXES and child.is_file()]
-    elif glob.has_magic(str(path)):
-        files = [Path(name) for name in glob.glob(str(path), recursive=True) if Path(name).is_file()]
-    else:
-        raise VideoError(f"There is no folder {path}.")
-    if not files:
-        raise VideoError(f"No pictures were found in {path} (looked for {', '.join(PICTURE_SUFFIXES)}).")
-    return files
-
-
-def read_picture(path: str | os.PathLike[str]) -> Rgb:
-    """Read a picture file as RGB (height, width, 3), uint8.
-
-    Raises:
-        VideoError: the file is missing or is no picture.
-    """
-    place = Path(path)
-    if not place.is_file():
-        raise VideoError(f"There is no picture {place}.")
-    data = np.frombuffer(place.read_bytes(), dtype=np.uint8)
-    picture = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
-    if picture is None:
-        raise VideoError(f"{place} cannot be read as a picture; it is empty, damaged, or of an unknown kind.")
-    return np.ascontiguousarray(picture[:, :, ::-1])
-
-
-def write_picture(path: str | os.PathLike[str], picture: Rgb) -> None:
-    """Write an RGB picture (height, width, 3) as the kind of file that the suffix names, whole or not at all.
-
-    Raises:
-        DataError: the suffix names no kind of picture that can be written.
-    """
-    place = Path(path)
-    if place.suffix.lower() not in PICTURE_SUFFIXES:
-        raise DataError(f"{place}: a picture is written as {', '.join(PICTURE_SUFFIXES)}, got {place.suffix!r}.")
-    done, data = cv2.imencode(place.suffix, np.ascontiguousarray(picture[:, :, ::-1]))
-    if not done:
-        raise DataError(f"{place}: the picture of shape {picture.shape} and type {picture.dtype} cannot be encoded.")
-    with atomic_path(place) as temporary:
-        temporary.write_bytes(data.tobytes())
-
-
-class View:
-    """A source seen through a crop, then a flip, then quarter turns, then a scale; a source itself.
-
-    Args:
-        source: where the frames come from.
-        crop: (x, y, width, height) in the source's pixels; None for the whole picture.
-        flip: mirror left and right (for what is seen in a mirror).
-        quarter_turns: clockwise turns by 90 degrees (-1 is one turn counter-clockwise).
-        scale: factor of the size; the size is rounded to whole pixels, and points move by the exact ratio of the sizes:
-            x -> (x + 0.5) * width_after / width_before - 0.5.
-
-    Raises:
-        DataError: the crop is not inside the picture, or nothing would be left.
-    """
-
-    def __init__(
-        self,
-        source: FrameSource,
-        *,
-        crop: tuple[int, int, int, int] | None = None,
-        flip: bool = False,
-        quarter_turns: int = 0,
-        scale: float = 1.0,
-    ) -> None:
-        self.source = source
-        self.crop = (0, 0, *source.size) if crop is None else (crop[0], crop[1], crop[2], crop[3])
-        self.flip = flip
-        self.quarter_turns = quarter_turns % 4
-        self.scale = scale
-        x, y, width, height = self.crop
-        if min(x, y) < 0 or min(width, height) < 1 or x + width > source.size[0] or y + height > source.size[1]:
-            raise DataError(
-                f"The crop (x, y, width, height) = {self.crop} does not lie inside the {source.size[0]}x{source.size[1]} "
-                f"picture of {source.path}."
-            )
-        self._turned = (height, width) if self.quarter_turns % 2 else (width, height)
-        if not np.isfinite(scale) or scale <= 0 or min(self._turned) * scale < 0.5:
-            raise DataError(f"The scale {scale!r} leaves nothing of the {width}x{height} picture of {source.path}.")
-        self.size: tuple[int, int] = (max(1, round(self._turned[0] * scale)), max(1, round(self._turned[1] * scale)))
-
-    @property
-    def path(self) -> Path:
-        return self.source.path
-
-    @property
-    def fps(self) -> float | None:
-        return self.source.fps
-
-    @property
-    def times(self) -> Floats:
-        return self.source.times
-
-    @property
-    def frame_numbers(self) -> Ints:
-        return self.source.frame_numbers
-
-    def __len__(self) -> int:
-        return len(self.source)
-
-    def __iter__(self) -> Iterator[tuple[int, Rgb]]:
-        for index, picture in self.source:
-            yield index, self._look(picture)
-
-    def read(self, indices: Iterable[int]) -> Iterator[tuple[int, Rgb]]:
-        """Give (index, picture) of the wanted frames in ascending order, each once."""
-        for index, picture in self.source.read(indices):
-            yield index, self._look(picture)
-
-    def _look(self, picture: Rgb) -> Rgb:
-        x, y, width, height = self.crop
-        picture = picture[y : y + height, x : x + width]
-        if self.flip:
-            picture = picture[:, ::-1]
-        picture = np.ascontiguousarray(np.rot90(picture, -self.quarter_turns))
-        if self.size != self._turned:
-            kind = cv2.INTER_AREA if self.scale < 1 else cv2.INTER_LINEAR
-            return np.asarray(cv2.resize(picture, self.size, interpolation=kind), dtype=np.uint8)
-        return picture
-
-    def from_source(self, px: npt.ArrayLike) -> Floats:
-        """Points (..., 2) of the source's picture in this view's pixels."""
-        x, y, width, height = self.crop
-        u, v = np.moveaxis(np.asarray(px, dtype=np.float64), -1, 0)
-        u, v = u - x, v - y
-        if self.flip:
-            u = width - 1 - u
-        for _ in range(self.quarter_turns):
-            u, v, height, width = height - 1 - v, u, width, height
-        return np.stack([(u + 0.5) * (self.size[0] / width) - 0.5, (v + 0.5) * (self.size[1] / height) - 0.5], axis=-1)
-
-    def to_source(self, px: npt.ArrayLike) -> Floats:
-        """Points (..., 2) of this view in the source's pixels."""
-        x, y, width, height = self.crop
-        u, v = np.moveaxis(np.asarray(px, dtype=np.float64), -1, 0)
-        turned_width, turned_height = self._turned
-        u, v = (u + 0.5) * (turned_width / self.size[0]) - 0.5, (v + 0.5) * (turned_height / self.size[1]) - 0.5
-        for _ in range(self.quarter_turns):
-            u, v, turned_width, turned_height = v, turned_width - 1 - u, turned_height, turned_width
-        if self.flip:
-            u = width - 1 - u
-        return np.stack([u + x, v + y], axis=-1)
 
 
 def write_video(
