@@ -45,7 +45,7 @@ class Clock:
 
 @dataclass(frozen=True, eq=False)
 class Strip:
-    """What the clock needs to know of a view's frames: how many, their rate (None: not steady or unknown), their times."""
+    """What the clock needs to know of a view's frames: how many, their steady rate if any, their times."""
 
     count: int
     fps: float | None = None
@@ -85,8 +85,8 @@ def set_clock(recording: Recording, strips: Mapping[str, Strip], stamps: Mapping
         listed = ", ".join(f"{view} {count}" for view, count in counts.items())
         raise ProjectError(
             f"Recording {recording.name!r}: the views have different numbers of frames ({listed}), and nothing says "
-            "how they belong together. Say it in recordings.csv: columns offset_<view> (the frame that falls on time 0; "
-            "0 everywhere if all cameras began together), or timestamps_<view> (a text file with one time in seconds "
+            "how they belong together. Say it in recordings.csv: offset_<view> (its frame at the time 0; "
+            "0 everywhere if all cameras began together) or timestamps_<view> (a text file with one time in seconds "
             "per frame)."
         )
     count = counts[views[0]]

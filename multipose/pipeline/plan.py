@@ -60,9 +60,10 @@ def calibration_product(project: Project, session: str) -> Product:
         lacking.append("multipose.toml has no section [board], which describes the calibration board.")
     missing = [view for view in project.views if view not in sources]
     if missing:
+        folder = project.session_folder(session)
         lacking.append(
-            f"Calibration session {session!r} has no pictures of the board in view {', '.join(missing)}. Put a video "
-            f"into {project.session_folder(session)}/<view>.mp4 or pictures into {project.session_folder(session)}/<view>/."
+            f"Calibration session {session!r} has no pictures of the board in view {', '.join(missing)}. "
+            f"Put a video into {folder}/<view>.mp4 or pictures into {folder}/<view>/."
         )
     settings = project.config.calibration
     return Product(

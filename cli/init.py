@@ -1,0 +1,44 @@
+"""multipose init"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from multipose.cli.options import Result, reporting
+
+
+def _split(ctx: click.Context, option: click.Parameter, value: tuple[str, ...]) -> list[str]:
+    return [name.strip() for word in value for name in word.split(",") if name.strip()]
+
+
+@click.command("init")
+@click.argument("folder", type=click.Path(file_okay=False, path_type=Path))
+@click.option("--views", multiple=True, required=True, callback=_split, help="Names of the cameras: back,mid,top")
+@click.option("--keypoints", multiple=True, required=True, callback=_split, help="Body parts: nose,left_ear,right_ear")
+@click.option(
+    "--edge", "edges", multiple=True, metavar="A,B", help="A line to draw between two key points; repeatable."
+)
+@click.option(
+    "--board",
+    metavar="KIND,KEY=VALUE,...",
+    help="The calibration board: charuco,columns=8,rows=11,square=24,marker=18.75,dictionary=4X4_1000,unit=mm "
+    "(columns and rows count squares) or chessboard,columns=9,rows=6,square=25,unit=mm (inner corners).",
+)
+@click.option("--name", help="Name of the project; by default the folder's.")
+@reporting
+def command(folder: Path, views: list[str], keypoints: list[str], edges: tuple[str, ...], **options: Any) -> Result:
+    """Make a project folder with a commented multipose.toml."""
+    from multipose.pipeline.beginning import make_project
+
+    project = make_project(folder, views, keypoints, edges, board=options["board"], name=options["name"])
+    text = (
+        f"Made the project {project.config.name!r} in {project.folder}.\n"
+        f"Look through {project.folder / 'multipose.toml'}, then:\n"
+        f"  1. put videos of the board into {project.folder / 'calibration'}/<session>/<view>.mp4\n"
+        "  2. multipose add NAME " + " ".join(f"{view}=VIDEO" for view in project.views) + "\n"
+        "  3. multipose status"
+    )
+    return Result({"folder": str(project.folder), "views": project.views}, text)

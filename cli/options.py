@@ -1,0 +1,122 @@
+"""What commands have in common: their options, how results are printed, and how failures are told."""
+
+from __future__ import annotations
+
+import functools
+import json
+import math
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import click
+
+from multipose.errors import MultiposeError
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+_THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a command hands back: plain values for `--json`, and words for a person."""
+
+    data: Mapping[str, Any]
+    text: str
+
+
+def reporting(function: Callable[..., Result]) -> Callable[..., None]:
+    """Give a command `--json` and `--debug`: it returns a Result, and errors become one message and an exit code.
+
+    Exit codes: 0 done, 1 an error that multipose raised on purpose, 2 wrong usage, 130 interrupted.
+    """
+
+    @click.option("--json", "as_json", is_flag=True, help="Print one JSON object on standard output.")
+    @click.option("--debug", is_flag=True, help="Show where in the program an error arose.")
+    @functools.wraps(function)
+    def run(*args: Any, as_json: bool, debug: bool, **options: Any) -> None:
+        try:
+            result = function(*args, **options)
+        except MultiposeError as error:
+            if debug:
+                raise
+            raise click.ClickException(str(error)) from None
+        except KeyboardInterrupt:
+            if debug:
+                raise
+            click.echo("\nInterrupted. What is finished is kept; the same command goes on from there.", err=True)
+            raise click.exceptions.Exit(130) from None
+        click.echo(json.dumps(plain(result.data), ensure_ascii=False) if as_json else result.text)
+
+    return run
+
+
+def plain(value: Any) -> Any:
+    """Values as JSON knows them: arrays as lists, unknown (NaN) as null."""
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if hasattr(value, "tolist"):
+        return plain(value.tolist())
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if value is None or isinstance(value, str | int | float):
+        return value
+    return str(value)
+
+
+def project_option(function: Function) -> Function:
+    """`--project DIR`; the command gets the folder where the search for the project begins."""
+    return click.option(
+        "--project",
+        "folder",
+        type=click.Path(exists=True, file_okay=False),
+        default=".",
+        metavar="DIR",
+        help="The project's folder; by default the one that holds the current folder.",
+    )(function)
+
+
+def _limit_threads(ctx: click.Context, option: click.Parameter, value: int | None) -> int:
+    """Set the limits that numerical libraries read when they are imported, which comes later."""
+    threads = value or os.cpu_count() or 1
+    for name in _THREAD_VARIABLES:
+        if value is not None:
+            os.environ[name] = str(threads)
+    return threads
+
+
+threads_option = click.option(
+    "--threads",
+    type=click.IntRange(min=1),
+    callback=_limit_threads,
+    help="Threads to use in all, by default one per core.",
+)
+"""`--threads N`; the command gets their number."""
+
+
+def table(rows: list[list[str]], header: list[str]) -> str:
+    """Columns of text, numbers to the right."""
+    cells = [header, *rows]
+    widths = [max(len(row[i]) for row in cells) for i in range(len(header))]
+    right = [bool(rows) and all(_is_number(row[i]) for row in rows) for i in range(len(header))]
+    lines = [
+        "  ".join(
+            cell.rjust(width) if to_right else cell.ljust(width)
+            for cell, width, to_right in zip(row, widths, right, strict=True)
+        ).rstrip()
+        for row in cells
+    ]
+    return "\n".join([lines[0], "-" * len(lines[0]), *lines[1:]])
+
+
+def _is_number(text: str) -> bool:
+    return text[:1] in "0123456789+-" or text == ""
+
+
+def number(value: float | None, digits: int = 2) -> str:
+    """A figure for a table, "-" where it is unknown."""
+    return "-" if value is None or not math.isfinite(value) else f"{value:.{digits}f}"

@@ -1,0 +1,198 @@
+"""Adding recordings to a project: found by a pattern or named one by one, and looked into first."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from multipose.errors import ProjectError
+from multipose.files import natural_key
+from multipose.formats import read_keypoints
+from multipose.pipeline.clock import Clock, Strip, set_clock
+from multipose.pipeline.sources import check_files, open_recording, read_all_timestamps
+from multipose.progress import SILENT, Progress
+from multipose.project import Project, Recording
+
+_FIELD = re.compile(r"\{(\w+)\}")
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a pattern matched: recordings, and files that were left out with the reason."""
+
+    recordings: tuple[Recording, ...]
+    skipped: tuple[tuple[str, str], ...]
+
+
+def find_recordings(project: Project, pattern: str, folder: Path, calibration: str = "") -> Found:
+    """Recordings whose videos match a pattern such as `{animal}_{trial}_{view}.avi`.
+
+    Every field stands for at least one character other than a slash. `{view}` must be the name of one of the project's
+    views; all other fields, joined by "_" in their order, name the recording. A pattern with folders,
+    `{animal}/{trial}_{view}.avi`, is looked for below `folder`.
+
+    Raises:
+        ProjectError: the pattern has no `{view}` or no other field, matches nothing, or two files match one view of
+            one recording.
+    """
+    fields = list(dict.fromkeys(_FIELD.findall(pattern)))
+    if "view" not in fields or len(fields) < 2:
+        raise ProjectError(
+            f"The pattern {pattern!r} needs the field {{view}} and at least one other that names the recording, "
+            "for example '{animal}_{trial}_{view}.avi'."
+        )
+    place = Path(pattern)
+    base = Path(place.anchor) if place.is_absolute() else folder
+    expression = re.compile(_expression(place.relative_to(place.anchor).as_posix()))
+    videos: dict[str, dict[str, str]] = {}
+    skipped: list[tuple[str, str]] = []
+    for path in _candidates(base, place.relative_to(place.anchor)):
+        match = expression.fullmatch(path.relative_to(base).as_posix())
+        if match is None:
+            continue
+        view = match["view"]
+        if view not in project.views:
+            skipped.append((str(path), f"{view!r} is no view of this project ({', '.join(project.views)})"))
+            continue
+        name = "_".join(match[field] for field in fields if field != "view")
+        if view in videos.setdefault(name, {}):
+            raise ProjectError(
+                f"Two files match view {view!r} of recording {name!r}: {videos[name][view]} and {path}. "
+                "Add a field to the pattern that tells them apart."
+            )
+        videos[name][view] = project.relative(path)
+    if not videos:
+        hint = f" ({len(skipped)} files match but for the view, the first is {skipped[0][0]})" if skipped else ""
+        raise ProjectError(f"No file in {base.resolve()} matches the pattern {pattern!r}{hint}.")
+    names = sorted(videos, key=natural_key)
+    return Found(tuple(Recording(name, videos[name], calibration) for name in names), tuple(skipped))
+
+
+def _expression(pattern: str) -> str:
+    seen: set[str] = set()
+    parts = []
+    for i, part in enumerate(_FIELD.split(pattern)):
+        if i % 2 == 0:
+            parts.append(re.escape(part))
+        elif part in seen:
+            parts.append(f"(?P={part})")
+        else:
+            parts.append(f"(?P<{part}>[^/]+?)")
+            seen.add(part)
+    return "".join(parts)
+
+
+def _candidates(base: Path, pattern: Path) -> list[Path]:
+    """Files as deep below `base` as the pattern is, in natural order; folders without a field are entered directly."""
+    level = [base]
+    for part in pattern.parts[:-1]:
+        if _FIELD.search(part):
+            level = [child for folder in level for child in _children(folder) if child.is_dir()]
+        else:
+            level = [folder / part for folder in level if (folder / part).is_dir()]
+    files = [child for folder in level for child in _children(folder) if child.is_file()]
+    return sorted(files, key=lambda path: natural_key(path.as_posix()))
+
+
+def _children(folder: Path) -> list[Path]:
+    with os.scandir(folder) as entries:
+        return [Path(entry.path) for entry in entries if not entry.name.startswith(".")]
+
+
+def look_into(project: Project, recordings: Iterable[Recording], progress: Progress = SILENT) -> dict[str, Clock]:
+    """Open every file of recordings and match the frames of their views.
+
+    Returns:
+        The clock of each recording.
+
+    Raises:
+        ProjectError: a file is missing, a session is unknown, or the views' frames cannot be matched.
+        VideoError: a video cannot be read.
+    """
+    rows = list(recordings)
+    clocks = {}
+    with progress.task("Looking into the recordings", total=len(rows)) as task:
+        for recording in rows:
+            if recording.calibration:
+                project.check_session(recording.calibration, f"recording {recording.name!r}")
+            check_files(project, recording)
+            clocks[recording.name] = set_clock(
+                recording, count_frames(project, recording), read_all_timestamps(project, recording)
+            )
+            task.advance(note=recording.name)
+    return clocks
+
+
+def count_frames(project: Project, recording: Recording) -> dict[str, Strip]:
+    """Frames of each view of a recording, in the order of the project's views."""
+    strips: dict[str, Strip] = {}
+    sources = open_recording(project, recording)
+    for view in project.views:
+        if view in sources:
+            strips[view] = Strip.from_source(sources[view])
+        elif view in recording.keypoints:
+            table = read_keypoints(project.path(recording.keypoints[view]), view=view)
+            strips[view] = Strip(table.sizes["time"], table.attrs.get("fps"))
+    return strips
+
+
+def make_recording(
+    project: Project,
+    name: str,
+    videos: Iterable[str],
+    *,
+    calibration: str = "",
+    offsets: Iterable[str] = (),
+    timestamps: Iterable[str] = (),
+    keypoints: Iterable[str] = (),
+) -> Recording:
+    """A recording from the words of a command line, `VIEW=VALUE` each; paths are relative to the current folder.
+
+    Raises:
+        ProjectError: a word is not as described.
+    """
+    numbers = {}
+    for view, text in read_assignments(offsets, "an offset").items():
+        try:
+            numbers[view] = int(text)
+        except ValueError:
+            raise ProjectError(f"The offset of view {view!r} must be a whole number of frames, got {text!r}.") from None
+    return Recording(
+        name,
+        _relative(project, read_assignments(videos, "a video")),
+        calibration,
+        numbers,
+        _relative(project, read_assignments(timestamps, "a timestamp file")),
+        _relative(project, read_assignments(keypoints, "a file of key points")),
+    )
+
+
+def _relative(project: Project, paths: Mapping[str, str]) -> dict[str, str]:
+    return {view: project.relative(Path(os.path.abspath(path))) for view, path in paths.items()}
+
+
+def read_assignments(words: Iterable[str], what: str) -> dict[str, str]:
+    """`view=value` words of a command line as a table.
+
+    Raises:
+        ProjectError: a word has no `=`, or a view stands twice.
+    """
+    table: dict[str, str] = {}
+    for word in words:
+        view, sign, value = word.partition("=")
+        if not sign or not view or not value:
+            raise ProjectError(f"Expected {what} as VIEW=VALUE, for example back=back.mp4; got {word!r}.")
+        if view in table:
+            raise ProjectError(f"The view {view!r} is given twice: {table[view]} and {value}.")
+        table[view] = value
+    return table
+
+
+def describe_recording(recording: Recording, clock: Clock) -> str:
+    """One line for a person: name, length, what the views were matched by, files."""
+    seconds = f", {len(clock.time) / clock.fps:.1f} s" if clock.fps else ""
+    files = ", ".join(f"{view} {path}" for view, path in {**recording.videos, **recording.keypoints}.items())
+    return f"{recording.name}: {len(clock.time)} moments{seconds}, matched by {clock.rule}; {files}"
