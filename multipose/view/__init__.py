@@ -1,0 +1,38 @@
+"""Looking at results: plotly figures, pages that join them with tables and pictures, labelled videos, contact sheets.
+
+Every figure function takes plain values and returns a plotly Figure; showing or saving it is the caller's business
+(`figure.write_html(path)`, or a `Page`, which holds several and follows the reader's light or dark setting).
+"""
+
+from __future__ import annotations
+
+from multipose.view.charts import coverage, offsets, reprojection_errors, residuals, training_curve
+from multipose.view.drawing import contact_sheet, draw_comparison, draw_keypoints
+from multipose.view.overlay import keypoints_on_frame
+from multipose.view.pages import Facts, Page, Picture, Pictures, Section, Table, Text, save_figure
+from multipose.view.player import trajectories
+from multipose.view.scene import rig
+from multipose.view.videos import labelled_video
+
+__all__ = [
+    "Facts",
+    "Page",
+    "Picture",
+    "Pictures",
+    "Section",
+    "Table",
+    "Text",
+    "contact_sheet",
+    "coverage",
+    "draw_comparison",
+    "draw_keypoints",
+    "keypoints_on_frame",
+    "labelled_video",
+    "offsets",
+    "reprojection_errors",
+    "residuals",
+    "rig",
+    "save_figure",
+    "training_curve",
+    "trajectories",
+]

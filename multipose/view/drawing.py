@@ -1,0 +1,286 @@
+"""Key points drawn into pictures, and contact sheets of them, by OpenCV."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from multipose.errors import DataError
+from multipose.opencv import cv2
+from multipose.skeleton import Skeleton
+from multipose.view.theme import KeypointStyle, keypoint_styles
+
+Array = npt.NDArray[np.float64]
+Picture = npt.NDArray[np.uint8]
+
+_SHIFT = 4  # OpenCV draws at 1/16 px
+_FONT = cv2.FONT_HERSHEY_SIMPLEX
+_EDGE = (235, 235, 235)
+_INK = (20, 20, 20)
+
+
+def draw_keypoints(
+    picture: Picture,
+    xy: npt.ArrayLike,
+    skeleton: Skeleton,
+    *,
+    confidence: npt.ArrayLike | None = None,
+    min_confidence: float = 0.0,
+    radius: float | None = None,
+    names: bool = False,
+) -> Picture:
+    """A copy of the picture with key points and the skeleton's edges drawn; left ones are discs, right ones diamonds.
+
+    Args:
+        picture: (h, w, 3) RGB.
+        xy: (keypoint, 2) or (individual, keypoint, 2) px; NaN is not drawn.
+        skeleton: names, edges and pairs.
+        confidence: (keypoint,) or (individual, keypoint).
+        min_confidence: points below it are not drawn (it needs `confidence`).
+        radius: of the marks, px; by default about a hundredth of the picture's smaller side.
+        names: write the names beside the points.
+
+    Raises:
+        DataError: a shape does not fit.
+    """
+    check_picture(picture)
+    points = _individuals(xy, skeleton)
+    if confidence is not None:
+        trust = np.asarray(confidence, dtype=np.float64).reshape(points.shape[:2])
+        points = np.where((trust >= min_confidence)[..., None], points, np.nan)
+    size = _default_radius(picture) if radius is None else radius
+    canvas = picture.copy()
+    styles = keypoint_styles(skeleton.keypoints, skeleton)
+    for individual in points:
+        for a, b in skeleton.edge_indices:
+            _line(canvas, individual[a], individual[b], _EDGE, max(1, round(size / 2.5)))
+        for point, style in zip(individual, styles, strict=True):
+            _mark(canvas, point, style, size)
+        if names:
+            _write_names(canvas, individual, styles, size)
+    return canvas
+
+
+def draw_comparison(
+    picture: Picture,
+    labelled: npt.ArrayLike,
+    predicted: npt.ArrayLike,
+    skeleton: Skeleton,
+    *,
+    radius: float | None = None,
+) -> Picture:
+    """A copy of the picture with labels (crosses), predictions (discs and diamonds) and lines between them.
+
+    Args:
+        picture: (h, w, 3) RGB.
+        labelled, predicted: (keypoint, 2) px; NaN is not drawn.
+        skeleton: names and pairs.
+        radius: of the marks, px; by default about a hundredth of the picture's smaller side.
+
+    Raises:
+        DataError: a shape does not fit.
+    """
+    check_picture(picture)
+    size = _default_radius(picture) if radius is None else radius
+    canvas = picture.copy()
+    truth, guess = _individuals(labelled, skeleton)[0], _individuals(predicted, skeleton)[0]
+    for true, found, style in zip(truth, guess, keypoint_styles(skeleton.keypoints, skeleton), strict=True):
+        _line(canvas, true, found, style.rgb, max(1, round(size / 3)))
+        _mark(canvas, found, style, size)
+        _cross(canvas, true, style, 1.8 * size)
+    return canvas
+
+
+def crop_around(
+    picture: Picture, xy: npt.ArrayLike, *, margin: float = 0.25, width: int = 360, height: int = 360
+) -> tuple[Picture, Array]:
+    """The part of a picture around points, resized to fit into width x height, and the map to its pixels.
+
+    Args:
+        picture: (h, w, 3) RGB.
+        xy: (..., 2) px; the part holds all known points inside the picture. Without any it is the whole picture.
+        margin: added on each side, as a share of the larger side of the points' box (at least 16 px).
+        width, height: largest size of the result.
+
+    Returns:
+        The resized part and a matrix (2, 3) that takes (x, y, 1) px of the picture to px of the part.
+    """
+    check_picture(picture)
+    high, wide = picture.shape[:2]
+    points = np.asarray(xy, dtype=np.float64).reshape(-1, 2)
+    inside = points[((points >= -0.5) & (points <= np.array([wide, high]) - 0.5)).all(-1)]
+    low, top = np.zeros(2), np.array([wide, high], dtype=float)
+    if len(inside):
+        room = max(16.0, margin * float(np.ptp(inside, axis=0).max()))
+        low = np.maximum(np.floor(inside.min(0) - room), 0)
+        top = np.minimum(np.ceil(inside.max(0) + room + 1), top)
+    x0, y0, x1, y1 = (int(value) for value in (*low, *top))
+    scale = min(width / (x1 - x0), height / (y1 - y0))
+    part, affine = _resize(picture[y0:y1, x0:x1], scale)
+    affine[:, 2] -= affine[:, :2] @ (x0, y0)
+    return part, affine
+
+
+def apply_affine(affine: Array, xy: npt.ArrayLike) -> Array:
+    """Points (..., 2) mapped by a matrix (2, 3)."""
+    moved: Array = np.asarray(xy, dtype=np.float64) @ affine[:, :2].T + affine[:, 2]
+    return moved
+
+
+def contact_sheet(
+    pictures: Sequence[Picture],
+    xy: npt.ArrayLike,
+    skeleton: Skeleton,
+    *,
+    confidence: npt.ArrayLike | None = None,
+    min_confidence: float = 0.0,
+    captions: Sequence[str] | None = None,
+    columns: int = 4,
+    tile_width: int = 480,
+    names: bool = False,
+) -> Picture:
+    """Pictures in rows on one sheet, with their key points drawn and a legend of the names below.
+
+    Args:
+        pictures: (h, w, 3) RGB each; they may differ in size.
+        xy: (picture, keypoint, 2) or (picture, individual, keypoint, 2) px of each picture; NaN is not drawn.
+        skeleton: names, edges and pairs.
+        confidence: (picture, keypoint) or (picture, individual, keypoint).
+        min_confidence: points below it are not drawn.
+        captions: one line for each picture.
+        columns: pictures in a row.
+        tile_width: width of each picture on the sheet, px. Points are drawn after resizing, so they stay sharp.
+        names: write the names beside the points too.
+
+    Raises:
+        DataError: no pictures, or a shape does not fit.
+    """
+    points = np.asarray(xy, dtype=np.float64)
+    if not pictures or len(points) != len(pictures):
+        raise DataError(
+            f"A sheet needs at least one picture and points for each, got {len(pictures)} and {len(points)}."
+        )
+    if captions is not None and len(captions) != len(pictures):
+        raise DataError(f"A sheet needs one caption for each picture, got {len(captions)} for {len(pictures)}.")
+    trust = None if confidence is None else np.asarray(confidence, dtype=np.float64)
+    gap, line = 8, 24 if captions is not None else 0
+    tiles = []
+    for place, picture in enumerate(pictures):
+        check_picture(picture)
+        tile, affine = _resize(picture, tile_width / picture.shape[1])
+        tile = draw_keypoints(
+            tile,
+            apply_affine(affine, points[place]),
+            skeleton,
+            confidence=None if trust is None else trust[place],
+            min_confidence=min_confidence,
+            names=names,
+        )
+        if captions is not None:
+            tile = np.concatenate([np.full((line, tile.shape[1], 3), 255, dtype=np.uint8), tile])
+            _write(tile, captions[place], (2, line - 8), 0.5)
+        tiles.append(tile)
+    columns = min(columns, len(tiles))
+    rows = [tiles[start : start + columns] for start in range(0, len(tiles), columns)]
+    width = columns * (tile_width + gap) + gap
+    strips = []
+    for row in rows:
+        strip = np.full((max(len(tile) for tile in row) + gap, width, 3), 255, dtype=np.uint8)
+        for place, tile in enumerate(row):
+            x = gap + place * (tile_width + gap)
+            strip[gap : gap + len(tile), x : x + tile.shape[1]] = tile
+        strips.append(strip)
+    return np.concatenate([*strips, _legend(skeleton, width)])
+
+
+def check_picture(picture: Picture) -> None:
+    """Raise DataError for anything but an RGB picture (h, w, 3) of uint8."""
+    if picture.ndim != 3 or picture.shape[2] != 3 or picture.dtype != np.uint8:
+        raise DataError(f"A picture must be (h, w, 3) uint8 RGB, got {picture.shape} {picture.dtype}.")
+
+
+def _individuals(xy: npt.ArrayLike, skeleton: Skeleton) -> Array:
+    points = np.asarray(xy, dtype=np.float64)
+    if points.ndim not in (2, 3) or points.shape[-2:] != (len(skeleton), 2):
+        raise DataError(
+            f"Key points must have the shape ({len(skeleton)}, 2) or (individual, {len(skeleton)}, 2) of the skeleton, "
+            f"got {points.shape}."
+        )
+    return points.reshape(-1, len(skeleton), 2)
+
+
+def _default_radius(picture: Picture) -> float:
+    return max(2.5, float(min(picture.shape[:2])) / 110)
+
+
+def _resize(picture: Picture, scale: float) -> tuple[Picture, Array]:
+    """The resized picture and its map (2, 3) of pixels; pixel centres are whole numbers, so x -> (x + 0.5) s - 0.5."""
+    height, width = picture.shape[:2]
+    size = max(1, round(width * scale)), max(1, round(height * scale))
+    method = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+    resized = cv2.resize(np.ascontiguousarray(picture), size, interpolation=method)
+    factors = np.array(size) / (width, height)
+    return np.asarray(resized, dtype=np.uint8), np.column_stack([np.diag(factors), 0.5 * factors - 0.5])
+
+
+def _fixed(point: Array) -> tuple[int, int]:
+    """A point in OpenCV's fixed-point pixels; far outside is brought to where 32 bits still hold it."""
+    x, y = np.clip(np.round(point * (1 << _SHIFT)), -(2**26), 2**26).astype(int).tolist()
+    return x, y
+
+
+def _line(canvas: Picture, a: Array, b: Array, color: tuple[int, int, int], thickness: int) -> None:
+    if np.isfinite(a).all() and np.isfinite(b).all():
+        cv2.line(canvas, _fixed(a), _fixed(b), color, thickness, cv2.LINE_AA, _SHIFT)
+
+
+def _mark(canvas: Picture, point: Array, style: KeypointStyle, radius: float) -> None:
+    if not np.isfinite(point).all():
+        return
+    for color, reach in ((_INK, radius + 1.0), (style.rgb, radius)):
+        if style.right:
+            offsets = 1.25 * reach * np.array([[0, -1], [1, 0], [0, 1], [-1, 0]])
+            corners = np.array([_fixed(point + offset) for offset in offsets], dtype=np.int32)
+            cv2.fillPoly(canvas, [corners], color, cv2.LINE_AA, _SHIFT)
+        else:
+            cv2.circle(canvas, _fixed(point), round(reach * (1 << _SHIFT)), color, -1, cv2.LINE_AA, _SHIFT)
+
+
+def _cross(canvas: Picture, point: Array, style: KeypointStyle, reach: float) -> None:
+    for color, thickness in ((_INK, 3), (style.rgb, 1)):
+        for direction in np.array([[1.0, 1.0], [1.0, -1.0]]) * reach / np.sqrt(2):
+            _line(canvas, point - direction, point + direction, color, thickness)
+
+
+def _write_names(canvas: Picture, points: Array, styles: Sequence[KeypointStyle], radius: float) -> None:
+    scale = max(0.32, radius / 11)
+    for point, style in zip(points, styles, strict=True):
+        if np.isfinite(point).all() and (np.abs(point) < 2**20).all():
+            x, y = round(point[0] + 1.6 * radius), round(point[1] - 1.2 * radius)
+            cv2.putText(canvas, style.name, (x, y), _FONT, scale, _INK, 3, cv2.LINE_AA)
+            cv2.putText(canvas, style.name, (x, y), _FONT, scale, style.rgb, 1, cv2.LINE_AA)
+
+
+def _write(canvas: Picture, text: str, place: tuple[int, int], scale: float) -> None:
+    cv2.putText(canvas, text, place, _FONT, scale, _INK, 1, cv2.LINE_AA)
+
+
+def _legend(skeleton: Skeleton, width: int) -> Picture:
+    """A strip with each key point's mark and name, in as many lines as it takes."""
+    scale, line, gap = 0.5, 26, 14
+    x, y = gap, 0
+    places = []
+    for style in keypoint_styles(skeleton.keypoints, skeleton):
+        (text_width, _), _ = cv2.getTextSize(style.name, _FONT, scale, 1)
+        if x > gap and x + 24 + text_width > width:
+            x, y = gap, y + 1
+        places.append((style, x, y))
+        x += 24 + text_width + gap
+    strip = np.full(((y + 1) * line + gap, width, 3), 255, dtype=np.uint8)
+    for style, left, row in places:
+        middle = gap // 2 + row * line + line / 2
+        _mark(strip, np.array([left + 6.0, middle]), style, 6.0)
+        _write(strip, style.name, (left + 20, round(middle + 5)), scale)
+    return strip

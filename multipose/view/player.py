@@ -1,0 +1,276 @@
+"""The 3D player: trajectories with a time slider, the skeleton, and the cameras that saw them.
+
+The file stays small and the player quick: what stands still is stored once, each frame carries only the coordinates and
+the hover values of the points, in single precision, and long recordings are shown at evenly chosen times, which the
+title says.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import plotly.graph_objects as go
+import xarray as xr
+
+from multipose.camera import CameraRig
+from multipose.errors import DataError
+from multipose.skeleton import Skeleton
+from multipose.tracks import check_trajectories3d
+from multipose.view.scene import camera_traces, columns, eye, frustum_depth, scene_axes
+from multipose.view.theme import HUES, NEUTRAL, keypoint_styles, template
+
+Array = npt.NDArray[np.float64]
+
+_SPEEDS = ((1.0, "▶ play"), (0.25, "▶ slow, 1/4"))
+
+
+def trajectories(
+    tracks: xr.Dataset,
+    rig: CameraRig | None = None,
+    skeleton: Skeleton | None = None,
+    *,
+    title: str = "3D trajectories",
+    max_frames: int = 1000,
+) -> go.Figure:
+    """A player of 3D trajectories: slider, play buttons, skeleton, camera frusta; gaps stay gaps.
+
+    The axes' ranges are those of the whole recording and do not move with time. Hovering over a point shows its name,
+    coordinates, reprojection error, number of views and confidence.
+
+    Args:
+        tracks: Trajectories3D.
+        rig: cameras to draw; its unit must be that of the tracks.
+        skeleton: edges to draw between key points, and which ones are left and right.
+        title: heading of the figure.
+        max_frames: of longer recordings every n-th time is shown, and the title says so.
+
+    Raises:
+        DataError: the tracks hold no known point, the units differ, or the skeleton has other key points.
+    """
+    check_trajectories3d(tracks)
+    unit = str(tracks.attrs["unit"])
+    if rig is not None and rig.unit != unit:
+        raise DataError(f"The trajectories are in {unit} and the rig is in {rig.unit}; convert one of them.")
+    names = [str(name) for name in tracks["keypoint"].values]
+    if skeleton is not None and list(skeleton.keypoints) != names:
+        raise DataError(
+            f"The skeleton's key points ({', '.join(skeleton.keypoints)}) are not those of the trajectories "
+            f"({', '.join(names)})."
+        )
+    if max_frames < 1:
+        raise DataError(f"max_frames must be at least 1, got {max_frames}.")
+    position = tracks["position"].transpose("time", "individual", "keypoint", "space").values
+    known = np.isfinite(position).all(-1)
+    if not known.any():
+        raise DataError("The trajectories hold no known point, so there is nothing to play.")
+    step = -(-len(position) // max_frames)
+    shown = np.arange(0, len(position), step)
+    times = tracks["time"].values[shown]
+    hover = np.stack(
+        [
+            tracks[variable].transpose("time", "individual", "keypoint").values
+            for variable in ("reprojection_error", "n_views", "confidence")
+        ],
+        axis=-1,
+    )
+    individuals = [str(name) for name in tracks["individual"].values]
+    edges = np.empty((0, 2), dtype=np.int64) if skeleton is None else skeleton.edge_indices
+
+    moving = _moving_traces(individuals, names, skeleton, unit)
+    states = [_state(position[time], hover[time], edges) for time in shown]
+    for trace, values in zip(moving, states[0], strict=True):
+        trace.update(values)
+    still: list[Any] = []
+    points = position[known]
+    around = points
+    if rig is not None:
+        depth = frustum_depth(rig, points) * 0.8
+        still = camera_traces(rig, depth)
+        ends = [np.column_stack([trace.x, trace.y, trace.z]) for trace in still]
+        around = np.concatenate([points, *ends])
+
+    figure = go.Figure(
+        data=[*moving, *still],
+        frames=[
+            {"name": str(time), "data": values, "traces": list(range(len(moving)))}
+            for time, values in zip(shown.tolist(), states, strict=True)
+        ],
+    )
+    views = {"whole rig" if rig is not None else "all": _box(around), "points": _box(points)}
+    statement = _statement(tracks, len(shown), step)
+    figure.update_layout(
+        template=template(),
+        title={"text": f"{title}<br><sup>{statement}</sup>"},
+        height=720,
+        margin={"l": 0, "r": 0, "t": 60, "b": 0},
+        legend={"itemsizing": "constant", "x": 0.01, "y": 0.97, "bgcolor": "rgba(0,0,0,0)"},
+        scene={
+            **_scene(unit, next(iter(views.values()))),
+            "camera": eye(rig, points) if rig is not None else {"eye": {"x": 1.3, "y": -1.3, "z": 0.9}},
+        },
+        uirevision="view",
+        updatemenus=[_play_menu(times, step), *([_view_menu(views)] if rig is not None else [])],
+        sliders=[_slider(shown, times, tracks.attrs.get("fps"))],
+    )
+    return figure
+
+
+def _moving_traces(
+    individuals: list[str], names: list[str], skeleton: Skeleton | None, unit: str
+) -> list[go.Scatter3d]:
+    """Per individual one trace of points and one of edges, without coordinates."""
+    styles = keypoint_styles(names, skeleton)
+    template_text = (
+        f"<b>%{{text}}</b><br>%{{x:.2f}}, %{{y:.2f}}, %{{z:.2f}} {unit}"
+        "<br>reprojection error %{customdata[0]:.2f} px<br>%{customdata[1]} views"
+        "<br>confidence %{customdata[2]:.2f}<extra></extra>"
+    )
+    traces = []
+    for place, individual in enumerate(individuals):
+        color = NEUTRAL if len(individuals) == 1 else HUES[place % len(HUES)]
+        prefix = "" if len(individuals) == 1 else f"{individual} "
+        traces.append(
+            go.Scatter3d(
+                name=f"{prefix}skeleton",
+                mode="lines",
+                line={"color": color, "width": 5},
+                hoverinfo="skip",
+                showlegend=skeleton is not None and bool(skeleton.edges),
+            )
+        )
+        traces.append(
+            go.Scatter3d(
+                name=f"{prefix}key points",
+                mode="markers",
+                text=[f"{prefix}{name}" for name in names],
+                marker={
+                    "color": [style.color for style in styles],
+                    "symbol": [style.symbol for style in styles],
+                    "size": [4 if style.right else 5 for style in styles],
+                    "line": {"width": 0},
+                },
+                hovertemplate=template_text,
+            )
+        )
+    return traces
+
+
+def _state(position: Array, hover: Array, edges: npt.NDArray[np.int64]) -> list[dict[str, Any]]:
+    """What the moving traces show at one time, from (individual, keypoint, 3) and (individual, keypoint, 3)."""
+    state: list[dict[str, Any]] = []
+    for xyz, values in zip(position, hover, strict=True):
+        ends = np.full((len(edges), 3, 3), np.nan)
+        whole = np.isfinite(xyz).all(-1)[edges].all(-1)
+        ends[whole, :2] = xyz[edges[whole]]
+        state.append({"type": "scatter3d", **columns(ends)})
+        state.append({"type": "scatter3d", **columns(xyz), "customdata": values.astype(np.float32)})
+    return state
+
+
+def _statement(tracks: xr.Dataset, n_shown: int, step: int) -> str:
+    n_times = tracks.sizes["time"]
+    fps = tracks.attrs.get("fps")
+    rate = f", {fps:g} per second" if fps else ""
+    if step == 1:
+        return f"{n_times} times{rate}"
+    return f"{n_shown} of {n_times} times{rate}: one in {step} is shown; the file of trajectories holds them all"
+
+
+def _box(points: Array) -> Array:
+    """Lower and upper bounds (2, 3) of the points with a margin of 5 % of the largest side."""
+    finite = points[np.isfinite(points).all(-1)]
+    low, high = finite.min(0), finite.max(0)
+    margin = 0.05 * max(float((high - low).max()), 1e-9)
+    return np.stack([low - margin, high + margin])
+
+
+def _aspect(box: Array) -> dict[str, float]:
+    """Ratio that draws the box true to scale, of geometric mean 1 as plotly's own, the longest side at most 2.5."""
+    sides = box[1] - box[0]
+    ratio = sides / np.cbrt(sides.prod())
+    ratio = ratio * min(1.0, 2.5 / float(ratio.max()))
+    return dict(zip("xyz", ratio.tolist(), strict=True))
+
+
+def _scene(unit: str, box: Array) -> dict[str, Any]:
+    axes = scene_axes(unit)
+    for place, axis in enumerate("xyz"):
+        axes[f"{axis}axis"].update(range=box[:, place].tolist(), autorange=False)
+    return {**axes, "aspectmode": "manual", "aspectratio": _aspect(box)}
+
+
+def _play_menu(times: Array, step: int) -> dict[str, Any]:
+    interval = 1000 * float(np.median(np.diff(times))) if len(times) > 1 else 40.0
+    buttons = [
+        {
+            "label": label,
+            "method": "animate",
+            "args": [
+                None,
+                {
+                    "mode": "immediate",
+                    "fromcurrent": True,
+                    "frame": {"duration": round(interval / speed, 2), "redraw": True},
+                    "transition": {"duration": 0},
+                },
+            ],
+        }
+        for speed, label in _SPEEDS
+    ]
+    stop = {
+        "label": "⏸ pause",
+        "method": "animate",
+        "args": [[None], {"mode": "immediate", "frame": {"duration": 0, "redraw": False}}],
+    }
+    return {
+        "type": "buttons",
+        "direction": "left",
+        "showactive": False,
+        "x": 0.01,
+        "xanchor": "left",
+        "y": 0.0,
+        "yanchor": "bottom",
+        "pad": {"b": 8},
+        "buttons": [*buttons, stop],
+    }
+
+
+def _view_menu(views: dict[str, Array]) -> dict[str, Any]:
+    buttons = []
+    for label, box in views.items():
+        changes: dict[str, Any] = {
+            f"scene.{axis}axis.range": box[:, place].tolist() for place, axis in enumerate("xyz")
+        }
+        buttons.append({"label": label, "method": "relayout", "args": [{**changes, "scene.aspectratio": _aspect(box)}]})
+    return {
+        "type": "buttons",
+        "direction": "left",
+        "x": 0.99,
+        "xanchor": "right",
+        "y": 0.0,
+        "yanchor": "bottom",
+        "pad": {"b": 8},
+        "buttons": buttons,
+    }
+
+
+def _slider(shown: npt.NDArray[np.int64], times: Array, fps: float | None) -> dict[str, Any]:
+    options = {"mode": "immediate", "frame": {"duration": 0, "redraw": True}, "transition": {"duration": 0}}
+    digits = 3 if fps and fps > 50 else 2
+    steps = [
+        {
+            "label": f"{time:.{digits}f}" if fps else f"{time:g}",
+            "method": "animate",
+            "args": [[str(number)], options],
+        }
+        for number, time in zip(shown.tolist(), times.tolist(), strict=True)
+    ]
+    return {
+        "steps": steps,
+        "x": 0.01,
+        "len": 0.98,
+        "pad": {"t": 12, "b": 12},
+        "currentvalue": {"prefix": "time ", "suffix": " s" if fps else " (frame number)", "xanchor": "left"},
+    }

@@ -1,0 +1,107 @@
+"""Videos with the key points drawn on every frame."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+import numpy as np
+import numpy.typing as npt
+import xarray as xr
+
+from multipose.errors import DataError
+from multipose.progress import SILENT, Progress
+from multipose.skeleton import Skeleton
+from multipose.tracks import check_keypoints2d
+from multipose.video import FrameSource, SourceSpec, open_source, write_video
+from multipose.view.drawing import draw_keypoints
+
+Picture = npt.NDArray[np.uint8]
+
+
+def labelled_video(
+    source: SourceSpec,
+    keypoints: xr.Dataset,
+    view: str,
+    path: str | os.PathLike[str],
+    *,
+    skeleton: Skeleton | None = None,
+    min_confidence: float = 0.0,
+    fps: float | None = None,
+    names: bool = False,
+    progress: Progress = SILENT,
+) -> int:
+    """Write a video of every frame of the key points' view, with the points drawn, and return how many frames it has.
+
+    Frames are found by their number in the source, so key points of a part of a video work too; a time without a frame
+    in this view is left out. A picture of odd width or height gets one more column or row of black, which H.264 needs.
+
+    Args:
+        source: the view's pictures, after the same crop, flip and scale as the key points.
+        keypoints: Keypoints2D.
+        view: which view of the key points.
+        path: where to write, .mp4.
+        skeleton: edges to draw; its key points must be those of the dataset.
+        min_confidence: points below it are not drawn.
+        fps: of the new video; by default that of the key points, else that of the source.
+        names: write the names beside the points.
+        progress: told about the frames written.
+
+    Raises:
+        DataError: the view or frames do not exist, or no frame rate is known.
+    """
+    check_keypoints2d(keypoints)
+    views = [str(name) for name in keypoints["view"].values]
+    if view not in views:
+        raise DataError(f"There is no view {view!r} among the key points; there are {', '.join(views)}.")
+    names_here = tuple(str(name) for name in keypoints["keypoint"].values)
+    shape = Skeleton(names_here) if skeleton is None else skeleton
+    if shape.keypoints != names_here:
+        raise DataError(
+            f"The skeleton's key points ({', '.join(shape.keypoints)}) are not those of the dataset "
+            f"({', '.join(names_here)})."
+        )
+    opened = open_source(source)
+    rate = fps or keypoints.attrs.get("fps") or opened.fps
+    if not rate:
+        raise DataError(f"{opened.path}: neither the key points nor the source know a frame rate; give `fps`.")
+    here = keypoints.sel(view=view)
+    rows = np.flatnonzero(here["frame"].values >= 0)
+    indices = _frame_indices(opened, here["frame"].values[rows], view)
+    with progress.task(f"labelled video of {view}", total=len(rows)) as task:
+
+        def frames() -> Iterator[Picture]:
+            row_of = dict(zip(indices.tolist(), rows.tolist(), strict=True))
+            for index, picture in opened.read(indices.tolist()):
+                now = here.isel(time=row_of[index])
+                drawn = draw_keypoints(
+                    picture,
+                    now["position"].transpose("individual", "keypoint", "space").values,
+                    shape,
+                    confidence=now["confidence"].transpose("individual", "keypoint").values,
+                    min_confidence=min_confidence,
+                    names=names,
+                )
+                height, width = drawn.shape[:2]
+                yield np.pad(drawn, ((0, height % 2), (0, width % 2), (0, 0)))
+                task.advance()
+
+        return write_video(path, frames(), rate)
+
+
+def _frame_indices(source: FrameSource, numbers: npt.NDArray[np.int64], view: str) -> npt.NDArray[np.int64]:
+    """Places in the source of the frames with these numbers.
+
+    Raises:
+        DataError: a number is not there, or stands twice.
+    """
+    place = {int(number): index for index, number in enumerate(source.frame_numbers)}
+    absent = [int(number) for number in numbers if int(number) not in place]
+    if absent:
+        raise DataError(
+            f"{source.path}: the key points of view {view} name frame {absent[0]} ({len(absent)} such), but the source "
+            f"has frames {min(place, default=0)} to {max(place, default=0)}. Is it the video that they were found in?"
+        )
+    if len(set(numbers.tolist())) != len(numbers):
+        raise DataError(f"The key points of view {view} name a frame of {source.path} twice.")
+    return np.array([place[int(number)] for number in numbers], dtype=np.int64)
