@@ -104,7 +104,7 @@ class ViewConfig:
 class CalibrationConfig:
     """How boards become a rig. `sessions` gives the files of a session that do not lie in calibration/<session>/."""
 
-    lens: Literal["brown", "rational", "fisheye", "telecentric"] = "brown"
+    lens: Literal["brown", "rational", "fisheye"] = "brown"
     max_boards: int = 150
     seed: int = 0
     sessions: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
@@ -391,7 +391,7 @@ pairs = {_show_list([list(pair) for pair in skeleton.pairs])}
 {_board_template(board)}
 [calibration]
 # Board videos lie in calibration/<session>/<view>.mp4, or pictures in calibration/<session>/<view>/.
-# lens = {_show(calibration.lens)}           # brown, rational, fisheye or telecentric
+# lens = {_show(calibration.lens)}           # brown, rational or fisheye
 # max_boards = {calibration.max_boards}         # at most this many pictures of the board are used per view
 # seed = {calibration.seed}
 #

@@ -133,14 +133,13 @@ def keypoints_product(project: Project, recording: Recording) -> Product:
             else:
                 inputs[f"the video of {view}"] = Path(spec)
             folder = project.model_folder(view)
-            inputs[f"the network {folder.name}"] = folder / "model.toml"
-            inputs[f"the weights of the network {folder.name}"] = folder / "weights.safetensors"
+            inputs[f"the network {folder.name}"] = folder / "model.toml"  # it states the hash of the weights
             if not (folder / "model.toml").exists():
                 lacking.append(f"There is no network for view {view!r} in {folder}. Train it with `multipose train`.")
         if view in recording.timestamps:
             inputs[f"the timestamps of {view}"] = project.path(recording.timestamps[view])
     for name, path in inputs.items():
-        if not name.startswith(("the network", "the weights")) and not path.exists():
+        if not name.startswith("the network ") and not path.exists():
             lacking.append(
                 f"Recording {recording.name!r}: {path} ({name}) does not exist. Correct the path in recordings.csv."
             )
