@@ -1,13 +1,15 @@
 """Cameras and rigs, and the TOML file that anipose reads and writes too.
 
-The file holds one table per camera, `[cam_0]` and so on, with `name`, `size` (width, height), `matrix` (3x3), `distortions`, `rotation` (a rotation
-vector) and `translation` of the pose `camera_from_world`; `fisheye = true` marks OpenCV's fisheye model and `model = "telecentric"` ours, whose
-matrix holds px per unit. `[metadata]` holds `unit` and `schema_version`. Whatever else is in the file is kept.
+The file holds one table per camera, `[cam_0]` and so on, with `name`, `size` (width, height), `matrix` (3x3),
+`distortions`, `rotation` (a rotation vector) and `translation` of the pose `camera_from_world`; `fisheye = true`
+marks OpenCV's fisheye model and `model = "telecentric"` ours, whose matrix holds px per unit. `[metadata]` holds
+`unit` and `schema_version`. Whatever else is in the file is kept.
 """
 
 from __future__ import annotations
 
 import difflib
+import json
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -20,7 +22,16 @@ from numpy.typing import ArrayLike
 
 from multipose.errors import DataError, FormatError
 from multipose.files import SCHEMA_VERSION, natural_key, write_text
-from multipose.geometry import FloatArray, as_array, invert_pose, mirror_pose, pose, rotation_from_vector, transform, vector_from_rotation
+from multipose.geometry import (
+    FloatArray,
+    as_array,
+    invert_pose,
+    mirror_pose,
+    pose,
+    rotation_from_vector,
+    transform,
+    vector_from_rotation,
+)
 from multipose.lens import FisheyeLens, Lens, TelecentricLens, lens_from_matrix, matrix_parameters, rotation_90
 
 _ROTATION_TOLERANCE = 1e-6
@@ -31,7 +42,8 @@ _CAMERA_KEYS = ("name", "size", "matrix", "distortions", "rotation", "translatio
 class Camera:
     """One view: its name, the size (width, height) of its pictures, its lens and its pose.
 
-    `extra` holds what a rig file says beyond that. DataError where the size is not positive or the pose is not a proper rotation with a translation.
+    `extra` holds what a rig file says beyond that. DataError where the size is not positive or the pose is not a
+    proper rotation with a translation.
     """
 
     name: str
@@ -72,7 +84,7 @@ class Camera:
         return self.lens.projection_matrix @ self.camera_from_world
 
     def project(self, xyz: ArrayLike) -> FloatArray:
-        """Pixels (..., 2) of world points (..., 3); NaN behind the camera and outside the lens's valid field, not outside the picture."""
+        """Pixels (..., 2) of world points (..., 3), even outside the picture; NaN behind it and beyond its field."""
         return self.lens.project(transform(self.camera_from_world, xyz))
 
     def rays(self, px: ArrayLike) -> tuple[FloatArray, FloatArray]:
@@ -82,7 +94,7 @@ class Camera:
 
     def depth(self, xyz: ArrayLike) -> FloatArray:
         """Distances (...) of world points (..., 3) along the camera's axis, negative behind it."""
-        return as_array(xyz, (3,), "Points") @ self.rotation[2] + self.translation[2]
+        return transform(self.camera_from_world, xyz)[..., 2]
 
     def crop(self, x: int, y: int, width: int, height: int) -> Camera:
         """The camera of the part of its picture of `width` x `height` px whose top-left pixel is (x, y)."""
@@ -91,22 +103,30 @@ class Camera:
     def scale(self, sx: float, sy: float | None = None) -> Camera:
         """The camera of its picture resized by `sx` across and `sy` (default: the same) down.
 
-        The new size is rounded to whole pixels, and the lens is scaled by new over old size, which is what a resized picture shows.
+        The new size is rounded to whole pixels, and the lens is scaled by new over old size, which is what a resized
+        picture shows.
         """
-        width, height = (max(1, round(old * factor)) for old, factor in zip(self.size, (sx, sx if sy is None else sy), strict=True))
+        width, height = (
+            max(1, round(old * factor)) for old, factor in zip(self.size, (sx, sx if sy is None else sy), strict=True)
+        )
         return replace(self, lens=self.lens.scale(width / self.size[0], height / self.size[1]), size=(width, height))
 
     def rotate90(self, turns: int) -> Camera:
-        """The camera of its picture turned clockwise by quarter `turns` (`numpy.rot90(picture, -turns)`); its frame turns too."""
+        """The camera of its picture turned clockwise by quarter `turns` (`numpy.rot90(picture, -turns)`)."""
         turned_from_camera = pose(rotation_90(turns), np.zeros(3))
         size = self.size[::-1] if turns % 2 else self.size
-        return replace(self, lens=self.lens.rotate90(turns, self.size), size=size, camera_from_world=turned_from_camera @ self.camera_from_world)
+        return replace(
+            self,
+            lens=self.lens.rotate90(turns, self.size),
+            size=size,
+            camera_from_world=turned_from_camera @ self.camera_from_world,
+        )
 
     def mirrored(self, plane_point: ArrayLike, plane_normal: ArrayLike) -> Camera:
         """The ordinary camera of the picture, flipped left to right, of what this camera sees in a mirror.
 
-        The mirror is the plane through `plane_point` (3,) with `plane_normal` (3,). Where this camera sees the mirror image of a point at (u, v), the
-        answer sees the point itself at (width - 1 - u, v).
+        The mirror is the plane through `plane_point` (3,) with `plane_normal` (3,). Where this camera sees the mirror
+        image of a point at (u, v), the answer sees the point itself at (width - 1 - u, v).
         """
         flipped_from_camera = np.diag([-1.0, 1.0, 1.0, 1.0])
         camera_from_world = flipped_from_camera @ self.camera_from_world @ mirror_pose(plane_point, plane_normal)
@@ -139,7 +159,9 @@ class Camera:
         if not isinstance(fisheye, bool):
             raise DataError(f"fisheye must be true or false, but is {fisheye!r}")
         if model is not None and model != TelecentricLens.model:
-            raise DataError(f"model may only be {TelecentricLens.model!r}, but is {model!r}; leave it out for lenses with a perspective")
+            raise DataError(
+                f"model may only be {TelecentricLens.model!r}, but is {model!r}; leave it out for other lenses"
+            )
         distortions = as_array(values["distortions"], (None,), "distortions")
         lens: Lens
         if model is None:
@@ -161,8 +183,9 @@ class Camera:
 class CameraRig:
     """Named cameras in one world whose lengths are in `unit`.
 
-    `metadata` is what its file says beside unit and schema version, `extra` the file's other tables. `rig["name"]` is a camera, and iterating gives
-    the cameras. DataError where there is no camera, a name comes twice or the unit is empty.
+    `metadata` is what its file says beside unit and schema version, `extra` the file's other tables. `rig["name"]` is
+    a camera, and iterating gives the cameras. DataError where there is no camera, a name comes twice or the unit is
+    empty.
     """
 
     cameras: tuple[Camera, ...]
@@ -178,6 +201,10 @@ class CameraRig:
             raise DataError("A rig needs at least one camera.")
         if not isinstance(self.unit, str) or not self.unit:
             raise DataError(f"A rig's unit must be a text such as 'mm', but is {self.unit!r}.")
+        reserved = [key for key in ("unit", "schema_version") if key in self.metadata]
+        reserved += [key for key, value in self.extra.items() if key == "metadata" or _is_camera(key, value)]
+        if reserved:
+            raise DataError(f"A rig's metadata and extra may not hold {', '.join(reserved)}: the rig says that itself.")
         doubled = sorted({name for name in self.names if self.names.count(name) > 1})
         if doubled:
             raise DataError(f"The names of a rig's cameras must differ, but these come twice: {', '.join(doubled)}.")
@@ -229,50 +256,70 @@ class CameraRig:
         return np.stack([origins for origins, _ in pairs]), np.stack([directions for _, directions in pairs])
 
     def packed(self) -> FloatArray:
-        """The rig as (view, 28) numbers for compiled kernels: the packed lens (16), the rotation row by row (9) and the translation (3)."""
-        return np.stack([np.concatenate([camera.lens.packed(), camera.rotation.ravel(), camera.translation]) for camera in self.cameras])
+        """(view, 28) numbers for compiled kernels: packed lens (16), rotation by rows (9), translation (3)."""
+        return np.stack(
+            [
+                np.concatenate([camera.lens.packed(), camera.rotation.ravel(), camera.translation])
+                for camera in self.cameras
+            ]
+        )
 
     def subset(self, names: Sequence[str]) -> CameraRig:
         """The rig of these cameras, in this order."""
         return replace(self, cameras=tuple(self[name] for name in names))
 
     def transformed(self, new_from_world: ArrayLike, scale: float = 1.0, unit: str | None = None) -> CameraRig:
-        """The same rig in another world frame: a point x of the old world is at `new_from_world @ (scale * x)` of the new one.
+        """The same rig in another world, in which the old point x is at `transform(new_from_world, scale * x)`.
 
-        `unit` names the new unit if the scale changes it. Pixels stay the same. DataError if the pose (4, 4) is not rigid or the scale not above 0.
+        `unit` names the new unit if the scale changes it. Pixels stay the same. DataError if the pose (4, 4) is not
+        rigid or the scale not above 0.
         """
         world_from_new = invert_pose(_checked_pose(new_from_world, "the new frame"))
         cameras = []
         for camera in self.cameras:
             lens = camera.lens.scale_world(scale)
-            cameras.append(replace(camera, lens=lens, camera_from_world=pose(camera.rotation, scale * camera.translation) @ world_from_new))
+            cameras.append(
+                replace(
+                    camera,
+                    lens=lens,
+                    camera_from_world=pose(camera.rotation, scale * camera.translation) @ world_from_new,
+                )
+            )
         return replace(self, cameras=tuple(cameras), unit=self.unit if unit is None else unit)
 
     def save(self, path: str | Path) -> None:
         """Writes the rig as TOML; FormatError if something in `metadata` or `extra` cannot be written."""
-        values: dict[str, Any] = {f"cam_{i}": camera.to_dict() for i, camera in enumerate(self.cameras)}
-        values |= {key: value for key, value in self.extra.items()}
+        values: dict[str, Any] = {**self.extra}
+        values |= {f"cam_{i}": camera.to_dict() for i, camera in enumerate(self.cameras)}
         values["metadata"] = {**self.metadata, "unit": self.unit, "schema_version": SCHEMA_VERSION}
         text = toml.dumps(values)
         try:
             written = tomllib.loads(text)
         except tomllib.TOMLDecodeError as error:
-            raise FormatError(f"{path}: the rig's metadata or extra values cannot be written as TOML ({error}). Use plain values.") from error
+            raise FormatError(
+                f"{path}: the rig's metadata or extra values cannot be written as TOML ({error}). Use plain values."
+            ) from error
         for table, entries in values.items():
-            if written.get(table) != entries:
-                raise FormatError(f"{path}: [{table}] holds a value that TOML cannot store. Use texts, numbers, booleans, lists and tables.")
+            if _comparable(written.get(table)) != _comparable(entries):
+                raise FormatError(
+                    f"{path}: [{table}] holds a value that TOML cannot store. "
+                    "Use texts, numbers, booleans, lists and tables."
+                )
         write_text(path, text)
 
     @classmethod
     def load(cls, path: str | Path, unit: str | None = None) -> CameraRig:
-        """Reads a rig from TOML; `unit` is needed where the file does not say it, and must agree with the file where it does.
+        """Reads a rig from TOML; `unit` is needed if the file does not say it, and must agree with the file if it does.
 
-        Cameras come in the natural order of their tables (cam_2 before cam_10). FormatError names what is wrong with the file.
+        Cameras come in the natural order of their tables (cam_2 before cam_10). FormatError names what is wrong with
+        the file.
         """
         try:
             values = tomllib.loads(Path(path).read_text(encoding="utf-8"))
-        except FileNotFoundError as error:
-            raise FormatError(f"There is no rig file {path}. Calibrate first, or give the path of a rig file.") from error
+        except OSError as error:
+            raise FormatError(
+                f"The rig file {path} cannot be read ({error.strerror}). Calibrate first, or give a rig file's path."
+            ) from error
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
             raise FormatError(f"{path} is not a complete TOML file ({error}). Save the rig again.") from error
         metadata = values.pop("metadata", {})
@@ -280,12 +327,21 @@ class CameraRig:
             raise FormatError(f"{path}: metadata must be a table, but is {metadata!r}.")
         version = metadata.pop("schema_version", SCHEMA_VERSION)
         if not isinstance(version, int) or version > SCHEMA_VERSION:
-            raise FormatError(f"{path} has the schema version {version!r}, but this version of multipose reads up to {SCHEMA_VERSION}. Update multipose.")
+            raise FormatError(
+                f"{path} has the schema version {version!r}, but this multipose reads versions up to {SCHEMA_VERSION}. "
+                "Update multipose."
+            )
         stated = metadata.pop("unit", None)
         if stated is None and unit is None:
-            raise FormatError(f"{path} does not say the unit of its lengths. Say it when loading: CameraRig.load({str(path)!r}, unit='mm').")
+            raise FormatError(
+                f"{path} does not say the unit of its lengths. Say it when loading: "
+                f"CameraRig.load({str(path)!r}, unit='mm')."
+            )
         if stated is not None and unit is not None and stated != unit:
-            raise FormatError(f"{path} says that its unit is {stated!r}, but {unit!r} was given. Leave the unit out, or convert with `transformed`.")
+            raise FormatError(
+                f"{path} says that its unit is {stated!r}, but {unit!r} was given. "
+                "Leave the unit out, and convert with `transformed` if another one is wanted."
+            )
         tables = sorted((key for key, value in values.items() if _is_camera(key, value)), key=natural_key)
         if not tables:
             raise FormatError(f"{path} holds no camera. A rig file has a table for each: [cam_0], [cam_1] ...")
@@ -296,7 +352,12 @@ class CameraRig:
             except DataError as error:
                 raise FormatError(f"{path}, [{table}]: {error}") from error
         try:
-            return cls(tuple(cameras), stated if unit is None else unit, metadata, {key: value for key, value in values.items() if key not in tables})
+            return cls(
+                tuple(cameras),
+                stated if unit is None else unit,
+                metadata,
+                {key: value for key, value in values.items() if key not in tables},
+            )
         except DataError as error:
             raise FormatError(f"{path}: {error}") from error
 
@@ -305,9 +366,15 @@ def _is_camera(key: str, value: object) -> bool:
     return isinstance(value, dict) and (key.startswith("cam_") or "matrix" in value)
 
 
+def _comparable(value: object) -> str:
+    return json.dumps(value, sort_keys=True, default=str)
+
+
 def _checked_size(size: Sequence[int], name: str) -> tuple[int, int]:
     values = as_array(size, (2,), f"The size of camera {name!r}")
-    if values.shape != (2,) or not (np.isfinite(values).all() and (values > 0).all() and (values == np.round(values)).all()):
+    if values.shape != (2,) or not (
+        np.isfinite(values).all() and (values > 0).all() and (values == np.round(values)).all()
+    ):
         raise DataError(f"The size of camera {name!r} must be (width, height) in whole pixels above 0, but is {size}.")
     return int(values[0]), int(values[1])
 
@@ -318,10 +385,14 @@ def _checked_pose(a_from_b: ArrayLike, what: str) -> FloatArray:
     if matrix.shape != (4, 4) or not np.isfinite(matrix).all():
         raise DataError(f"The pose of {what} must be a 4x4 array of finite numbers, but is {matrix.tolist()}.")
     r = matrix[:3, :3]
-    if np.abs(r @ r.T - np.eye(3)).max() > _ROTATION_TOLERANCE or np.linalg.det(r) < 0 or (matrix[3] != [0, 0, 0, 1]).any():
+    if (
+        np.abs(r @ r.T - np.eye(3)).max() > _ROTATION_TOLERANCE
+        or np.linalg.det(r) < 0
+        or (matrix[3] != [0, 0, 0, 1]).any()
+    ):
         raise DataError(
-            f"The pose of {what} must be a proper rotation with a translation (last row 0 0 0 1), but its rotation has the determinant "
-            f"{np.linalg.det(r):.6g} and is {np.abs(r @ r.T - np.eye(3)).max():.3g} off from orthonormal."
+            f"The pose of {what} must be a proper rotation with a translation (last row 0 0 0 1), but its rotation "
+            f"has the determinant {np.linalg.det(r):.6g} and is {np.abs(r @ r.T - np.eye(3)).max():.3g} off."
         )
     matrix.setflags(write=False)
     return matrix

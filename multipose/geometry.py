@@ -1,8 +1,9 @@
 """Geometry on plain arrays: rotations, poses, rigid and similarity fits, plane homographies, mirrors.
 
-Conventions: a pose `a_from_b` is a 4x4 array that takes homogeneous coordinates of frame b to frame a, so that neighbouring names
-cancel (`a_from_b @ b_from_c`). Rotations are proper 3x3 arrays; rotation vectors are axis times angle in radians. All functions take
-any number of leading axes where the shape says `...`. NaN goes in, NaN comes out.
+Conventions: a pose `a_from_b` is a 4x4 array that takes homogeneous coordinates of frame b to frame a, so that
+neighbouring names cancel (`a_from_b @ b_from_c`). Rotations are proper 3x3 arrays; rotation vectors are axis times
+angle in radians. All functions take any number of leading axes where the shape says `...`. NaN goes in, NaN comes
+out.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ _DEGENERATE = 1e-9
 
 
 def as_array(values: ArrayLike, shape: tuple[int | None, ...], what: str) -> FloatArray:
-    """`values` as a float64 array whose last axes have the given sizes (None = any size); DataError naming `what` otherwise."""
+    """`values` as a float64 array whose last axes are `shape` (None = any size), else DataError with `what`."""
     try:
         array = np.asarray(values, dtype=np.float64)
     except (TypeError, ValueError) as error:
@@ -54,12 +55,13 @@ def rotation_from_vector(vector: ArrayLike) -> FloatArray:
 def vector_from_rotation(rotation: ArrayLike) -> FloatArray:
     """Rotation vectors (..., 3), of length 0 to pi, from rotations (..., 3, 3).
 
-    Goes through the quaternion whose largest element is computed first (Shepperd 1978), so that angles near 0 and near pi keep full precision.
+    Goes through the quaternion whose largest element is computed first (Shepperd 1978), so that angles near 0 and
+    near pi keep full precision.
     """
     r = as_array(rotation, (3, 3), "Rotations")
     diagonal = np.diagonal(r, axis1=-2, axis2=-1)
     trace = diagonal.sum(-1)
-    # Four times the outer product q q^T of the quaternion (w, x, y, z): the row with the largest diagonal element is parallel to q.
+    # Four times q q^T of the quaternion q = (w, x, y, z); the row with the largest diagonal element is parallel to q.
     outer = np.empty((*r.shape[:-2], 4, 4))
     outer[..., 0, 0] = 1 + trace
     for i in range(3):
@@ -107,7 +109,9 @@ def transform(a_from_b: ArrayLike, xyz: ArrayLike) -> FloatArray:
     return result
 
 
-def _matched(source: ArrayLike, target: ArrayLike, weights: ArrayLike | None) -> tuple[FloatArray, FloatArray, FloatArray]:
+def _matched(
+    source: ArrayLike, target: ArrayLike, weights: ArrayLike | None
+) -> tuple[FloatArray, FloatArray, FloatArray]:
     """Rows of two (n, 3) arrays that are known in both, with weights (n,) that sum to 1."""
     a, b = as_array(source, (None, 3), "Source points"), as_array(target, (None, 3), "Target points")
     if a.ndim != 2 or a.shape != b.shape:
@@ -117,7 +121,10 @@ def _matched(source: ArrayLike, target: ArrayLike, weights: ArrayLike | None) ->
         raise DataError(f"Weights must be {len(a)} finite numbers of at least 0.")
     known = np.isfinite(a).all(-1) & np.isfinite(b).all(-1) & (w > 0)
     if known.sum() < 3:
-        raise DataError(f"A fit needs at least 3 points known in both sets with a weight above 0, but there are {known.sum()} of {len(a)}.")
+        raise DataError(
+            "A fit needs at least 3 points known in both sets with a weight above 0, "
+            f"but there are {known.sum()} of {len(a)}."
+        )
     return a[known], b[known], w[known] / w[known].sum()
 
 
@@ -128,7 +135,10 @@ def _fit(source: ArrayLike, target: ArrayLike, weights: ArrayLike | None, scaled
     for name, centred in (("Source", centred_a), ("Target", centred_b)):
         extent = np.linalg.svd(centred * np.sqrt(w)[:, None], compute_uv=False)
         if extent[1] <= _DEGENERATE * extent[0]:
-            raise DataError(f"{name} points lie on a line or in one place: their rotation is not determined. Give points that span a plane.")
+            raise DataError(
+                f"{name} points lie on a line or in one place: their rotation is not determined. "
+                "Give points that span a plane."
+            )
     u, singular, vt = np.linalg.svd((centred_b * w[:, None]).T @ centred_a)
     sign = np.array([1.0, 1.0, np.sign(np.linalg.det(u) * np.linalg.det(vt))])
     rotation = (u * sign) @ vt
@@ -137,15 +147,19 @@ def _fit(source: ArrayLike, target: ArrayLike, weights: ArrayLike | None, scaled
 
 
 def rigid_fit(source: ArrayLike, target: ArrayLike, weights: ArrayLike | None = None) -> FloatArray:
-    """The pose `target_from_source` (4, 4) that takes points (n, 3) closest to their targets (n, 3) in (weighted) squared distance.
+    """The pose `target_from_source` (4, 4) that takes points (n, 3) to their targets with least weighted squares.
 
-    Rows with a NaN or a weight of 0 are left out; 3 points that are not on a line are needed. Kabsch 1976; Umeyama 1991 for the sign.
+    Rows with a NaN or a weight of 0 are left out; 3 points that are not on a line are needed. Kabsch 1976; Umeyama
+    1991 for the sign.
     """
     return _fit(source, target, weights, scaled=False)[1]
 
 
 def similarity_fit(source: ArrayLike, target: ArrayLike, weights: ArrayLike | None = None) -> tuple[float, FloatArray]:
-    """`scale` and `target_from_source` with `target ~ transform(target_from_source, scale * source)`; as rigid_fit (Umeyama 1991)."""
+    """`scale` and `target_from_source` such that `transform(target_from_source, scale * source)` is near `target`.
+
+    Otherwise as rigid_fit (Umeyama 1991).
+    """
     return _fit(source, target, weights, scaled=True)
 
 
@@ -163,12 +177,17 @@ def average_rotations(rotations: ArrayLike, weights: ArrayLike | None = None) ->
 
 
 def look_at(center: ArrayLike, target: ArrayLike, up: ArrayLike) -> FloatArray:
-    """`camera_from_world` (4, 4) of a camera at `center` that looks at `target`, its picture's top towards `up` (x right, y down, z forward)."""
+    """`camera_from_world` (4, 4) of a camera at `center` that looks at `target`, the top of its picture towards `up`.
+
+    The camera's axes are x right, y down, z forward.
+    """
     c, goal, top = (as_array(v, (3,), name) for v, name in ((center, "The centre"), (target, "The target"), (up, "Up")))
     forward = goal - c
     right = np.cross(forward, top)
     if not np.linalg.norm(right) > _DEGENERATE * np.linalg.norm(forward) * np.linalg.norm(top):
-        raise DataError("The camera's centre and target coincide, or it looks along `up`: its orientation is not determined.")
+        raise DataError(
+            "The camera's centre and target coincide, or it looks along `up`: its orientation is not determined."
+        )
     z = forward / np.linalg.norm(forward)
     x = right / np.linalg.norm(right)
     rotation = np.stack([x, np.cross(z, x), z])
@@ -181,15 +200,18 @@ def mirror_pose(plane_point: ArrayLike, plane_normal: ArrayLike) -> FloatArray:
     normal = as_array(plane_normal, (3,), "The mirror's normal")
     length = np.linalg.norm(normal)
     if not (np.isfinite(point).all() and np.isfinite(length) and length > 0):
-        raise DataError(f"A mirror needs a finite point and a finite normal that is not zero, but got {point} and {normal}.")
+        raise DataError(
+            f"A mirror needs a finite point and a finite normal that is not zero, but got {point} and {normal}."
+        )
     n = normal / length
     return pose(np.eye(3) - 2 * np.outer(n, n), 2 * (n @ point) * n)
 
 
 def homography(source: ArrayLike, target: ArrayLike) -> FloatArray:
-    """The plane homography (3, 3) that takes points (n, 2) to targets (n, 2), n of at least 4, by the normalised linear method.
+    """The plane homography (3, 3) that takes points (n, 2) to targets (n, 2), by the normalised linear method; n >= 4.
 
-    Scaled to unit norm, its sign such that the middle of the source points has a positive third coordinate. Hartley & Zisserman, algorithm 4.2.
+    Scaled to unit norm, its sign such that the middle of the source points has a positive third coordinate. Hartley &
+    Zisserman, algorithm 4.2.
     """
     a, b = as_array(source, (None, 2), "Source points"), as_array(target, (None, 2), "Target points")
     if a.ndim != 2 or a.shape != b.shape or len(a) < 4:

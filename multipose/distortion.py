@@ -1,0 +1,230 @@
+"""How lenses distort their plane, as functions of arrays: values, derivatives, inverses, and where they are one to one.
+
+Polynomial distortion is OpenCV's, with the coefficients c = k1 k2 p1 p2 k3 k4 k5 k6: with s = x² + y²
+
+    v -> v (1 + k1 s + k2 s² + k3 s³) / (1 + k4 s + k5 s² + k6 s³) + s q + 2 (q . v) v,    v = (x, y), q = (p2, p1).
+
+Its matrix of derivatives is symmetric. On a disc in which that matrix is positive definite the distortion is the
+gradient of a convex function and hence one to one; the largest such disc is the lens's valid field.
+
+An angle's distortion (the fisheye) is t -> t (1 + k1 t² + k2 t⁴ + k3 t⁶ + k4 t⁸), valid as far as it rises, at most
+to 90°.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from numpy.polynomial.polynomial import polyroots
+
+from multipose.geometry import FloatArray
+
+Coefficients = Sequence[float]
+
+_EPS = float(np.finfo(np.float64).eps)
+_MAX_STEPS = 100
+"""Enough for bisection alone; Newton's method takes about 5."""
+
+
+def _radial(c: Coefficients, s: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """The radial factor at squared radius s, its derivative by s, and its denominator."""
+    k1, k2, _, _, k3, k4, k5, k6 = c
+    top, top_slope = 1 + s * (k1 + s * (k2 + s * k3)), k1 + s * (2 * k2 + s * 3 * k3)
+    if not (k4 or k5 or k6):
+        return top, top_slope, np.ones_like(s)
+    bottom, bottom_slope = 1 + s * (k4 + s * (k5 + s * k6)), k4 + s * (2 * k5 + s * 3 * k6)
+    factor = top / bottom
+    return factor, (top_slope - factor * bottom_slope) / bottom, bottom
+
+
+def distort_plane(c: Coefficients, x: FloatArray, y: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Distorted plane coordinates of x, y (...)."""
+    p1, p2 = c[2:4]
+    s = x * x + y * y
+    factor, _, _ = _radial(c, s)
+    factor = factor + 2 * (p2 * x + p1 * y)
+    return x * factor + p2 * s, y * factor + p1 * s
+
+
+def plane_derivatives(c: Coefficients, x: FloatArray, y: FloatArray) -> FloatArray:
+    """Derivatives (..., 2, 2) of the distorted plane by x and y; symmetric."""
+    p1, p2 = c[2:4]
+    factor, slope, _ = _radial(c, x * x + y * y)
+    result = np.empty((*x.shape, 2, 2))
+    result[..., 0, 0] = factor + 2 * x * x * slope + 2 * p1 * y + 6 * p2 * x
+    result[..., 1, 1] = factor + 2 * y * y * slope + 6 * p1 * y + 2 * p2 * x
+    result[..., 0, 1] = result[..., 1, 0] = 2 * (x * y * slope + p1 * x + p2 * y)
+    return result
+
+
+def coefficient_derivatives(c: Coefficients, x: FloatArray, y: FloatArray) -> FloatArray:
+    """Derivatives (..., 2, 8) of the distorted plane by the coefficients."""
+    s = x * x + y * y
+    factor, _, bottom = _radial(c, s)
+    plane = np.stack([x, y], -1)
+    powers = plane[..., :, None] * (np.stack([s, s * s, s * s * s], -1) / bottom[..., None])[..., None, :]
+    result = np.empty((*x.shape, 2, 8))
+    result[..., [0, 1, 4]] = powers
+    result[..., 0, 2] = result[..., 1, 3] = 2 * x * y
+    result[..., 0, 3], result[..., 1, 2] = s + 2 * x * x, s + 2 * y * y
+    result[..., 5:] = -factor[..., None, None] * powers
+    return result
+
+
+def undistort_plane(c: Coefficients, radius: float, x: FloatArray, y: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Undistorted coordinates of x, y (n,) inside the valid radius, by Newton's method; the caller checks the answer.
+
+    The purely radial answer, which a bracket makes safe, is where the two-dimensional steps start.
+    """
+
+    def curve(r: FloatArray) -> tuple[FloatArray, FloatArray]:
+        factor, slope, _ = _radial(c, r * r)
+        return r * factor, factor + 2 * r * r * slope
+
+    distance = np.hypot(x, y)
+    r = invert_curve(curve, distance, radius)
+    twisted = any(c[2:4])
+    if twisted and np.isfinite(radius):
+        r = np.where(np.isnan(r), 0.99 * radius, r)  # what the radial part does not reach, the tangential one may
+    ratio = np.divide(r, distance, out=np.ones_like(r), where=distance > 0)
+    u, v = x * ratio, y * ratio
+    if not twisted:
+        return u, v
+    limit = radius * (1 - 1e-9)
+    active = np.arange(len(x))
+    for _ in range(_MAX_STEPS):
+        un, vn = u[active], v[active]
+        got_x, got_y = distort_plane(c, un, vn)
+        error_x, error_y = x[active] - got_x, y[active] - got_y
+        matrix = plane_derivatives(c, un, vn)
+        m, n, o = matrix[..., 0, 0], matrix[..., 0, 1], matrix[..., 1, 1]
+        determinant = m * o - n * n
+        du, dv = (o * error_x - n * error_y) / determinant, (m * error_y - n * error_x) / determinant
+        un, vn = un + du, vn + dv
+        size = np.hypot(un, vn)
+        shrink = np.minimum(1.0, limit / np.maximum(size, np.finfo(np.float64).tiny))
+        u[active], v[active] = un * shrink, vn * shrink
+        active = active[np.hypot(du, dv) > 4 * _EPS * size]
+        if not len(active):
+            break
+    return u, v
+
+
+def one_to_one_radius(c: Coefficients) -> float:
+    """Radius of the largest disc in which the matrix of derivatives is positive definite, which may be infinite.
+
+    At radius r the radial part has the eigenvalues h (along r) and g (across), and with m = r |q| the tangential part
+    adds 2m [[3 cos, sin], [sin, cos]] of the angle between q and the point. The least determinant over all angles is
+    (h - 6m)(g - 2m), or where h + 3g < 16m it is gh - 4m² - (h + 3g)² / 16. The disc ends at the first change of its
+    sign.
+    """
+    k1, k2, p1, p2, k3, k4, k5, k6 = c
+    q = float(np.hypot(p1, p2))
+    top, bottom = np.array([1.0, k1, k2, k3]), np.array([1.0, k4, k5, k6])  # polynomials of s = r², lowest power first
+    bend = _less(_times(_slope(top), bottom), _times(top, _slope(bottom)))
+    square, across = _times(bottom, bottom), _times(top, bottom)  # across = g * square, along = h * square
+    along = _less(across, _times([0.0, -2.0], bend))
+    edges = [_positive_roots(bottom) ** 0.5]
+    if q:
+        inner = _times(_less(along, across), _less(9 * across, along))
+        inner = _less(inner, _times([0.0, 64 * q * q], _times(square, square)))
+        twist = _times([0.0, 2 * q], _in_r(square))
+        edges.append(_positive_roots(inner) ** 0.5)
+        edges.append(_positive_roots(_less(_in_r(along), 3 * twist)))
+        edges.append(_positive_roots(_less(_in_r(across), twist)))
+    else:
+        edges += [_positive_roots(along) ** 0.5, _positive_roots(top) ** 0.5]
+
+    def least(r: float) -> float:
+        s = np.array(r * r)
+        g, slope, denominator = _radial(c, s)
+        h, m = g + 2 * s * slope, r * q
+        if denominator <= 0:
+            return -1.0
+        return float((h - 6 * m) * (g - 2 * m) if h + 3 * g >= 16 * m else g * h - 4 * m * m - (h + 3 * g) ** 2 / 16)
+
+    return _first_negative(least, np.concatenate(edges))
+
+
+def angle_curve(k: Coefficients, angle: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """The distorted angles (...) and their derivatives, for the coefficients k1 k2 k3 k4."""
+    k1, k2, k3, k4 = k
+    t = angle * angle
+    value = angle * (1 + t * (k1 + t * (k2 + t * (k3 + t * k4))))
+    return value, 1 + t * (3 * k1 + t * (5 * k2 + t * (7 * k3 + t * 9 * k4)))
+
+
+def rising_angle(k: Coefficients) -> float:
+    """The angle up to which the distorted angle rises; pi / 2 if that is further."""
+    k1, k2, k3, k4 = k
+    edges = _positive_roots(np.array([1.0, 3 * k1, 5 * k2, 7 * k3, 9 * k4])) ** 0.5
+    return min(_first_negative(lambda t: float(angle_curve(k, np.array(t))[1]), edges), np.pi / 2)
+
+
+def invert_curve(
+    curve: Callable[[FloatArray], tuple[FloatArray, FloatArray]], value: FloatArray, limit: float
+) -> FloatArray:
+    """r (n,) in [0, limit] with curve(r) = value, by Newton's method inside a bracket; NaN for values out of reach.
+
+    The curve gives value and derivative, is 0 at 0 and rises up to the limit, which may be infinite.
+    """
+    high = np.full_like(value, limit) if np.isfinite(limit) else np.maximum(value, 1e-6)
+    for _ in range(0 if np.isfinite(limit) else 60):
+        short = curve(high)[0] < value
+        if not short.any():
+            break
+        high = np.where(short, 2 * high, high)
+    low = np.zeros_like(value)
+    result = np.where(curve(high)[0] >= value, np.minimum(value, high), np.nan)
+    active = np.flatnonzero(result > 0)
+    for _ in range(_MAX_STEPS):
+        r, wanted = result[active], value[active]
+        got, slope = curve(r)
+        over = got > wanted
+        high[active], low[active] = np.where(over, r, high[active]), np.where(over, low[active], r)
+        newton = r + (wanted - got) / slope
+        inside = (newton >= low[active]) & (newton <= high[active])
+        step = np.where(inside, newton, (low[active] + high[active]) / 2)
+        result[active] = step
+        active = active[(np.abs(step - r) > 4 * _EPS * step) & (np.abs(got - wanted) > _EPS * wanted)]
+        if not len(active):
+            break
+    return result
+
+
+def _times(a: FloatArray | list[float], b: FloatArray) -> FloatArray:
+    return np.convolve(a, b)
+
+
+def _less(a: FloatArray, b: FloatArray) -> FloatArray:
+    """The polynomial a - b."""
+    n = max(len(a), len(b))
+    return np.pad(a, (0, n - len(a))) - np.pad(b, (0, n - len(b)))
+
+
+def _slope(coefficients: FloatArray) -> FloatArray:
+    """The derivative of a polynomial."""
+    return coefficients[1:] * np.arange(1, len(coefficients))
+
+
+def _in_r(coefficients: FloatArray) -> FloatArray:
+    """A polynomial of s = r² as a polynomial of r."""
+    result = np.zeros(2 * len(coefficients) - 1)
+    result[::2] = coefficients
+    return result
+
+
+def _positive_roots(coefficients: FloatArray) -> FloatArray:
+    """Positive roots of a polynomial, lowest power first; pairs that are nearly real count too."""
+    roots = polyroots(np.trim_zeros(coefficients, "b"))
+    return np.asarray(roots.real[(np.abs(roots.imag) <= 1e-6 * np.abs(roots)) & (roots.real > 0)], dtype=np.float64)
+
+
+def _first_negative(function: Callable[[float], float], edges: FloatArray) -> float:
+    """The lowest of `edges` behind which the function is negative; it changes its sign at edges only."""
+    ordered = np.unique(edges)
+    for left, right in zip(ordered, [*ordered[1:], 2 * ordered[-1] if len(ordered) else 0.0], strict=False):
+        if function((left + right) / 2) < 0:
+            return float(left)
+    return float("inf")
