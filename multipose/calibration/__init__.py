@@ -1,0 +1,8 @@
+"""Calibration: from pictures of a board to a rig of cameras, with its uncertainty and a report."""
+
+from __future__ import annotations
+
+from multipose.calibration.procedure import calibrate
+from multipose.calibration.report import Calibration, CalibrationReport, CameraReport, Verdict
+
+__all__ = ["Calibration", "CalibrationReport", "CameraReport", "Verdict", "calibrate"]

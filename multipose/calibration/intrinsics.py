@@ -1,0 +1,175 @@
+"""A lens and board poses for one view alone: where bundle adjustment starts.
+
+The focal length is found by trying a row of them and keeping the one under which planar poses explain the boards best; that needs no
+closed form, works for every perspective lens, and does not fail on noisy or frontal boards. Then the view is bundle-adjusted by itself.
+A planar pose has two solutions that may fit almost equally well (Schweighofer & Pinz 2006); both are kept, and the rig decides.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from multipose.calibration.bundle import RigState, free_unknowns, minimise, residuals
+from multipose.errors import DataError
+from multipose.geometry import pose, rotation_from_vector
+from multipose.lens import BrownLens, FisheyeLens, Lens, RationalLens
+from multipose.opencv import corners_nx2, cv2
+
+FloatArray: TypeAlias = NDArray[np.float64]
+BoolArray: TypeAlias = NDArray[np.bool_]
+
+LENS_MODELS: dict[str, type[BrownLens] | type[RationalLens] | type[FisheyeLens]] = {
+    "brown": BrownLens,
+    "rational": RationalLens,
+    "fisheye": FisheyeLens,
+}
+# Focal lengths tried, as shares of the picture's larger side: 0.15 is a fisheye of 180 degrees, 20 a view of 3 degrees.
+_FOCAL_SHARES = np.geomspace(0.15, 20, 30)
+_BOARDS_FOR_FOCAL = 20
+_BOARDS_FOR_LENS = 40
+# Corners further than this from the homography of most others do not take part in a board's first pose: the larger of px and times the median.
+_HOMOGRAPHY_OUTLIER_PX = 5.0
+_HOMOGRAPHY_OUTLIER_MEDIANS = 6.0
+
+
+@dataclass(frozen=True, eq=False)
+class ViewFit:
+    """One view calibrated alone.
+
+    lens: its lens.
+    camera_from_board: (frame, 2, 4, 4) the two planar poses of every board, the better one first; NaN where there is none.
+    rms_px: (frame, 2) their errors.
+    """
+
+    lens: Lens
+    camera_from_board: FloatArray
+    rms_px: FloatArray
+
+
+def fit_view(board_xyz: FloatArray, px: FloatArray, used: BoolArray, size: tuple[int, int], model: str) -> ViewFit:
+    """Fit lens and poses of one view.
+
+    board_xyz: (corner, 3); px: (frame, corner, 2); used: (frame, corner); size: (width, height); model: a name in LENS_MODELS.
+    Raises DataError for an unknown model.
+    """
+    if model not in LENS_MODELS:
+        raise DataError(f"There is no lens {model!r} to calibrate: expected one of {', '.join(LENS_MODELS)}.")
+    clean = np.stack([_homography_inliers(board_xyz, *frame) for frame in zip(px, used, strict=True)])
+    lens = _start_lens(board_xyz, px, clean, size, model)
+    chosen = _spread(np.flatnonzero(clean.any(-1)), _BOARDS_FOR_LENS)
+    poses, rms = planar_poses(lens, board_xyz, px[chosen], clean[chosen])
+    known = np.isfinite(rms[:, 0])
+    state = RigState((lens,), np.eye(4)[None], poses[known, 0])
+    data = (board_xyz, px[chosen][known][None], clean[chosen][known][None])
+    # First focal length and strongest distortion alone: all parameters at once can run into a bent-back distortion from a rough start.
+    first = ("fx", "fy", "k1")
+    for held in ([name for name in lens.param_names if name not in first], []):
+        in_field = data[2] & np.isfinite(residuals(state, *data[:2])).all(-1)
+        state = minimise(
+            state,
+            *data[:2],
+            in_field,
+            free=free_unknowns(state.lenses, [held]),
+            huber_px=2.0,
+            max_steps=30,
+            tolerance=1e-6,
+        ).state
+    lens = state.lenses[0]
+    poses, rms = planar_poses(lens, board_xyz, px, clean)
+    poses, rms = _refine(lens, board_xyz, px, clean, poses, rms)
+    return ViewFit(lens, poses, rms)
+
+
+def planar_poses(lens: Lens, board_xyz: FloatArray, px: FloatArray, used: BoolArray) -> tuple[FloatArray, FloatArray]:
+    """Both planar poses (frame, 2, 4, 4) of boards seen through a lens and their RMS errors (frame, 2), the better one first.
+
+    By infinitesimal plane-based pose estimation (Collins & Bartoli 2014). NaN where a board has fewer than 4 corners or the pose fails.
+    """
+    poses, rms = np.full((len(px), 2, 4, 4), np.nan), np.full((len(px), 2), np.nan)
+    plane = np.where(used[..., None], lens.undistort(px), np.nan)
+    for frame, points in enumerate(plane):
+        known = np.isfinite(points).all(-1)
+        if known.sum() < 4:
+            continue
+        count, turns, shifts, _ = cv2.solvePnPGeneric(
+            board_xyz[known], points[known], np.eye(3), np.zeros(5), flags=cv2.SOLVEPNP_IPPE
+        )
+        for k in range(min(count, 2)):
+            poses[frame, k] = pose(rotation_from_vector(np.ravel(turns[k])), np.ravel(shifts[k]))
+    for k in range(2):
+        rms[:, k] = _rms(lens, board_xyz, px, used, poses[:, k])
+    return _sort(poses, rms)
+
+
+def _sort(poses: FloatArray, rms: FloatArray) -> tuple[FloatArray, FloatArray]:
+    order = np.argsort(rms, axis=1, kind="stable")  # NaN goes last
+    return np.take_along_axis(poses, order[..., None, None], axis=1), np.take_along_axis(rms, order, axis=1)
+
+
+def _rms(lens: Lens, board_xyz: FloatArray, px: FloatArray, used: BoolArray, poses: FloatArray) -> FloatArray:
+    """RMS error (frame,) of each board; NaN where the pose is, or puts a used corner outside the lens's field."""
+    error = residuals(RigState((lens,), np.eye(4)[None], poses), board_xyz, px[None])[0]
+    squared = np.where(used, (error**2).sum(-1), 0.0)
+    count = used.sum(-1)
+    result: FloatArray = np.sqrt(squared.sum(-1) / np.where(count, count, np.nan))
+    return result
+
+
+def _refine(
+    lens: Lens, board_xyz: FloatArray, px: FloatArray, used: BoolArray, poses: FloatArray, rms: FloatArray
+) -> tuple[FloatArray, FloatArray]:
+    """Each solution moved to its own smallest error."""
+    poses, rms = poses.copy(), rms.copy()
+    for k in range(2):
+        known = np.flatnonzero(np.isfinite(rms[:, k]))
+        if not len(known):
+            continue
+        state = RigState((lens,), np.eye(4)[None], poses[known, k])
+        fit = minimise(
+            state, board_xyz, px[known][None], used[known][None], free=free_unknowns((lens,), lenses_move=False),
+            huber_px=2.0, max_steps=15, tolerance=1e-5,
+        )  # fmt: skip
+        poses[known, k] = fit.state.world_from_board
+        rms[known, k] = _rms(lens, board_xyz, px[known], used[known], poses[known, k])
+    return _sort(poses, rms)
+
+
+def _start_lens(board_xyz: FloatArray, px: FloatArray, used: BoolArray, size: tuple[int, int], model: str) -> Lens:
+    """The lens without distortion, centred in the picture, whose focal length explains the boards best."""
+    chosen = _spread(np.flatnonzero(used.any(-1)), _BOARDS_FOR_FOCAL)
+    best: tuple[float, Lens] | None = None
+    for share in _FOCAL_SHARES:
+        focal = share * max(size)
+        lens = LENS_MODELS[model](focal, focal, (size[0] - 1) / 2, (size[1] - 1) / 2)
+        _, rms = planar_poses(lens, board_xyz, px[chosen], used[chosen])
+        worth = np.where(np.isfinite(rms[:, 0]), rms[:, 0], max(size))
+        error = float(np.mean(np.minimum(worth, np.median(worth) * 3)))
+        if best is None or error < best[0]:
+            best = (error, lens)
+    assert best is not None
+    return best[1]
+
+
+def _homography_inliers(board_xyz: FloatArray, px: FloatArray, used: BoolArray) -> BoolArray:
+    """The used corners without those far off the homography that fits most of them (least median of squares)."""
+    if used.sum() < 4:
+        return np.zeros_like(used)
+    matrix, _ = cv2.findHomography(board_xyz[used, :2], px[used], cv2.LMEDS)
+    if matrix is None:
+        return np.zeros_like(used)
+    fitted = corners_nx2(cv2.perspectiveTransform(board_xyz[used, None, :2], matrix))
+    error = np.linalg.norm(px[used] - fitted, axis=-1)
+    inliers = used.copy()
+    inliers[used] = error <= max(_HOMOGRAPHY_OUTLIER_PX, _HOMOGRAPHY_OUTLIER_MEDIANS * float(np.median(error)))
+    return inliers
+
+
+def _spread(frames: NDArray[np.intp], count: int) -> NDArray[np.intp]:
+    """At most `count` of the frames, evenly spread."""
+    if len(frames) <= count:
+        return frames
+    return frames[np.linspace(0, len(frames) - 1, count).round().astype(int)]

@@ -1,0 +1,267 @@
+"""From corners to a rig: the steps of a calibration in their order."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from multipose.board import Corners
+from multipose.calibration.bundle import (
+    POSE_NAMES,
+    RigState,
+    free_unknowns,
+    minimise,
+    offsets,
+    reduced_normals,
+    residuals,
+)
+from multipose.calibration.extrinsics import Joined, join_views
+from multipose.calibration.intrinsics import LENS_MODELS, fit_view
+from multipose.calibration.report import Calibration, CalibrationReport, CameraReport
+from multipose.calibration.validation import coverage, held_out_residuals, judge, largest_tilt, rms, square_errors
+from multipose.camera import Camera, CameraRig
+from multipose.errors import CalibrationError, DataError
+from multipose.files import natural_key
+from multipose.progress import SILENT, Progress
+
+FloatArray: TypeAlias = NDArray[np.float64]
+BoolArray: TypeAlias = NDArray[np.bool_]
+
+_FEWEST_BOARDS = 3
+# A corner is thrown out beyond this many standard deviations (per coordinate, from the median error of its view): the chance for a good corner
+# with Gaussian noise is exp(-5.5² / 2) = 3e-7.
+_OUTLIER_SD = 5.5
+_HUBER_SD = 3.0
+_MOST_ROUNDS = 8
+_RAYLEIGH_MEDIAN = np.sqrt(2 * np.log(2))
+# Noise below this is not believed: perfect corners would all be outliers of each other's rounding.
+_SMALLEST_SD_PX = 1e-4
+
+
+def calibrate(
+    corners: Corners,
+    *,
+    lens: str | Mapping[str, str] = "brown",
+    reject_outliers: bool = True,
+    min_corners: int = 6,
+    min_shared: int = 3,
+    folds: int = 10,
+    seed: int = 0,
+    progress: Progress = SILENT,
+) -> Calibration:
+    """Calibrate a rig (or a single camera) from the corners of a board.
+
+    Every view is calibrated alone, pairs of views are put into one rig along the tree of the pairs that share most boards, and everything
+    is adjusted together with the boards as rigid bodies; corners beyond 5.5 standard deviations are thrown out in rounds. The world is the
+    frame of the first camera in natural order of names; the order in which the views come does not change the result.
+
+    Args:
+        corners: from `detect_board`.
+        lens: "brown", "rational" or "fisheye", for all views or by view.
+        reject_outliers: throw out corners; else all are used.
+        min_corners: a board with fewer corners in a view, or with all on one line, is not used there.
+        min_shared: boards that two views must share, in agreement, to be connected directly.
+        folds: groups of boards of the held-out figures.
+        seed: deals the boards into these groups.
+
+    Raises:
+        CalibrationError: a view has too few boards, or the views are not connected; the message says which and what to do.
+        DataError: an unknown lens, or a lens for an unknown view.
+    """
+    corners = corners.select(views=sorted(corners.views, key=natural_key))
+    models = _lens_models(lens, corners.views)
+    board_xyz = corners.board.corners
+    usable = _usable(corners, min_corners)
+    _check_boards(corners, usable)
+    fits = []
+    with progress.task("Calibrating views", total=len(corners.views)) as task:
+        for view, name in enumerate(corners.views):
+            fits.append(fit_view(board_xyz, corners.px[view], usable[view], corners.sizes[name], models[name]))
+            task.advance(note=name)
+    joined = join_views(corners.board, corners.views, corners.px, usable, fits, min_shared)
+    corners = replace(corners, px=joined.px)
+    usable &= corners.seen
+    with progress.task("Adjusting all cameras and boards") as task:
+        adjusted = _adjust(joined.state, board_xyz, corners.px, usable, reject_outliers, min_corners)
+        task.advance()
+    _check_left(corners, adjusted)
+    held_out = held_out_residuals(
+        adjusted.state, board_xyz, corners.px, adjusted.used, folds=folds, seed=seed, progress=progress
+    )
+    return _describe(corners, joined, adjusted, held_out)
+
+
+@dataclass(frozen=True, eq=False)
+class _Adjusted:
+    state: RigState
+    used: BoolArray
+    rejected: BoolArray
+    rounds: tuple[int, ...]
+
+
+def _lens_models(lens: str | Mapping[str, str], views: tuple[str, ...]) -> dict[str, str]:
+    models = dict.fromkeys(views, lens) if isinstance(lens, str) else dict(lens)
+    if set(models) != set(views):
+        raise DataError(f"Lenses are given for the views {sorted(models)}, but the corners have {sorted(views)}.")
+    for view, model in models.items():
+        if model not in LENS_MODELS:
+            raise DataError(
+                f"There is no lens {model!r} to calibrate {view} with: expected one of {', '.join(LENS_MODELS)}."
+            )
+    return models
+
+
+def _usable(corners: Corners, min_corners: int) -> BoolArray:
+    """(view, frame, corner) corners seen on boards with enough corners that span a plane."""
+    seen = corners.seen
+    columns, rows = corners.board.corner_shape
+    grid = seen.reshape(*seen.shape[:2], rows, columns)
+    return seen & _plane_seen(grid, min_corners)[..., None]
+
+
+def _plane_seen(grid: BoolArray, min_corners: int) -> BoolArray:
+    """(view, frame) enough corners of the grid (view, frame, row, column) are there, and in two rows and columns or more."""
+    several = (grid.any(-1).sum(-1) >= 2) & (grid.any(-2).sum(-1) >= 2)
+    result: BoolArray = (grid.sum((-1, -2)) >= max(min_corners, 4)) & several
+    return result
+
+
+def _check_boards(corners: Corners, usable: BoolArray) -> None:
+    counts = usable.any(-1).sum(-1)
+    for view, name in enumerate(corners.views):
+        if counts[view] >= _FEWEST_BOARDS:
+            continue
+        if name in corners.diagnoses:
+            raise CalibrationError(f"View {name}: {corners.diagnoses[name]}")
+        partial = int((corners.counts()[view] > 0).sum()) - int(counts[view])
+        also = f" ({partial} more show too few corners or corners on one line)" if partial else ""
+        raise CalibrationError(
+            f"View {name} has {counts[view]} usable boards in {len(corners.frames)} instants{also}; at least {_FEWEST_BOARDS} are needed, "
+            "and 20 or more, tilted and all over the picture, for a good calibration."
+        )
+
+
+def _adjust(
+    state: RigState, board_xyz: FloatArray, px: FloatArray, usable: BoolArray, reject_outliers: bool, min_corners: int
+) -> _Adjusted:
+    """Bundle adjustment in rounds: robustly, throwing out what lies too far off until nothing changes, then by plain least squares."""
+    placed = usable & np.isfinite(state.world_from_board).all((1, 2))[None, :, None]
+    state = replace(
+        state, world_from_board=np.where(np.isfinite(state.world_from_board), state.world_from_board, np.eye(4))
+    )
+    free = free_unknowns(state.lenses)
+    used, rounds = placed, []
+    error = residuals(state, board_xyz, px)
+    # The first fit starts from rough poses: it is robust against whatever is far off, and precise only to the next round.
+    used = placed & np.isfinite(error).all(-1)
+    for _ in range(_MOST_ROUNDS):
+        sd = _noise(error, used)
+        huber = max(_HUBER_SD * float(np.median(sd)), 10 * _SMALLEST_SD_PX)
+        state = minimise(state, board_xyz, px, used, free=free, huber_px=huber, tolerance=1e-6).state
+        error = residuals(state, board_xyz, px)
+        in_field = placed & np.isfinite(error).all(-1)
+        sd = _noise(error, used & in_field)
+        distance = np.linalg.norm(error, axis=-1)
+        near = in_field & ~(distance > _OUTLIER_SD * sd[:, None, None]) if reject_outliers else in_field
+        grid = _as_grid(near, board_xyz)
+        near &= _plane_seen(grid, min_corners)[..., None]
+        rounds.append(int((placed & ~near).sum()))
+        if np.array_equal(near, used):
+            break
+        used = near
+    state = minimise(state, board_xyz, px, used, free=free, tolerance=1e-12).state
+    return _Adjusted(state, used, usable & ~used, tuple(rounds))
+
+
+def _as_grid(mask: BoolArray, board_xyz: FloatArray) -> BoolArray:
+    rows = len(np.unique(board_xyz[:, 1]))
+    return mask.reshape(*mask.shape[:2], rows, -1)
+
+
+def _noise(error: FloatArray, used: BoolArray) -> FloatArray:
+    """(view,) standard deviation of a corner's coordinate, from the median distance, px."""
+    distance = np.linalg.norm(error, axis=-1)
+    medians = [np.median(distance[view][used[view]]) if used[view].any() else np.inf for view in range(len(used))]
+    return np.maximum(np.array(medians) / _RAYLEIGH_MEDIAN, _SMALLEST_SD_PX)
+
+
+def _check_left(corners: Corners, adjusted: _Adjusted) -> None:
+    boards = adjusted.used.any(-1).sum(-1)
+    for view, name in enumerate(corners.views):
+        if boards[view] < _FEWEST_BOARDS:
+            raise CalibrationError(
+                f"View {name}: only {boards[view]} boards agree with the other views, the others were thrown out as outliers. The view may be "
+                "mirrored, not synchronous with the others, or its files mixed up with another view's."
+            )
+
+
+def _covariance(adjusted: _Adjusted, board_xyz: FloatArray, px: FloatArray) -> FloatArray:
+    """(C, C) of all camera unknowns: the noise times the inverse of the second derivative with the boards eliminated."""
+    free = free_unknowns(adjusted.state.lenses)
+    normals = reduced_normals(adjusted.state, board_xyz, px, adjusted.used)[np.ix_(free, free)]
+    error = residuals(adjusted.state, board_xyz, px)[adjusted.used]
+    unknowns = int(free.sum()) + 6 * int(adjusted.used.any((0, 2)).sum())
+    variance = (error**2).sum() / max(error.size - unknowns, 1)
+    scale = 1 / np.sqrt(np.diag(normals))
+    values, vectors = np.linalg.eigh(normals * scale[:, None] * scale)
+    # Directions that the boards do not determine keep a huge, finite variance.
+    values = np.maximum(values, len(values) * np.finfo(float).eps)
+    result = np.zeros((len(free), len(free)))
+    result[np.ix_(free, free)] = variance * ((vectors / values) @ vectors.T) * scale[:, None] * scale
+    return result
+
+
+def _describe(corners: Corners, joined: Joined, adjusted: _Adjusted, held_out: FloatArray) -> Calibration:
+    state, board_xyz = adjusted.state, corners.board.corners
+    cameras = [
+        Camera(name, corners.sizes[name], lens, pose_)
+        for name, lens, pose_ in zip(corners.views, state.lenses, state.camera_from_world, strict=True)
+    ]
+    rig = CameraRig(tuple(cameras), corners.board.unit)
+    covariance = _covariance(adjusted, board_xyz, corners.px)
+    sd = np.sqrt(np.diag(covariance))
+    error = np.where(adjusted.used[..., None], residuals(state, board_xyz, corners.px), np.nan)
+    starts = offsets(state.lenses)
+    reports, verdicts, names = {}, [], []
+    for view, camera in enumerate(rig):
+        parameters = (*POSE_NAMES, *camera.lens.param_names)
+        names += [f"{camera.name}.{parameter}" for parameter in parameters]
+        seen = adjusted.used[view]
+        report = CameraReport(
+            rms_px=rms(error[view]),
+            held_out_rms_px=rms(held_out[view]),
+            lens=camera.lens.model,
+            size=camera.size,
+            coverage=coverage(corners.px[view][seen], camera.size),
+            boards=int(seen.any(-1).sum()),
+            corners=int(seen.sum()),
+            rejected=int(adjusted.rejected[view].sum()),
+            sd=dict(zip(parameters, sd[starts[view] : starts[view + 1]].tolist(), strict=True)),
+        )
+        poses = camera.camera_from_world @ state.world_from_board[seen.any(-1)]
+        verdicts += judge(
+            camera.name, report, float(camera.lens.params[0]), camera.lens.param_names[0], largest_tilt(poses)
+        )
+        reports[camera.name] = report
+    boards = adjusted.used.any((0, 2))
+    sides = square_errors(rig, corners.board, corners.px, adjusted.used)
+    summary = CalibrationReport(
+        unit=rig.unit,
+        rms_px=rms(error),
+        held_out_rms_px=rms(held_out),
+        boards_used=int(boards.sum()),
+        board_views_used=int(adjusted.used.any(-1).sum()),
+        cameras=reports,
+        square_error_percent=100 * float(np.sqrt(np.mean(sides**2))) if len(sides) else float("nan"),
+        shared_boards={
+            (corners.views[a], corners.views[b]): (pair.shared, pair.agreeing) for (a, b), pair in joined.pairs.items()
+        },
+        rounds=adjusted.rounds,
+        verdicts=tuple(verdicts),
+    )
+    world_from_board = np.where(boards[:, None, None], state.world_from_board, np.nan)
+    return Calibration(rig, summary, covariance, tuple(names), corners, world_from_board, error, adjusted.rejected)
