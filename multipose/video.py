@@ -179,15 +179,18 @@ class VideoFile:
     def _check_order(self, start: int, frames: Iterable[av.VideoFrame]) -> Iterator[tuple[int, av.VideoFrame]]:
         pts = self._index.pts
         index = start
-        for frame in frames:
-            if index == len(pts):
-                raise VideoError(f"{self.path}: it promises {index} frames, but more can be decoded. {_REPAIR}")
-            if frame.pts != pts[index] and not self._index.counted:
-                raise VideoError(
-                    f"{self.path}: frame {index} of {len(pts)} is damaged and cannot be decoded. {_REPAIR}"
-                )
-            yield index, frame
-            index += 1
+        try:
+            for frame in frames:
+                if index == len(pts):
+                    raise VideoError(f"{self.path}: it promises {index} frames, but more can be decoded. {_REPAIR}")
+                if frame.pts != pts[index] and not self._index.counted:
+                    raise VideoError(f"{self.path}: frame {index} of {len(pts)} cannot be decoded. {_REPAIR}")
+                yield index, frame
+                index += 1
+        except av.FFmpegError as error:
+            raise VideoError(
+                f"{self.path}: damaged at or just after frame {index} of {len(pts)} ({error.strerror}). {_REPAIR}"
+            ) from error
         if index < len(pts):
             raise VideoError(f"{self.path}: only the frames up to {index - 1} can be decoded of {len(pts)}. {_REPAIR}")
 
