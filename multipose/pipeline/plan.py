@@ -110,7 +110,7 @@ def model_product(project: Project, name: str) -> Product:
             "keypoints": list(project.config.skeleton.keypoints),
             "pairs": [list(pair) for pair in project.config.skeleton.pairs],
             "backbone": settings.backbone,
-            "minutes": settings.minutes,
+            "budget": {"minutes": settings.minutes},
             "seed": settings.seed,
             **_view_parameters(project, views),
         },
@@ -204,7 +204,7 @@ def player_product(project: Project, recording: Recording) -> Product:
 
 
 def label_rows(path: Path, views: Iterable[str]) -> list[dict[str, str]]:
-    """Rows of labels.csv of the given views, without who and when; none where there is no file.
+    """Rows of labels.csv of the given views that say something, without who and when; none where there is no file.
 
     Raises:
         FormatError: the file has no columns `recording` and `view`.
@@ -219,7 +219,7 @@ def label_rows(path: Path, views: Iterable[str]) -> list[dict[str, str]]:
         return [
             {key: value for key, value in row.items() if key not in ("who", "when")}
             for row in reader
-            if row["view"] in wanted
+            if row["view"] in wanted and row.get("state") != "unlabelled"
         ]
 
 

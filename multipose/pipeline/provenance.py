@@ -185,6 +185,19 @@ def making(product: Product, hashes: Hashes, overrides: Mapping[str, Any] | None
     hashes.save()
 
 
+def resumable(product: Product, hashes: Hashes, overrides: Mapping[str, Any] | None = None) -> bool:
+    """Whether the product was begun from the same inputs with the same parameters, and not finished."""
+    record = read_records(product.path.parent).get(product.path.name)
+    if record is None or record.state != "begun" or product.lacking:
+        return False
+    given = {key: value for key, value in (overrides or {}).items() if value is not None}
+    return (
+        record.version == product.version
+        and record.inputs == input_hashes(product, hashes)
+        and record.parameters == _plain({**product.parameters, **given})
+    )
+
+
 def judge(product: Product, hashes: Hashes, upstream: Mapping[Path, Judgement]) -> Judgement:
     """Compare a product's record with what is there now.
 

@@ -1,0 +1,244 @@
+"""The stage `label`: frames are chosen, labels come and go, slips are found, pictures are extracted on demand."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from multipose.config import check_name
+from multipose.errors import LabelError, ProjectError
+from multipose.files import SCHEMA_VERSION, atomic_path, write_text
+from multipose.formats import read_labels, write_labels
+from multipose.frames import Method, choose_frames, extract_frames
+from multipose.labels import LabelProblem, Labels, check_labels, empty_labels, labels_from_points, picture_path
+from multipose.pipeline.provenance import Hashes
+from multipose.pipeline.sources import open_view
+from multipose.progress import SILENT, Progress
+from multipose.project import Project, Recording
+from multipose.sources import FrameSource, open_source, read_picture, write_picture
+
+_SOURCE_RECORD = "source.json"
+
+
+def load_labels(project: Project) -> Labels:
+    """All labels of the project, its key points in the skeleton's order; none where there is no file yet.
+
+    Raises:
+        FormatError: labels.csv is not a table of labels, or names another key point.
+    """
+    names = project.config.skeleton.keypoints
+    return Labels.load(project.labels_path, names) if project.labels_path.exists() else empty_labels(names)
+
+
+def known_labels(labels: Labels) -> Labels:
+    """The labels of the pictures in which somebody has looked at at least one point."""
+    key = ["recording", "view", "frame"]
+    looked_at = labels.table.loc[labels.table["state"] != "unlabelled", key].drop_duplicates()
+    return Labels(labels.table.merge(looked_at, on=key, how="inner"), labels.keypoints)
+
+
+def extract(
+    project: Project,
+    recordings: Iterable[Recording],
+    views: Iterable[str],
+    count: int,
+    hashes: Hashes,
+    *,
+    method: Method = "kmeans",
+    seed: int = 0,
+    progress: Progress = SILENT,
+) -> dict[tuple[str, str], list[Path]]:
+    """Choose frames of each view of recordings, extract their pictures and enter them as unlabelled.
+
+    Returns:
+        The pictures, by recording and view.
+    """
+    labels, names = load_labels(project), project.config.skeleton.keypoints
+    pictures: dict[tuple[str, str], list[Path]] = {}
+    for recording in recordings:
+        for view in views:
+            if view not in recording.videos:
+                continue
+            source = open_view(project, view, str(project.path(recording.videos[view])))
+            chosen = choose_frames(source, min(count, len(source)), method, seed=seed, progress=progress)
+            numbers = source.frame_numbers[chosen]
+            blank = np.full((len(chosen), len(names)), "unlabelled")
+            rows = labels_from_points(
+                recording.name, view, numbers, np.full((*blank.shape, 2), np.nan), names, state=blank
+            )
+            labels = labels.merge(rows, replace=False)
+            pictures[recording.name, view] = extract_pictures(
+                project, recording.name, view, [int(number) for number in numbers], hashes, progress=progress
+            )
+    if not pictures:
+        raise ProjectError("None of these recordings has a video in these views.")
+    labels.save(project.labels_path)
+    return pictures
+
+
+def extract_pictures(
+    project: Project, recording: str, view: str, frames: Iterable[int], hashes: Hashes, *, progress: Progress = SILENT
+) -> list[Path]:
+    """Make sure that the pictures of frames (numbers as the source has them) are in labels/frames, and return them.
+
+    Pictures of a recording of the manifest come from its video, again where the video or the view's settings have
+    changed since. Pictures of other recordings came with imported labels and must be there.
+
+    Raises:
+        LabelError: a picture is not there and there is no video to take it from, or the video has no such frame.
+    """
+    numbers = list(frames)
+    paths = [picture_path(project.frames_folder, recording, view, number) for number in numbers]
+    video = next((row.videos[view] for row in project.recordings if row.name == recording and view in row.videos), None)
+    record = project.frames_folder / recording / view / _SOURCE_RECORD
+    if video is None or (not record.exists() and any(path.exists() for path in paths)):
+        missing = [path for path in paths if not path.exists()]
+        if missing and video is None:
+            raise LabelError(
+                f"Recording {recording!r}, view {view!r} has labels, but no video in recordings.csv, and the picture "
+                f"{missing[0]} is not there. Add the recording with `multipose add`, or put the picture there."
+            )
+    if video is None:
+        return paths
+    source = open_view(project, view, str(project.path(video)))
+    state = {
+        "schema_version": SCHEMA_VERSION,
+        "video": hashes.of(source.path),
+        "view": asdict(project.config.view_settings(view)),
+    }
+    brought = not record.exists() and any(path.exists() for path in paths)
+    same = record.exists() and json.loads(record.read_text(encoding="utf-8")) == json.loads(json.dumps(state))
+    wanted = [number for number, path in zip(numbers, paths, strict=True) if not path.exists() or not (same or brought)]
+    if wanted:
+        extract_frames(source, _indices(source, wanted, recording, view), record.parent, progress=progress)
+    if not brought:
+        write_text(record, json.dumps(state))
+    return paths
+
+
+def extract_labelled(project: Project, labels: Labels, hashes: Hashes, *, progress: Progress = SILENT) -> None:
+    """Make sure that the pictures of all these labels are in labels/frames."""
+    for view in labels.views:
+        frames = labels.frames(view)
+        for recording, rows in frames.groupby("recording", sort=False):
+            numbers = [int(number) for number in rows["frame"]]
+            extract_pictures(project, str(recording), view, numbers, hashes, progress=progress)
+
+
+def _indices(source: FrameSource, numbers: list[int], recording: str, view: str) -> list[int]:
+    place = {int(number): index for index, number in enumerate(source.frame_numbers)}
+    absent = [number for number in numbers if number not in place]
+    if absent:
+        raise LabelError(
+            f"Recording {recording!r}, view {view!r}: frame {absent[0]} is labelled, but {source.path} has the frames "
+            f"{int(source.frame_numbers[0])} to {int(source.frame_numbers[-1])}."
+        )
+    return [place[number] for number in numbers]
+
+
+def import_labels(
+    project: Project, path: Path, view: str, *, recording: str | None = None, replace: bool = True
+) -> dict[str, Any]:
+    """Bring labels of one view from another program's file, and their pictures.
+
+    Args:
+        recording: name of the recording they belong to; by default the names that the file gives.
+        replace: where a point is labelled already, the file's label holds.
+
+    Returns:
+        Counts: pictures, points, recordings.
+
+    Raises:
+        FormatError: the file is no file of labels.
+        LabelError: its key points are not those of the project, or a picture is missing.
+    """
+    project.select_views([view])
+    found, pictures = read_labels(path, view=view)
+    unknown = sorted(set(found.keypoints) - set(project.config.skeleton.keypoints))
+    if unknown:
+        raise LabelError(
+            f"{path} has labels of {', '.join(unknown)}, which multipose.toml does not list under [skeleton] keypoints "
+            f"({', '.join(project.config.skeleton.keypoints)}). Make the names agree."
+        )
+    if recording is not None:
+        if len(found.recordings) > 1:
+            raise LabelError(
+                f"{path} has labels of {len(found.recordings)} videos ({', '.join(found.recordings)}); they cannot all "
+                f"be of recording {recording!r}. Leave --recording out."
+            )
+        found = Labels(found.table.assign(recording=recording), found.keypoints)
+    for name in found.recordings:
+        check_name(name, "recording")
+    for (name, frame), source in _pictures_by_frame(found, pictures, view).items():
+        target = picture_path(project.frames_folder, name, view, frame)
+        if source.is_file():
+            _copy_picture(source, target)
+        elif not target.is_file() and not any(row.name == name and view in row.videos for row in project.recordings):
+            raise LabelError(
+                f"{path} has labels of the picture {source}, which does not exist, and recordings.csv has no video of "
+                f"view {view!r} of recording {name!r} to take it from."
+            )
+    names = project.config.skeleton.keypoints
+    merged = Labels(load_labels(project).merge(found, replace=replace).table, names)
+    merged.save(project.labels_path)
+    return {
+        "pictures": len(found.frames(view)),
+        "points": int((found.table["state"] != "unlabelled").sum()),
+        "recordings": list(found.recordings),
+    }
+
+
+def _pictures_by_frame(labels: Labels, pictures: Any, view: str) -> dict[tuple[str, int], Path]:
+    frames = labels.frames(view)
+    keys = [(str(recording), int(frame)) for recording, frame in frames.itertuples(index=False)]
+    return dict(zip(keys, (Path(picture) for picture in pictures), strict=True))
+
+
+def _copy_picture(source: Path, target: Path) -> None:
+    """Copy a picture; another kind than PNG is decoded once, here."""
+    if source.suffix.lower() == ".png":
+        with atomic_path(target) as temporary:
+            shutil.copyfile(source, temporary)
+    else:
+        write_picture(target, read_picture(source))
+
+
+def export_labels(project: Project, folder: Path, views: Iterable[str], scorer: str) -> dict[str, Any]:
+    """Write the labels of views in DeepLabCut's layout, with their pictures.
+
+    Returns:
+        Paths written, by view.
+    """
+    labels = load_labels(project)
+    written = {}
+    for view in views:
+        chosen = labels.select(view=view)
+        if len(chosen):
+            written[view] = [str(path) for path in write_labels(chosen, folder, scorer=scorer, view=view)]
+    if not written:
+        raise ProjectError(f"There are no labels of these views in {project.labels_path}.")
+    return {"views": written}
+
+
+def find_problems(project: Project) -> list[LabelProblem]:
+    """Labels that look like slips: outside the picture, two on one spot, left and right swapped."""
+    labels = known_labels(load_labels(project))
+    sizes = {}
+    for view in labels.views:
+        for recording, frame in labels.frames(view).itertuples(index=False):
+            path = picture_path(project.frames_folder, recording, view, frame)
+            if path.is_file():
+                height, width = read_picture(path).shape[:2]
+                sizes[view] = (width, height)
+                break
+        else:
+            videos = [row.videos[view] for row in project.recordings if view in row.videos]
+            if videos:
+                sizes[view] = open_source(project.path(videos[0])).size
+    return check_labels(labels, sizes, project.config.skeleton)

@@ -1,0 +1,185 @@
+"""The stage `predict`: the videos of a recording -> keypoints2d.nc, by networks or from other programs' files."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import xarray as xr
+
+from multipose.errors import ProjectError
+from multipose.formats import read_keypoints
+from multipose.pipeline.clock import Clock, Strip, set_clock
+from multipose.pipeline.plan import keypoints_product
+from multipose.pipeline.provenance import Hashes, making
+from multipose.pipeline.sources import check_files, open_recording, read_all_timestamps
+from multipose.pose2d import PoseModel, predict, predict_to_file
+from multipose.progress import SILENT, Progress
+from multipose.project import Project, Recording
+from multipose.tracks import keypoints2d, save_tracks
+
+Array = npt.NDArray[np.float64]
+
+
+def predict_recording(
+    project: Project,
+    recording: Recording,
+    hashes: Hashes,
+    *,
+    batch_size: int | None = None,
+    threads: int | None = None,
+    progress: Progress = SILENT,
+) -> dict[str, Any]:
+    """Find the key points of a recording.
+
+    Returns:
+        views: frames, fps (of wall time) and runtime of each; matched_by: how frames of the views belong together.
+
+    Raises:
+        ProjectError: a network or a file is missing, or the views' frames cannot be matched.
+    """
+    product = keypoints_product(project, recording)
+    with making(product, hashes):
+        check_files(project, recording)
+        tables = {view: read_keypoints(project.path(path), view=view) for view, path in recording.keypoints.items()}
+        sources = {
+            view: source
+            for view, source in open_recording(project, recording).items()
+            if view not in recording.keypoints
+        }
+        strips = {
+            view: Strip.from_source(sources[view])
+            if view in sources
+            else Strip(tables[view].sizes["time"], tables[view].attrs.get("fps"))
+            for view in project.views
+            if view in sources or view in tables
+        }
+        clock = set_clock(recording, strips, read_all_timestamps(project, recording))
+        progress.note(f"{recording.name}: {len(clock.time)} moments; views matched by {clock.rule}")
+        models = _load_models(project, sources)
+        frames = {view: clock.index[clock.views.index(view)] for view in sources}
+        settings: dict[str, Any] = {
+            "frames": frames,
+            "time": clock.time,
+            "batch_size": batch_size or project.config.prediction.batch_size,
+            "threads": threads,
+            "progress": progress,
+        }
+        if not tables:
+            reports = predict_to_file(
+                models,
+                sources,
+                product.path,
+                attributes={"recording": recording.name, "matched_by": clock.rule},
+                **settings,
+            )
+            views = {view: vars(report) for view, report in reports.items()}
+        else:
+            found = predict(models, sources, **settings) if sources else None
+            joined = join_keypoints(project, clock, found, tables, progress)
+            joined.attrs |= {"recording": recording.name, "matched_by": clock.rule}
+            save_tracks(joined, product.path)
+            views = {
+                view: {
+                    "frames": int((clock.index[place] >= 0).sum()),
+                    "fps": None,
+                    "runtime": f"read from {recording.keypoints[view]}" if view in tables else "network",
+                }
+                for place, view in enumerate(clock.views)
+            }
+    return {"views": views, "matched_by": clock.rule, "keypoints": str(product.path)}
+
+
+def _load_models(project: Project, views: Mapping[str, Any]) -> dict[str, PoseModel]:
+    loaded: dict[str, PoseModel] = {}
+    for folder in dict.fromkeys(project.model_folder(view) for view in views):
+        loaded[folder.name] = PoseModel.load(folder)
+        if loaded[folder.name].skeleton.keypoints != project.config.skeleton.keypoints:
+            raise ProjectError(
+                f"The network in {folder} finds {', '.join(loaded[folder.name].skeleton.keypoints)}, but multipose.toml "
+                f"lists {', '.join(project.config.skeleton.keypoints)}. Train it again."
+            )
+    return {view: loaded[project.model_folder(view).name] for view in views}
+
+
+def join_keypoints(
+    project: Project,
+    clock: Clock,
+    found: xr.Dataset | None,
+    tables: Mapping[str, xr.Dataset],
+    progress: Progress = SILENT,
+) -> xr.Dataset:
+    """Key points of networks and of other programs' files on one clock.
+
+    Args:
+        found: of networks, on the clock already.
+        tables: of files, one view each, one row per frame of the view.
+
+    Raises:
+        ProjectError: a file has none of the project's key points, or files name different animals.
+    """
+    names = project.config.skeleton.keypoints
+    individuals = _individuals(tables, found is not None)
+    shape = (len(clock.views), len(clock.time), len(individuals), len(names))
+    position = np.full((*shape, 2), np.nan)
+    confidence = np.zeros(shape)
+    covariance = np.full((*shape, 2, 2), np.nan)
+    frame = np.full(shape[:2], -1)
+    for place, view in enumerate(clock.views):
+        if view in tables:
+            there = clock.index[place] >= 0
+            rows = clock.index[place][there]
+            table = _in_order(tables[view], view, names, progress)
+            position[place, there] = table["position"].values[0][rows]
+            confidence[place, there] = table["confidence"].values[0][rows]
+            covariance[place, there] = table["covariance"].values[0][rows]
+            frame[place, there] = table["frame"].values[0][rows]
+        elif found is not None:
+            chosen = found.sel(view=view)
+            position[place, :, 0] = chosen["position"].values[:, 0]
+            confidence[place, :, 0] = chosen["confidence"].values[:, 0]
+            covariance[place, :, 0] = chosen["covariance"].values[:, 0]
+            frame[place] = chosen["frame"].values
+    return keypoints2d(
+        position,
+        confidence,
+        covariance,
+        views=clock.views,
+        keypoints=names,
+        individuals=individuals,
+        fps=clock.fps,
+        frame=frame,
+        time=clock.time,
+    )
+
+
+def _individuals(tables: Mapping[str, xr.Dataset], with_network: bool) -> list[str]:
+    """Names of the animals, the same in all files; one animal is individual_0 whatever a file calls it."""
+    counts = {view: [str(name) for name in table["individual"].values] for view, table in tables.items()}
+    if all(len(names) == 1 for names in counts.values()):
+        return ["individual_0"]
+    first = next(iter(counts.values()))
+    if with_network or any(names != first for names in counts.values()):
+        raise ProjectError(
+            "The files of key points name different animals, or several while other views come from a network: "
+            + "; ".join(f"{view}: {', '.join(names)}" for view, names in counts.items())
+        )
+    return first
+
+
+def _in_order(table: xr.Dataset, view: str, names: tuple[str, ...], progress: Progress) -> xr.Dataset:
+    """A file's key points in the skeleton's order; those it lacks are unknown."""
+    there = [str(name) for name in table["keypoint"].values]
+    if not set(there) & set(names):
+        raise ProjectError(
+            f"The file of key points of view {view!r} has {', '.join(there)}; none of them is in multipose.toml "
+            f"({', '.join(names)})."
+        )
+    surplus, missing = sorted(set(there) - set(names)), sorted(set(names) - set(there))
+    if surplus:
+        progress.note(f"View {view}: left out, since multipose.toml does not list them: {', '.join(surplus)}")
+    if missing:
+        progress.note(f"View {view}: the file of key points has no {', '.join(missing)}")
+    return table.reindex(keypoint=list(names)).fillna({"confidence": 0.0})

@@ -1,0 +1,136 @@
+"""The stages `reconstruct` and `view player`: keypoints2d.nc and rig.toml -> trajectories3d.nc and player.html."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from multipose.camera import CameraRig
+from multipose.errors import ProjectError
+from multipose.pipeline.pages import player_page
+from multipose.pipeline.plan import player_product, trajectories_product
+from multipose.pipeline.provenance import Hashes, making
+from multipose.progress import SILENT, Progress
+from multipose.project import Project, Recording
+from multipose.tracks import load_tracks, save_tracks
+from multipose.triangulate import estimate_offsets, leave_one_out, reconstruct, remove_offsets
+
+LARGE_OFFSET_PX = 3.0
+"""A constant offset of a key point in a view above this is worth a warning: labels of the views mean different points."""
+
+
+def reconstruct_recording(
+    project: Project,
+    recording: Recording,
+    hashes: Hashes,
+    *,
+    settings: dict[str, Any] | None = None,
+    progress: Progress = SILENT,
+) -> dict[str, Any]:
+    """Reconstruct the 3D trajectories of a recording.
+
+    Args:
+        settings: method, min_confidence, max_error_px, min_views, remove_offsets instead of the configuration's,
+            this once.
+
+    Returns:
+        points, reconstructed_fraction (of the points that at least min_views views saw), median_reprojection_px,
+        leave_one_out_px by view, offsets_px by view and key point, unit.
+
+    Raises:
+        ProjectError: the 2D key points or the rig are missing.
+    """
+    product = trajectories_product(project, recording)
+    with making(product, hashes, settings):
+        chosen = {**product.parameters, **{k: v for k, v in (settings or {}).items() if v is not None}}
+        takes_off = bool(chosen.pop("remove_offsets"))
+        keypoints = load_tracks(product.inputs["the 2D key points"])
+        rig = load_rig(project, recording, keypoints)
+        offsets = estimate_offsets(keypoints, rig)
+        if takes_off:
+            keypoints = remove_offsets(keypoints, offsets)
+        tracks = reconstruct(keypoints, rig, progress=progress, **chosen)
+        tracks.attrs |= {
+            "recording": recording.name,
+            "offsets": "constant offsets of each key point and view were estimated on these data and taken off"
+            if takes_off
+            else "none taken off",
+        }
+        save_tracks(tracks, product.path)
+    return {
+        **count_points(keypoints, tracks, chosen["min_confidence"], chosen["min_views"]),
+        "median_reprojection_px": _median(tracks["reprojection_error"].values),
+        "leave_one_out_px": {view: float(value) for view, value in leave_one_out(keypoints, rig).items()},
+        "offsets_px": offsets_table(offsets),
+        "offsets_removed": takes_off,
+        "unit": rig.unit,
+        "trajectories": str(product.path),
+    }
+
+
+def load_rig(project: Project, recording: Recording, keypoints: xr.Dataset) -> CameraRig:
+    """The cameras of the views of key points.
+
+    Raises:
+        ProjectError: the rig lacks a view.
+    """
+    session = project.session_of(recording)
+    rig = CameraRig.load(project.rig_path(session))
+    views = [str(view) for view in keypoints["view"].values]
+    missing = [view for view in views if view not in rig.names]
+    if missing:
+        raise ProjectError(
+            f"The rig of session {session!r} has no camera {', '.join(missing)}; it has {', '.join(rig.names)}. "
+            "Cameras and views must have the same names."
+        )
+    return rig.subset(views)
+
+
+def count_points(keypoints: xr.Dataset, tracks: xr.Dataset, min_confidence: float, min_views: int) -> dict[str, Any]:
+    """How many points there are in 3D, and their share of those that enough views saw."""
+    known = np.isfinite(keypoints["position"].values).all(-1) & (keypoints["confidence"].values >= min_confidence)
+    possible = known.sum(0) >= min_views
+    there = np.isfinite(tracks["position"].values).all(-1)
+    fraction = float((there & possible).sum() / possible.sum()) if possible.any() else float("nan")
+    return {"points": int(there.sum()), "reconstructed_fraction": fraction}
+
+
+def offsets_table(offsets: xr.DataArray) -> dict[str, dict[str, list[float]]]:
+    """Constant offset [dx, dy] px of each view and key point (and animal, where there are several)."""
+    table: dict[str, dict[str, list[float]]] = {}
+    several = offsets.sizes["individual"] > 1
+    for view in offsets["view"].values:
+        rows: dict[str, list[float]] = {}
+        for individual in offsets["individual"].values:
+            for keypoint in offsets["keypoint"].values:
+                name = f"{individual} {keypoint}" if several else str(keypoint)
+                values = offsets.sel(view=view, individual=individual, keypoint=keypoint).values
+                rows[name] = [float(value) for value in values]
+        table[str(view)] = rows
+    return table
+
+
+def large_offsets(table: dict[str, dict[str, list[float]]]) -> list[tuple[str, str, float]]:
+    """(view, key point, length px) of the offsets that are worth a warning, longest first."""
+    lengths = [(view, name, float(np.hypot(*offset))) for view, rows in table.items() for name, offset in rows.items()]
+    return sorted((row for row in lengths if row[2] > LARGE_OFFSET_PX), key=lambda row: -row[2])
+
+
+def make_player(
+    project: Project, recording: Recording, hashes: Hashes, *, progress: Progress = SILENT
+) -> dict[str, Any]:
+    """Write the page with the 3D player and the errors of a recording."""
+    product = player_product(project, recording)
+    with making(product, hashes):
+        progress.note(f"{recording.name}: writing {product.path.name}")
+        tracks = load_tracks(product.inputs["the trajectories"])
+        rig = CameraRig.load(product.inputs["the rig"])
+        player_page(recording.name, tracks, rig, project.config.skeleton).save(product.path)
+    return {"player": str(product.path)}
+
+
+def _median(values: Any) -> float:
+    finite = np.asarray(values)[np.isfinite(values)]
+    return float(np.median(finite)) if finite.size else float("nan")

@@ -1,0 +1,76 @@
+"""The stage `run`: everything that is missing or stale, in order, in this process."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from multipose.pipeline.plan import judge_all, open_hashes, plan
+from multipose.pipeline.provenance import Hashes, Judgement
+from multipose.progress import SILENT, Progress
+from multipose.project import Project
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What `run` did.
+
+    Args:
+        made: path of each product made, and what its stage returned, in order.
+        kept: number of products that were up to date.
+        blocked: path of each product that cannot be made yet, and what it lacks.
+    """
+
+    made: dict[str, dict[str, Any]]
+    kept: int
+    blocked: dict[str, tuple[str, ...]]
+
+
+def run(project: Project, *, threads: int | None = None, progress: Progress = SILENT) -> Outcome:
+    """Make everything that is not up to date. Products put or edited by hand stay as they are.
+
+    Each product is finished and recorded before the next is begun, so an interrupted run goes on where it stopped.
+    """
+    hashes = open_hashes(project)
+    made: dict[str, dict[str, Any]] = {}
+    kept, blocked = 0, {}
+    for place in range(len(plan(project))):
+        judgement = judge_all(project, plan(project), hashes)[place]
+        path = project.relative(judgement.product.path)
+        if judgement.settled:
+            kept += 1
+        elif judgement.product.lacking:
+            blocked[path] = judgement.product.lacking
+        else:
+            progress.note(f"{path}: {judgement.state}{_because(judgement)}")
+            made[path] = make(project, judgement, hashes, threads=threads, progress=progress)
+    return Outcome(made, kept, blocked)
+
+
+def make(
+    project: Project, judgement: Judgement, hashes: Hashes, *, threads: int | None = None, progress: Progress = SILENT
+) -> dict[str, Any]:
+    """Make one product by its stage."""
+    product = judgement.product
+    if product.stage == "calibrate":
+        from multipose.pipeline.calibration import calibrate_session
+
+        return calibrate_session(project, product.subject, hashes, threads=threads, progress=progress)
+    if product.stage == "train":
+        from multipose.pipeline.training import train_model
+
+        return train_model(project, product.subject, hashes, threads=threads, progress=progress)
+    recording = project.recording(product.subject)
+    if product.stage == "predict":
+        from multipose.pipeline.prediction import predict_recording
+
+        return predict_recording(project, recording, hashes, threads=threads, progress=progress)
+    from multipose.pipeline.reconstruction import make_player, reconstruct_recording
+
+    if product.stage == "reconstruct":
+        return reconstruct_recording(project, recording, hashes, progress=progress)
+    return make_player(project, recording, hashes, progress=progress)
+
+
+def _because(judgement: Judgement) -> str:
+    return f" ({'; '.join(judgement.reasons)})" if judgement.reasons else ""

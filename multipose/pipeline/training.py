@@ -1,0 +1,167 @@
+"""The stages `train` and `evaluate`: labels and pictures -> a network with its figures, in models/<view>/."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+from multipose.errors import ProjectError
+from multipose.pipeline.labels import extract_labelled, known_labels, load_labels
+from multipose.pipeline.pages import evaluation_page
+from multipose.pipeline.plan import model_product
+from multipose.pipeline.provenance import Hashes, making, resumable
+from multipose.pose2d import (
+    PoseDataset,
+    PoseModel,
+    TrainingResult,
+    cross_validate,
+    dataset_from_labels,
+    evaluate,
+    join_evaluations,
+    train,
+)
+from multipose.progress import SILENT, Progress
+from multipose.project import SHARED_MODEL, Project
+
+
+def train_model(
+    project: Project,
+    name: str,
+    hashes: Hashes,
+    *,
+    budget: dict[str, float | int | None] | None = None,
+    seed: int | None = None,
+    resume: bool | None = None,
+    threads: int | None = None,
+    progress: Progress = SILENT,
+) -> dict[str, Any]:
+    """Train one network: of a view, or the shared one.
+
+    Args:
+        budget: minutes, cpu_minutes, steps; instead of the configuration's minutes, this once.
+        seed: instead of the configuration's, this once.
+        resume: go on with a training that was interrupted; by default where it was the same one.
+
+    Returns:
+        model, minutes, held_out_mean_px and the paths written.
+
+    Raises:
+        ProjectError: there is no such network, or there are no labels for it.
+        DataError: the labels do not suffice.
+    """
+    product = model_product(project, name)
+    given = {key: value for key, value in (budget or {}).items() if value is not None}
+    overrides = {"budget": given or None, "seed": seed}
+    folder = product.path.parent
+    if resume is None:
+        resume = resumable(product, hashes, overrides)
+    with making(product, hashes, overrides):
+        dataset = load_dataset(project, name, hashes, progress=progress)
+        limits: dict[str, Any] = given or dict(product.parameters["budget"])
+        result = train(
+            dataset,
+            folder,
+            minutes=limits.get("minutes"),
+            cpu_minutes=limits.get("cpu_minutes"),
+            steps=limits.get("steps"),
+            seed=product.parameters["seed"] if seed is None else seed,
+            backbone=product.parameters["backbone"],
+            resume=resume,
+            threads=threads,
+            progress=progress,
+        )
+        page = evaluation_page(
+            f"Network {name}",
+            result.held_out,
+            dataset,
+            "pictures held out from training, which chose when to stop: a little flattered",
+            result.history,
+        )
+        page.save(folder / "evaluation.html")
+    return {
+        "model": str(folder),
+        "minutes": result.minutes,
+        "held_out_mean_px": result.held_out.mean_px,
+        "page": str(folder / "evaluation.html"),
+    }
+
+
+def load_dataset(project: Project, name: str, hashes: Hashes, *, progress: Progress = SILENT) -> PoseDataset:
+    """The labelled pictures of one network; pictures that are not there yet are extracted."""
+    labels = known_labels(load_labels(project))
+    views = [view for view in views_of(project, name) if view in labels.views]
+    for view in views:
+        extract_labelled(project, labels.select(view=view), hashes, progress=progress)
+    return dataset_from_labels(labels, project.frames_folder, views, project.config.skeleton)
+
+
+def views_of(project: Project, name: str) -> tuple[str, ...]:
+    """The views that a network serves.
+
+    Raises:
+        ProjectError: there is no such network.
+    """
+    if name == SHARED_MODEL and project.config.training.shared:
+        return project.views
+    if name not in project.views:
+        raise ProjectError(f"There is no view {name!r} to have a network of; there are {', '.join(project.views)}.")
+    return (name,)
+
+
+def evaluate_model(
+    project: Project,
+    name: str,
+    dataset: PoseDataset,
+    *,
+    page: Path | None = None,
+    threads: int | None = None,
+    progress: Progress = SILENT,
+) -> dict[str, Any]:
+    """The error of a trained network on labels that it never saw.
+
+    Returns:
+        mean_px, rmse_px, median_px, pck5, n, keypoints.
+    """
+    model = PoseModel.load(project.folder / "models" / name)
+    evaluation = evaluate(model, dataset, threads=threads, progress=progress)
+    if page is not None:
+        evaluation_page(f"Network {name}", evaluation, dataset, "labels given for this evaluation").save(page)
+    return evaluation.to_dict()
+
+
+def cross_validate_model(
+    project: Project,
+    name: str,
+    hashes: Hashes,
+    *,
+    folds: int,
+    split: Literal["random", "blocks"],
+    budget: dict[str, float | int | None],
+    seed: int,
+    threads: int | None = None,
+    progress: Progress = SILENT,
+) -> dict[str, Any]:
+    """The error on the project's labels by cross-validation: each fold is judged by a network that never saw it.
+
+    Returns:
+        As `evaluate_model`, with the mean of each fold and the page written.
+    """
+    dataset = load_dataset(project, name, hashes, progress=progress)
+    limits = {key: value for key, value in budget.items() if value is not None}
+
+    def fit(part: PoseDataset, folder: Path) -> TrainingResult:
+        return train(
+            part,
+            folder,
+            seed=seed,
+            backbone=project.config.training.backbone,
+            threads=threads,
+            progress=progress,
+            **(limits or {"minutes": project.config.training.minutes}),
+        )
+
+    parts = cross_validate(dataset, fit, folds=folds, split=split, seed=seed, threads=threads, progress=progress)
+    evaluation = join_evaluations(parts)
+    page = project.folder / "models" / name / f"cross_validation_{split}.html"
+    evaluation_page(f"Network {name}", evaluation, dataset, f"{folds} folds, split: {split}").save(page)
+    return {**evaluation.to_dict(), "folds": [part.mean_px for part in parts], "page": str(page)}
