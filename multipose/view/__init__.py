@@ -6,11 +6,13 @@ Every figure function takes plain values and returns a plotly Figure; showing or
 
 from __future__ import annotations
 
-from multipose.view.charts import coverage, offsets, reprojection_errors, residuals, training_curve
+from multipose.view.charts import offsets, reprojection_errors, training_curve
+from multipose.view.corners import coverage, residuals
 from multipose.view.drawing import contact_sheet, draw_comparison, draw_keypoints
 from multipose.view.overlay import keypoints_on_frame
 from multipose.view.pages import Facts, Page, Picture, Pictures, Section, Table, Text, save_figure
 from multipose.view.player import trajectories
+from multipose.view.reports import calibration_page, evaluation_page
 from multipose.view.scene import rig
 from multipose.view.videos import labelled_video
 
@@ -22,10 +24,12 @@ __all__ = [
     "Section",
     "Table",
     "Text",
+    "calibration_page",
     "contact_sheet",
     "coverage",
     "draw_comparison",
     "draw_keypoints",
+    "evaluation_page",
     "keypoints_on_frame",
     "labelled_video",
     "offsets",

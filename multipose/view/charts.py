@@ -1,9 +1,8 @@
-"""Flat figures of numbers: corner coverage and residuals of a calibration, reprojection errors, offsets, training."""
+"""Flat figures of numbers: reprojection errors, offsets of key points, training."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -12,150 +11,14 @@ import plotly.graph_objects as go
 import xarray as xr
 from plotly.subplots import make_subplots
 
-from multipose.board import Corners
 from multipose.errors import DataError
 from multipose.tracks import check_trajectories3d
-from multipose.view.scene import spread
-from multipose.view.theme import HUES, SEQUENTIAL, keypoint_styles, template, view_colors
+from multipose.view.theme import HUES, SEQUENTIAL, keypoint_styles, template
 
 Array = npt.NDArray[np.float64]
 
-CELLS_ALONG_WIDTH = 16
-MAX_POINTS = 4000
 _QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 _LONGEST_LINE = 2000
-
-
-def coverage(corners: Corners, *, title: str = "Where the boards were seen") -> go.Figure:
-    """The corners that each view saw, over its picture, and how many fell into each cell of a grid.
-
-    Empty cells stay blank: there the lens is not held by anything. Of more than 4000 corners per view evenly chosen
-    ones are drawn as points (the cells count all), and the title says so.
-
-    Args:
-        corners: detected board corners.
-        title: heading of the figure.
-    """
-    counts, edges = {}, {}
-    for view in corners.views:
-        edges[view] = _cell_edges(corners.sizes[view])
-        seen = _seen(corners, view)
-        counts[view] = np.histogram2d(seen[:, 1], seen[:, 0], bins=(edges[view][1], edges[view][0]))[0]
-    headings = []
-    for view, boards in zip(corners.views, (corners.counts() > 0).sum(1), strict=True):
-        filled = counts[view] > 0
-        headings.append(
-            f"{view}: {boards} boards, {len(_seen(corners, view))} corners, {filled.sum()} of {filled.size} cells"
-        )
-    figure, places = _view_grid(corners, headings)
-    highest = max(1.0, max(float(count.max()) for count in counts.values()))
-    thinned = False
-    for view, (row, column) in places.items():
-        seen = _seen(corners, view)
-        shown = spread(seen, MAX_POINTS)
-        thinned |= len(shown) < len(seen)
-        figure.add_trace(_cells(counts[view], edges[view], ".0f"), row=row, col=column)
-        figure.add_trace(
-            go.Scatter(
-                name=view,
-                mode="markers",
-                x=shown[:, 0].astype(np.float32),
-                y=shown[:, 1].astype(np.float32),
-                marker={"size": 2.5, "color": HUES[1], "opacity": 0.7},
-                hovertemplate=f"{view}: %{{x:.1f}}, %{{y:.1f}} px<extra></extra>",
-                showlegend=False,
-            ),
-            row=row,
-            col=column,
-        )
-    note = f"<br><sup>at most {MAX_POINTS} corners per view drawn as points; the cells count all</sup>"
-    figure.update_layout(
-        title={"text": title + (note if thinned else "")}, coloraxis=_color_axis("corners<br>per cell", highest)
-    )
-    return figure
-
-
-def residuals(
-    corners: Corners, residual_px: npt.ArrayLike, *, title: str = "Residuals of the calibration"
-) -> go.Figure:
-    """Measured minus projected corners of each view: RMS over the picture above, the cloud of differences below.
-
-    A cloud that is not round around zero, or cells that stand out, show what the lens model does not explain.
-
-    Args:
-        corners: the corners that the calibration used.
-        residual_px: (view, frame, corner, 2) measured minus projected px; NaN where a corner was not used.
-        title: heading of the figure.
-
-    Raises:
-        DataError: the residuals' shape is not that of the corners.
-    """
-    differences = np.asarray(residual_px, dtype=np.float64)
-    if differences.shape != corners.px.shape:
-        raise DataError(f"residual_px must have the shape {corners.px.shape} of the corners, got {differences.shape}.")
-    used = np.isfinite(differences).all(-1) & corners.seen
-    if not used.any():
-        raise DataError("No corner has a residual, so there is nothing to draw.")
-    squares = np.where(used, (differences**2).sum(-1), 0.0)
-    colors = view_colors(corners.views)
-    headings, maps = [], {}
-    for place, view in enumerate(corners.views):
-        n = int(used[place].sum())
-        rms = f"RMS {np.sqrt(squares[place].sum() / n):.3f} px" if n else "no corner used"
-        headings.append(f"{view}: {rms}, {n} corners")
-        edges = _cell_edges(corners.sizes[view])
-        px = corners.px[place][used[place]]
-        bins = (edges[1], edges[0])
-        total = np.histogram2d(px[:, 1], px[:, 0], bins=bins, weights=squares[place][used[place]])[0]
-        number = np.histogram2d(px[:, 1], px[:, 0], bins=bins)[0]
-        with np.errstate(invalid="ignore"):
-            maps[view] = (np.sqrt(total / number), edges)
-    n_views = len(corners.views)
-    figure = make_subplots(
-        rows=2, cols=n_views, subplot_titles=headings, vertical_spacing=0.16, horizontal_spacing=0.25 / n_views / 2
-    )
-    highest = float(np.nanpercentile(np.concatenate([cells.ravel() for cells, _ in maps.values()]), 98))
-    reach = 1.1 * float(np.percentile(np.abs(differences[used]), 99.5))
-    beyond = 0
-    thinned = False
-    for place, view in enumerate(corners.views):
-        cells, edges = maps[view]
-        figure.add_trace(_cells(cells, edges, ".2f"), row=1, col=place + 1)
-        cloud = differences[place][used[place]]
-        beyond += int((np.abs(cloud) > reach).any(-1).sum())
-        shown = spread(cloud, MAX_POINTS)
-        thinned |= len(shown) < len(cloud)
-        figure.add_trace(
-            go.Scatter(
-                name=view,
-                mode="markers",
-                x=shown[:, 0].astype(np.float32),
-                y=shown[:, 1].astype(np.float32),
-                marker={"size": 3, "color": colors[view], "opacity": 0.5},
-                hovertemplate=f"{view}: %{{x:.2f}}, %{{y:.2f}} px<extra></extra>",
-                showlegend=False,
-            ),
-            row=2,
-            col=place + 1,
-        )
-        _picture_axes(figure, corners.sizes[view], 1, place + 1)
-        figure.update_xaxes(title_text="dx (px)", range=[-reach, reach], constrain="domain", row=2, col=place + 1)
-        anchor = figure.get_subplot(2, place + 1).xaxis.plotly_name.replace("axis", "")
-        figure.update_yaxes(
-            title_text="dy (px)", range=[reach, -reach], scaleanchor=anchor, constrain="domain", row=2, col=place + 1
-        )
-    notes = [
-        *([f"{beyond} corners lie outside the clouds' axes"] if beyond else []),
-        *([f"at most {MAX_POINTS} corners per view drawn as points"] if thinned else []),
-    ]
-    figure.update_layout(
-        template=template(),
-        height=720,
-        margin={"t": 96, "l": 8, "r": 8, "b": 8},
-        coloraxis=_color_axis("RMS per<br>cell (px)", highest),
-        title={"text": title + (f"<br><sup>{'; '.join(notes)}</sup>" if notes else "")},
-    )
-    return figure
 
 
 def reprojection_errors(
@@ -209,7 +72,7 @@ def reprojection_errors(
     seconds = np.array([tracks["time"].values[block].mean() for block in blocks])
     for label, line, color in (("95 % of the points below", high, HUES[1]), ("median", median, HUES[0])):
         figure.add_trace(
-            go.Scatter(name=label, mode="lines", x=seconds, y=line, line={"color": color, "width": 1.5}), row=2, col=1
+            go.Scatter(name=label, mode="lines", x=seconds, y=line, line={"color": color, "width": 1.2}), row=2, col=1
         )
     size = max(len(block) for block in blocks)
     statement = f"<br><sup>over time: in blocks of {size} times</sup>" if size > 1 else ""
@@ -219,9 +82,9 @@ def reprojection_errors(
     figure.update_layout(
         template=template(),
         title={"text": title + statement},
-        height=640,
+        height=700,
         margin={"t": 96, "l": 8, "r": 8, "b": 8},
-        legend={"orientation": "h", "x": 1, "xanchor": "right", "y": 0.42, "yanchor": "bottom"},
+        legend={"orientation": "h", "x": 1, "xanchor": "right", "y": 0.36, "yanchor": "bottom"},
     )
     return figure
 
@@ -253,7 +116,9 @@ def offsets(offset: xr.DataArray, *, title: str = "Constant offset of each key p
     values = table.values.reshape(len(rows), -1, 2)
     views = [str(view) for view in offset["view"].values]
     length = np.linalg.norm(values, axis=-1)
-    text = [["" if np.isnan(cell).any() else f"{cell[0]:+.1f}, {cell[1]:+.1f}" for cell in row] for row in values]
+    text = [
+        ["" if np.isnan(cell).any() else f"{_signed(cell[0])}, {_signed(cell[1])}" for cell in row] for row in values
+    ]
     figure = go.Figure(
         go.Heatmap(
             x=views,
@@ -263,6 +128,7 @@ def offsets(offset: xr.DataArray, *, title: str = "Constant offset of each key p
             texttemplate="%{text}",
             colorscale=SEQUENTIAL,
             zmin=0,
+            zmax=float(np.nanmax(length)),
             colorbar={"title": {"text": "length of<br>offset (px)"}, "thickness": 14},
             hovertemplate="%{y}, %{x}: %{z:.2f} px (dx, dy: %{text})<extra></extra>",
             hoverongaps=False,
@@ -284,23 +150,25 @@ def offsets(offset: xr.DataArray, *, title: str = "Constant offset of each key p
 def training_curve(
     metrics: pd.DataFrame | Mapping[str, pd.DataFrame],
     *,
-    x: str,
-    panels: Mapping[str, Sequence[str]],
+    x: str = "step",
+    panels: Mapping[str, Sequence[str]] | None = None,
     title: str = "Training",
 ) -> go.Figure:
     """What training recorded, one panel per quantity, one line per column (and per view).
 
     Args:
         metrics: the table of metrics.csv, or one per view.
-        x: column of the horizontal axis, with its unit in the name, for example `step` or `minutes`.
-        panels: for each axis title, with unit, the columns to draw, for example
-            {"mean error (px)": ["held_out_mean_px"]}. Rows without a value are passed over.
+        x: column of the horizontal axis.
+        panels: for each axis title, with unit, the columns to draw; by default the loss and the mean error on the
+            held-out pictures. Rows without a value are passed over.
         title: heading of the figure.
 
     Raises:
         DataError: a column is missing, or a panel has no value.
     """
     tables = {"": metrics} if isinstance(metrics, pd.DataFrame) else dict(metrics)
+    if panels is None:
+        panels = {"loss": ["loss"], "held-out mean error (px)": ["held_out_mean_px"]}
     figure = make_subplots(rows=len(panels), cols=1, shared_xaxes=True, vertical_spacing=0.06)
     for row, (label, names) in enumerate(panels.items(), start=1):
         for place, view in enumerate(tables):
@@ -339,67 +207,11 @@ def training_curve(
     return figure
 
 
-def _seen(corners: Corners, view: str) -> Array:
-    place = corners.views.index(view)
-    seen: Array = corners.px[place][corners.seen[place]]
-    return seen
-
-
-def _cell_edges(size: tuple[int, int]) -> tuple[Array, Array]:
-    """Edges of about square cells over a picture, along x and along y, px."""
-    width, height = size
-    rows = max(1, round(CELLS_ALONG_WIDTH * height / width))
-    return np.linspace(-0.5, width - 0.5, CELLS_ALONG_WIDTH + 1), np.linspace(-0.5, height - 0.5, rows + 1)
-
-
-def _cells(values: Array, edges: tuple[Array, Array], digits: str) -> go.Heatmap:
-    middles = [(edge[:-1] + edge[1:]) / 2 for edge in edges]
-    return go.Heatmap(
-        x=middles[0],
-        y=middles[1],
-        z=np.where(values > 0, values, np.nan).astype(np.float32),
-        coloraxis="coloraxis",
-        hovertemplate=f"%{{z:{digits}}}<extra></extra>",
-        hoverongaps=False,
-    )
-
-
-def _color_axis(label: str, highest: float) -> dict[str, Any]:
-    """The one colour scale that all views of a figure share."""
-    bar = {"title": {"text": label}, "thickness": 14}
-    return {"cmin": 0, "cmax": highest, "colorscale": SEQUENTIAL, "colorbar": bar}
-
-
-def _view_grid(corners: Corners, headings: list[str]) -> tuple[go.Figure, dict[str, tuple[int, int]]]:
-    """A figure with one pair of picture axes per view, and where each view's is (row, column)."""
-    n = len(corners.views)
-    across = 1 if n == 1 else 2
-    down = -(-n // across)
-    figure = make_subplots(rows=down, cols=across, subplot_titles=headings, vertical_spacing=0.24 / down)
-    places = {view: (i // across + 1, i % across + 1) for i, view in enumerate(corners.views)}
-    for view, (row, column) in places.items():
-        _picture_axes(figure, corners.sizes[view], row, column)
-    figure.update_layout(template=template(), height=80 + 400 * down, margin={"t": 96, "l": 8, "r": 8, "b": 8})
-    return figure, places
-
-
-def _picture_axes(figure: go.Figure, size: tuple[int, int], row: int, column: int) -> None:
-    """Axes of a view's picture: its pixels, y down, equal aspect, with a frame around it."""
-    width, height = size
-    look: dict[str, Any] = {
-        "constrain": "domain",
-        "showgrid": False,
-        "zeroline": False,
-        "mirror": True,
-        "showline": True,
-        "row": row,
-        "col": column,
-    }
-    figure.update_xaxes(title_text="x (px)", range=[-0.5, width - 0.5], **look)
-    anchor = figure.get_subplot(row, column).xaxis.plotly_name.replace("axis", "")
-    figure.update_yaxes(title_text="y (px)", range=[height - 0.5, -0.5], scaleanchor=anchor, **look)
-
-
 def _quantile(values: Array, share: float) -> float:
     known = values[np.isfinite(values)]
     return float(np.quantile(known, share)) if len(known) else np.nan
+
+
+def _signed(value: float) -> str:
+    """One digit after the point, always with a sign but never -0.0."""
+    return f"{round(value, 1) + 0.0:+.1f}"

@@ -11,7 +11,7 @@ import plotly.graph_objects as go
 from multipose.errors import DataError
 from multipose.opencv import cv2
 from multipose.skeleton import Skeleton
-from multipose.view.theme import keypoint_styles, template
+from multipose.view.theme import KeypointStyle, keypoint_styles, template
 
 Array = npt.NDArray[np.float64]
 Picture = npt.NDArray[np.uint8]
@@ -87,10 +87,12 @@ def keypoints_on_frame(
             )
         values = np.full(len(points), np.nan) if trust is None else trust[:, keypoint]
         certain = "" if trust is None else "<br>confidence %{customdata:.2f}"
+        figure.add_trace(_legend_entry(style))
         figure.add_trace(
             go.Scatter(
                 name=style.name,
                 legendgroup=style.name,
+                showlegend=False,
                 mode="markers",
                 x=points[:, keypoint, 0],
                 y=points[:, keypoint, 1],
@@ -158,6 +160,18 @@ def jpeg_uri(picture: Picture, quality: int = 88) -> str:
     return "data:image/jpeg;base64," + base64.b64encode(data.tobytes()).decode("ascii")
 
 
+def _legend_entry(style: KeypointStyle) -> go.Scatter:
+    """A mark for the legend alone, which would else take the opacity of the first individual's point."""
+    return go.Scatter(
+        name=style.name,
+        legendgroup=style.name,
+        mode="markers",
+        x=[None],
+        y=[None],
+        marker={"color": style.color, "symbol": style.symbol, "size": 9},
+    )
+
+
 def _edge_trace(points: Array, skeleton: Skeleton, *, first: bool) -> go.Scatter:
     ends = np.full((len(skeleton.edges), 3, 2), np.nan)
     ends[:, :2] = points[skeleton.edge_indices]
@@ -170,6 +184,6 @@ def _edge_trace(points: Array, skeleton: Skeleton, *, first: bool) -> go.Scatter
         mode="lines",
         x=lines[:, 0],
         y=lines[:, 1],
-        line={"color": "rgba(255,255,255,0.75)", "width": 2},
+        line={"color": "#c3cad3", "width": 2},
         hoverinfo="skip",
     )

@@ -94,12 +94,14 @@ class Page:
         sections: in order.
         subtitle: a line under the heading.
         wide: use the whole width of the window, for a player.
+        heading: show title and subtitle above the sections.
     """
 
     title: str
     sections: tuple[Section, ...]
     subtitle: str = ""
     wide: bool = False
+    heading: bool = True
 
     def to_html(self) -> str:
         """The page as text.
@@ -109,7 +111,9 @@ class Page:
         """
         numbers = _Numbers()
         body = "\n".join(_section(section, numbers) for section in self.sections)
-        subtitle = f'<p class="subtitle">{escape(self.subtitle)}</p>' if self.subtitle else ""
+        heading = f"<h1>{escape(self.title)}</h1>\n" if self.heading else ""
+        if self.heading and self.subtitle:
+            heading += f'<p class="subtitle">{escape(self.subtitle)}</p>\n'
         scripts = ""
         if numbers.figures:
             templates = {name: template(dark=name == "dark").to_plotly_json() for name in ("light", "dark")}
@@ -122,7 +126,7 @@ class Page:
             '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
             '<meta name="color-scheme" content="light dark">\n'
             f"<title>{escape(self.title)}</title>\n<style>\n{_asset('page.css')}</style>\n</head>\n"
-            f"<body{' class=wide' if self.wide else ''}>\n<main>\n<h1>{escape(self.title)}</h1>\n{subtitle}\n{body}\n"
+            f"<body{' class=wide' if self.wide else ''}>\n<main>\n{heading}{body}\n"
             f"</main>\n{scripts}\n</body>\n</html>\n"
         )
 
@@ -131,9 +135,10 @@ class Page:
         write_text(path, self.to_html())
 
 
-def save_figure(figure: go.Figure, path: str | os.PathLike[str], *, title: str = "multipose") -> None:
-    """Write one figure as a page that fills the window's width."""
-    Page(title, (Section("", (figure,)),), wide=True).save(path)
+def save_figure(figure: go.Figure, path: str | os.PathLike[str]) -> None:
+    """Write one figure as a page of its own that fills the window's width; the tab has the figure's title."""
+    title = str(figure.layout.title.text or "multipose").split("<br>")[0]
+    Page(title, (Section("", (figure,)),), wide=True, heading=False).save(path)
 
 
 class _Numbers:

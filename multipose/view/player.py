@@ -108,6 +108,7 @@ def trajectories(
         legend={"itemsizing": "constant", "x": 0.01, "y": 0.97, "bgcolor": "rgba(0,0,0,0)"},
         scene={
             **_scene(unit, next(iter(views.values()))),
+            "domain": {"y": [0.05, 1.0]},
             "camera": eye(rig, points) if rig is not None else {"eye": {"x": 1.3, "y": -1.3, "z": 0.9}},
         },
         uirevision="view",
@@ -135,7 +136,7 @@ def _moving_traces(
             go.Scatter3d(
                 name=f"{prefix}skeleton",
                 mode="lines",
-                line={"color": color, "width": 5},
+                line={"color": color, "width": 4},
                 hoverinfo="skip",
                 showlegend=skeleton is not None and bool(skeleton.edges),
             )
@@ -148,7 +149,7 @@ def _moving_traces(
                 marker={
                     "color": [style.color for style in styles],
                     "symbol": [style.symbol for style in styles],
-                    "size": [4 if style.right else 5 for style in styles],
+                    "size": [9 if style.right else 12 for style in styles],  # plotly draws a list at half its size
                     "line": {"width": 0},
                 },
                 hovertemplate=template_text,
@@ -220,7 +221,7 @@ def _play_menu(times: Array, step: int) -> dict[str, Any]:
         for speed, label in _SPEEDS
     ]
     stop = {
-        "label": "⏸ pause",
+        "label": "▮▮ pause",
         "method": "animate",
         "args": [[None], {"mode": "immediate", "frame": {"duration": 0, "redraw": False}}],
     }

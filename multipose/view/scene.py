@@ -22,8 +22,7 @@ Array = npt.NDArray[np.float64]
 
 _BORDER_STEPS = 8
 _WIDEST_COSINE = 0.35
-_AXIS_COLORS = {"x": "#cc3311", "y": "#009988", "z": "#0077bb"}
-MAX_BOARDS = 60
+MAX_BOARDS = 30
 
 
 def rig(
@@ -38,8 +37,8 @@ def rig(
 
     Args:
         rig: the cameras.
-        boards: the board and its poses `world_from_board` (n, 4, 4), NaN where unknown. Of more than 60 boards every
-            n-th is drawn, and the title says so.
+        boards: the board and its poses `world_from_board` (n, 4, 4), NaN where unknown. Of more than 30 boards 30
+            evenly chosen ones are drawn, and the title says so.
         points: (..., 3) further points in the rig's unit, for example a trajectory.
         title: heading of the figure.
         depth: how far the drawn frusta reach, in the rig's unit; by default an eighth of the scene.
@@ -53,7 +52,7 @@ def rig(
         depth = frustum_depth(rig, np.concatenate([cloud, outlines]))
     traces = [world_axes(rig, depth), *camera_traces(rig, depth)]
     if len(outlines):
-        traces.append(_board_trace(outlines, numbers, n_boards))
+        traces += _board_traces(outlines, numbers, n_boards)
     if len(cloud):
         traces.append(
             go.Scatter3d(
@@ -179,7 +178,6 @@ def world_axes(rig: CameraRig, depth: float) -> go.Scatter3d:
     gap = [np.nan] * 3
     tips = np.eye(3) * length
     rows = np.array([row for tip in tips for row in ([0.0, 0.0, 0.0], tip, gap)])
-    colors = [_AXIS_COLORS[axis] for axis in "xyz" for _ in range(3)]
     text = [label for axis in "xyz" for label in ("", axis, "")]
     return go.Scatter3d(
         name=f"world axes, {length:g} {rig.unit}",
@@ -187,7 +185,7 @@ def world_axes(rig: CameraRig, depth: float) -> go.Scatter3d:
         **columns(rows),
         text=text,
         textfont={"color": NEUTRAL, "size": 12},
-        line={"color": colors, "width": 5},
+        line={"color": NEUTRAL, "width": 5},
         hovertemplate="world axis %{text}<extra></extra>",
     )
 
@@ -213,7 +211,7 @@ def eye(rig: CameraRig, points: Array) -> dict[str, dict[str, float]]:
         side = rig[rig.names[0]].rotation[0]
     side = side / np.linalg.norm(side)
     turned = np.cos(0.6) * side + np.sin(0.6) * np.cross(up, side)
-    position = 1.75 * (0.85 * turned + 0.5 * up)
+    position = 1.95 * (0.85 * turned + 0.5 * up)
     return {
         "eye": dict(zip("xyz", position.tolist(), strict=True)),
         "up": dict(zip("xyz", up.tolist(), strict=True)),
@@ -270,9 +268,21 @@ def _board_outlines(
     return outlines.reshape(-1, 3), np.repeat(chosen, len(flat)), len(known)
 
 
-def _board_trace(outlines: Array, numbers: npt.NDArray[np.int64], n_boards: int) -> go.Scatter3d:
-    return go.Scatter3d(
+def _board_traces(outlines: Array, numbers: npt.NDArray[np.int64], n_boards: int) -> list[go.Scatter3d]:
+    """The boards, and an entry of the legend in one colour that switches them off."""
+    entry = go.Scatter3d(
         name=f"boards ({n_boards})",
+        legendgroup="boards",
+        mode="lines",
+        x=[None],
+        y=[None],
+        z=[None],
+        line={"color": NEUTRAL, "width": 2},
+    )
+    lines = go.Scatter3d(
+        name="boards",
+        legendgroup="boards",
+        showlegend=False,
         mode="lines",
         **columns(outlines),
         line={
@@ -285,6 +295,7 @@ def _board_trace(outlines: Array, numbers: npt.NDArray[np.int64], n_boards: int)
         customdata=numbers.astype(np.int32),
         hovertemplate="board pose %{customdata}<extra></extra>",
     )
+    return [entry, lines]
 
 
 def spread(items: Sequence[Any] | npt.NDArray[Any], limit: int) -> Any:

@@ -94,8 +94,10 @@ def mix(color: str, other: str, share: float) -> str:
 
 def template(dark: bool = False) -> go.layout.Template:
     """The look that all figures share; a page swaps the light for the dark one when the reader's system asks for it."""
-    text, grid, line, paper = (
-        ("#d5dbe3", "#2e3743", "#56616f", "#171b21") if dark else ("#1f2933", "#e3e7ec", "#9aa5b1", "#ffffff")
+    text, grid, strong, line, paper = (
+        ("#d5dbe3", "#2e3743", "#3d4856", "#56616f", "#171b21")
+        if dark
+        else ("#1f2933", "#e3e7ec", "#cfd6de", "#9aa5b1", "#ffffff")
     )
     axis = {
         "gridcolor": grid,
@@ -108,7 +110,7 @@ def template(dark: bool = False) -> go.layout.Template:
     }
     scene_axis = {
         "backgroundcolor": "rgba(0,0,0,0)",
-        "gridcolor": grid,
+        "gridcolor": strong,
         "linecolor": line,
         "zerolinecolor": line,
         "showspikes": False,
@@ -116,7 +118,15 @@ def template(dark: bool = False) -> go.layout.Template:
     return go.layout.Template(
         layout={
             "font": {"family": FONT, "size": 13, "color": text},
-            "title": {"x": 0.01, "xanchor": "left", "font": {"size": 16}},
+            "title": {
+                "x": 0.01,
+                "xanchor": "left",
+                "y": 1,
+                "yref": "container",
+                "yanchor": "top",
+                "pad": {"t": 14},
+                "font": {"size": 16},
+            },
             "paper_bgcolor": paper,
             "plot_bgcolor": paper,
             "colorway": list(HUES),

@@ -1,0 +1,243 @@
+"""The pages that the stages of a project leave beside their products: of a calibration and of an evaluation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from multipose.skeleton import Skeleton
+from multipose.view.charts import training_curve
+from multipose.view.corners import coverage, residuals
+from multipose.view.drawing import apply_affine, crop_around, draw_comparison
+from multipose.view.pages import Facts, Item, Page, Picture, Pictures, Section, Table, Text
+from multipose.view.scene import rig as draw_rig
+
+if TYPE_CHECKING:
+    from multipose.calibration import Calibration
+
+Rgb = npt.NDArray[np.uint8]
+
+
+class EvaluationLike(Protocol):
+    """Labels and a network's points side by side, as `evaluate` returns them; errors are distances in px."""
+
+    @property
+    def keypoints(self) -> tuple[str, ...]:
+        """Names of the key points."""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the n pictures."""
+
+    @property
+    def truth(self) -> npt.NDArray[np.float64]:
+        """(n, keypoint, 2) labelled positions px; NaN where there is none."""
+
+    @property
+    def position(self) -> npt.NDArray[np.float64]:
+        """(n, keypoint, 2) positions that the network found px."""
+
+    @property
+    def error(self) -> npt.NDArray[np.float64]:
+        """(n, keypoint) distance px; NaN where there is no label."""
+
+    def picture_mean_px(self) -> npt.NDArray[np.float64]:
+        """(n,) mean distance in each picture."""
+
+    def ranked(self) -> npt.NDArray[np.int64]:
+        """Indices of the pictures with labels, best first."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """mean_px, rmse_px, median_px, pck5, n."""
+
+
+def calibration_page(calibration: Calibration, *, title: str = "Calibration", subtitle: str = "") -> Page:
+    """What a calibration found and how far to trust it: verdicts, figures of each camera, rig, coverage, residuals.
+
+    Args:
+        calibration: as `calibrate` returns it.
+        title, subtitle: of the page.
+    """
+    report = calibration.report
+    unit = report.unit
+    facts = {
+        "RMS, fitted (px)": _number(report.rms_px, ".3f"),
+        "RMS, held-out boards (px)": _number(report.held_out_rms_px, ".3f"),
+        "boards used": str(report.boards_used),
+        "pictures of boards used": str(report.board_views_used),
+        "error of square sides, RMS (%)": _number(report.square_error_percent, ".3f"),
+    }
+    verdicts = [
+        Text(f"{verdict.camera}: {verdict.text}" if verdict.camera else verdict.text, "warning")
+        for verdict in report.verdicts
+    ]
+    summary: list[Item] = [Facts(facts), *(verdicts or [Text("No camera gives reason for doubt.", "good")])]
+    summary.append(
+        Text(
+            "RMS is the root of the mean of dx² + dy² over corners. Held-out boards took no part in the fit of the "
+            f"rig; only their own six pose unknowns were estimated. Lengths are in {unit}.",
+            "note",
+        )
+    )
+    cameras = pd.DataFrame(
+        {
+            "camera": name,
+            "lens": camera.lens,
+            "picture (px)": f"{camera.size[0]} x {camera.size[1]}",
+            "boards": camera.boards,
+            "corners": camera.corners,
+            "rejected": camera.rejected,
+            "RMS, fitted (px)": camera.rms_px,
+            "RMS, held out (px)": camera.held_out_rms_px,
+            "coverage (%)": 100 * camera.coverage,
+        }
+        for name, camera in report.cameras.items()
+    )
+    formats = {"RMS, fitted (px)": ".3f", "RMS, held out (px)": ".3f", "coverage (%)": ".0f"}
+    pairs = pd.DataFrame(
+        {"views": " and ".join(views), "boards seen by both": shared, "of these agreeing": agreeing}
+        for views, (shared, agreeing) in report.shared_boards.items()
+    )
+    board = (calibration.corners.board, calibration.world_from_board)
+    parameters = Table(_parameters(calibration), formats={"value": ".6g", "standard deviation": ".2g"})
+    return Page(
+        title,
+        (
+            Section("Summary", tuple(summary)),
+            Section("Cameras", (Table(cameras, formats=formats), *([Table(pairs)] if len(pairs) else []))),
+            Section("Rig", (draw_rig(calibration.rig, board),)),
+            Section("Coverage", (coverage(calibration.corners),)),
+            Section("Residuals", (residuals(calibration),)),
+            Section("Parameters", (parameters,)),
+        ),
+        subtitle=subtitle,
+    )
+
+
+def evaluation_page(
+    evaluation: EvaluationLike,
+    picture: Callable[[int], Rgb],
+    skeleton: Skeleton,
+    *,
+    title: str = "Evaluation",
+    subtitle: str = "",
+    metrics: pd.DataFrame | None = None,
+    notes: Sequence[str] = (),
+    further: Mapping[str, EvaluationLike] | None = None,
+    n_pictures: int = 8,
+) -> Page:
+    """How far a network's points lie from the labels: figures, key points, best and worst pictures, training.
+
+    Args:
+        evaluation: as `evaluate` returns it.
+        picture: gives the RGB picture of an index of the evaluation.
+        skeleton: the key points.
+        title, subtitle: of the page.
+        metrics: the table of the training's metrics.csv.
+        notes: sentences that say what was held out and how.
+        further: more evaluations to put beside it, by name (random and block folds, for example).
+        n_pictures: how many of the best and of the worst pictures are shown; a picture stands in one of the two only.
+    """
+    values = evaluation.to_dict()
+    facts = {
+        "mean error (px)": _number(values["mean_px"], ".2f"),
+        "median error (px)": _number(values["median_px"], ".2f"),
+        "root mean square error (px)": _number(values["rmse_px"], ".2f"),
+        "at most 5 px off (%)": _number(None if values["pck5"] is None else 100 * values["pck5"], ".1f"),
+        "labelled points": str(values["n"]),
+    }
+    summary: list[Item] = [Facts(facts), *(Text(note, "note") for note in notes)]
+    if further:
+        summary.append(Table(_comparison({title: evaluation, **further}), formats=_COMPARISON_FORMATS))
+    order = evaluation.ranked()
+    shown = min(n_pictures, (len(order) + 1) // 2)
+    best, worst = order[:shown], order[shown:][::-1][:shown]
+    sections = [
+        Section("Summary", tuple(summary)),
+        Section("Key points", (Table(_keypoint_errors(evaluation), formats=_KEYPOINT_FORMATS),)),
+        *(
+            Section(
+                heading,
+                (
+                    Text("Cross: label. Disc or diamond: network. The parts shown hold all labelled points."),
+                    Pictures(tuple(_example(evaluation, picture, skeleton, int(item)) for item in items)),
+                ),
+            )
+            for heading, items in (("Worst pictures", worst), ("Best pictures", best))
+            if len(items)
+        ),
+    ]
+    if metrics is not None and len(metrics):
+        sections.append(Section("Training", (training_curve(metrics),)))
+    return Page(title, tuple(sections), subtitle=subtitle)
+
+
+_KEYPOINT_FORMATS = dict.fromkeys(("mean (px)", "median (px)", "RMS (px)", "90 % below (px)"), ".2f")
+_COMPARISON_FORMATS = dict.fromkeys(("mean (px)", "median (px)", "RMS (px)"), ".2f") | {"at most 5 px off (%)": ".1f"}
+
+
+def _keypoint_errors(evaluation: EvaluationLike) -> pd.DataFrame:
+    rows = []
+    for name, column in zip(evaluation.keypoints, evaluation.error.T, strict=True):
+        known = column[np.isfinite(column)]
+        rows.append(
+            {
+                "key point": name,
+                "labels": len(known),
+                "mean (px)": known.mean() if len(known) else np.nan,
+                "median (px)": np.median(known) if len(known) else np.nan,
+                "RMS (px)": np.sqrt((known**2).mean()) if len(known) else np.nan,
+                "90 % below (px)": np.quantile(known, 0.9) if len(known) else np.nan,
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def _comparison(evaluations: Mapping[str, EvaluationLike]) -> pd.DataFrame:
+    rows = []
+    for name, evaluation in evaluations.items():
+        values = evaluation.to_dict()
+        rows.append(
+            {
+                "evaluation": name,
+                "labelled points": values["n"],
+                "mean (px)": values["mean_px"],
+                "median (px)": values["median_px"],
+                "RMS (px)": values["rmse_px"],
+                "at most 5 px off (%)": None if values["pck5"] is None else 100 * values["pck5"],
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def _example(evaluation: EvaluationLike, picture: Callable[[int], Rgb], skeleton: Skeleton, item: int) -> Picture:
+    truth, found = evaluation.truth[item], evaluation.position[item]
+    found = np.where(np.isfinite(truth), found, np.nan)
+    part, affine = crop_around(picture(item), truth)
+    drawn = draw_comparison(part, apply_affine(affine, truth), apply_affine(affine, found), skeleton)
+    return Picture(drawn, f"{evaluation.names[item]}: mean {evaluation.picture_mean_px()[item]:.2f} px")
+
+
+def _parameters(calibration: Calibration) -> pd.DataFrame:
+    """Lens parameters of every camera with their standard deviations."""
+    rows = []
+    for camera in calibration.rig:
+        sd = calibration.report.cameras[camera.name].sd
+        for name, value in zip(camera.lens.param_names, camera.lens.params, strict=True):
+            rows.append(
+                {
+                    "camera": camera.name,
+                    "parameter": name,
+                    "value": float(value),
+                    "standard deviation": sd.get(name, np.nan),
+                }
+            )
+    return pd.DataFrame(rows)
+
+
+def _number(value: float | None, form: str) -> str:
+    return "–" if value is None or not np.isfinite(value) else format(value, form)
