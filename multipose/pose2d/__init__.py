@@ -1,0 +1,31 @@
+"""Pose networks: learn a few key points from a few labelled pictures, and find them in videos."""
+
+from multipose.pose2d.augmentation import Augmentation, choose_augmentation
+from multipose.pose2d.crossvalidation import choose_folds, cross_validate
+from multipose.pose2d.dataset import PoseDataset, choose_scale, dataset_from_labels
+from multipose.pose2d.evaluation import Evaluation, evaluate, join_evaluations
+from multipose.pose2d.model import PoseCalibration, PoseEstimate, PoseModel
+from multipose.pose2d.prediction import predict, predict_to_file
+from multipose.pose2d.training import Budget, TrainingResult, TrainingSettings, train
+
+__all__ = [
+    "Augmentation",
+    "Budget",
+    "Evaluation",
+    "PoseCalibration",
+    "PoseDataset",
+    "PoseEstimate",
+    "PoseModel",
+    "TrainingResult",
+    "TrainingSettings",
+    "choose_augmentation",
+    "choose_folds",
+    "choose_scale",
+    "cross_validate",
+    "dataset_from_labels",
+    "evaluate",
+    "join_evaluations",
+    "predict",
+    "predict_to_file",
+    "train",
+]

@@ -1,0 +1,152 @@
+"""Training crops: a part of a picture turned, scaled, mirrored, relit, blurred and made noisy, with its points."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from multipose.errors import DataError
+from multipose.opencv import cv2
+from multipose.pose2d.backbones import INPUT_MULTIPLE
+from multipose.pose2d.dataset import PoseDataset, animal_size
+
+Array = npt.NDArray[np.float64]
+Picture = npt.NDArray[np.uint8]
+
+_CROP_RANGE = (128, 256)  # px at the network's scale
+_CROP_PER_ANIMAL = 1.75
+_STEADY_RESULTANT = 0.8
+_STEADY_TURN = np.radians(15.0)
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """How training crops differ from the labelled pictures.
+
+    Attributes:
+        crop: side of the square crop, px at the network's scale, a multiple of 32.
+        turn: the crop is turned by up to this angle (rad) to either side.
+        flip: half of the crops are mirrored; the skeleton's left and right key points then change places.
+        zoom: the scale is multiplied by up to exp(zoom), or divided by it.
+        around_point: share of the crops that lie around a labelled point; the others lie anywhere in the picture.
+        contrast: contrast is changed by up to this share.
+        brightness: grey values are shifted by up to this.
+        gamma: exponent of the grey values is changed by up to exp(gamma).
+        blur: share of the crops with motion blur, of up to `blur_px`.
+        noise: standard deviation of the strongest noise, grey values; a third of the crops is made noisy.
+    """
+
+    crop: int
+    turn: float = np.pi
+    flip: bool = False
+    zoom: float = 0.25
+    around_point: float = 0.7
+    contrast: float = 0.3
+    brightness: float = 30.0
+    gamma: float = 0.35
+    blur: float = 0.2
+    blur_px: int = 7
+    noise: float = 10.0
+
+    def __post_init__(self) -> None:
+        if self.crop < INPUT_MULTIPLE or self.crop % INPUT_MULTIPLE:
+            raise DataError(f"A training crop is a multiple of {INPUT_MULTIPLE} px, got {self.crop}.")
+
+
+def choose_augmentation(dataset: PoseDataset, scale: float) -> Augmentation:
+    """The augmentation that suits the labels.
+
+    The crop is 1.75 animals wide, between 128 and 256 px. Where the animal always lies the same way in the picture
+    (on a treadmill, say), crops are turned by 15 degrees at most and never mirrored; elsewhere they are turned freely,
+    and mirrored if the skeleton names left and right.
+    """
+    wanted = _CROP_PER_ANIMAL * animal_size(dataset) * scale
+    crop = int(np.clip(np.ceil(wanted / INPUT_MULTIPLE) * INPUT_MULTIPLE, *_CROP_RANGE))
+    if _orientation_resultant(dataset.xy) > _STEADY_RESULTANT:
+        return Augmentation(crop, turn=_STEADY_TURN, flip=False)
+    return Augmentation(crop, flip=bool(dataset.skeleton.pairs))
+
+
+def augment(
+    picture: Picture, xy: Array, settings: Augmentation, swap: npt.NDArray[np.int64], random: np.random.Generator
+) -> tuple[Picture, Array, npt.NDArray[np.int64]]:
+    """One training crop.
+
+    Args:
+        picture: RGB uint8 (h, w, 3) at the network's scale.
+        xy: (keypoint, 2) px in it; NaN where unknown.
+        settings: how to change it.
+        swap: `Skeleton.swap`, for mirrored crops.
+        random: source of all chance.
+
+    Returns:
+        The crop (crop, crop, 3), black where it leaves the picture; the points (keypoint, 2) in its pixels, some
+        outside it; and for each key point which one of the picture it was, (keypoint,), which tells of a mirrored crop.
+    """
+    height, width = picture.shape[:2]
+    side = settings.crop
+    zoom = np.exp(random.uniform(-settings.zoom, settings.zoom))
+    turn = random.uniform(-settings.turn, settings.turn)
+    mirrored = settings.flip and random.random() < 0.5
+    placed = np.flatnonzero(np.isfinite(xy).all(1))
+    if len(placed) and random.random() < settings.around_point:
+        center = xy[random.choice(placed)] + random.uniform(-0.3, 0.3, 2) * side / zoom
+    else:
+        center = random.uniform((0.0, 0.0), (width - 1.0, height - 1.0))
+    cosine, sine = zoom * np.cos(turn), zoom * np.sin(turn)
+    matrix = np.array([[cosine, -sine], [sine, cosine]])
+    if mirrored:
+        matrix[0] = -matrix[0]
+    shift = (side - 1) / 2 - matrix @ center
+    crop = cv2.warpAffine(picture, np.column_stack([matrix, shift]), (side, side), flags=cv2.INTER_LINEAR)
+    points = xy @ matrix.T + shift
+    order = swap if mirrored else np.arange(len(xy))
+    return _disturb(crop, settings, random), points[order], order
+
+
+def _disturb(crop: Picture, settings: Augmentation, random: np.random.Generator) -> Picture:
+    """Other light, motion blur, noise."""
+    if random.random() < settings.blur:
+        crop = cv2.filter2D(crop, -1, _motion_kernel(int(random.integers(3, settings.blur_px + 1)), random))
+    grey = np.arange(256, dtype=np.float64)
+    if random.random() < 0.8:
+        gain = 1 + random.uniform(-settings.contrast, settings.contrast)
+        grey = (grey - 128) * gain + 128 + random.uniform(-settings.brightness, settings.brightness)
+    if random.random() < 0.3:
+        grey = 128 * (grey.clip(0, 255) / 128) ** np.exp(random.uniform(-settings.gamma, settings.gamma))
+    lit = cv2.LUT(crop, grey.clip(0, 255).round().astype(np.uint8))
+    if random.random() < 1 / 3:
+        strength = random.uniform(0.2, 1.0) * settings.noise
+        noise = random.standard_normal(crop.shape[:2], dtype=np.float32) * np.float32(strength)
+        lit = (lit + noise[:, :, None]).clip(0, 255).astype(np.uint8)
+    return np.asarray(lit, dtype=np.uint8)
+
+
+def _motion_kernel(length: int, random: np.random.Generator) -> npt.NDArray[np.float32]:
+    """A line of `length` px in any direction, summing to one."""
+    line = np.zeros((length, length), np.float32)
+    line[length // 2] = 1.0
+    middle = (length - 1) / 2
+    turned = cv2.warpAffine(
+        line, cv2.getRotationMatrix2D((middle, middle), random.uniform(0, 180), 1.0), (length, length)
+    )
+    return np.asarray(turned / turned.sum(), dtype=np.float32)
+
+
+def _orientation_resultant(xy: Array) -> float:
+    """How alike the animals lie: length (0 to 1) of the mean of unit vectors along their orientations.
+
+    The orientation of a frame is the turn that best maps the first such mean shape on it, over the points both have;
+    frames with fewer than two points say nothing. One frame alone counts as lying anyhow.
+    """
+    frames = xy[np.isfinite(xy).all(-1).sum(1) >= 2]
+    if len(frames) < 2:
+        return 0.0
+    centred = frames - np.nanmean(frames, axis=1, keepdims=True)
+    shapes = np.nan_to_num(centred[..., 0] + 1j * centred[..., 1])
+    reference = shapes[int(np.argmax(np.isfinite(frames).all(-1).sum(1)))]
+    turns = (shapes * reference.conj()).sum(1)
+    turns = turns[np.abs(turns) > 0]
+    return float(np.abs(np.mean(turns / np.abs(turns)))) if len(turns) else 0.0

@@ -1,0 +1,170 @@
+"""How far a network's points lie from the labels."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from multipose.errors import DataError, ModelError
+from multipose.pose2d import runtime
+from multipose.pose2d.dataset import PoseDataset
+from multipose.pose2d.model import PoseModel
+from multipose.progress import SILENT, Progress
+
+Array = npt.NDArray[np.float64]
+
+PCK_PX = 5.0
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    """Labels and a network's points side by side; errors are distances in px of the original pictures.
+
+    Every labelled position counts, whatever the network's confidence there.
+
+    Attributes:
+        keypoints: names.
+        names: (n,) of the pictures.
+        truth: (n, keypoint, 2) labelled positions px; NaN where there is none.
+        present: (n, keypoint) 1 in the picture, 0 not, NaN unknown.
+        position, confidence, covariance, presence_logit: as of `PoseEstimate`.
+    """
+
+    keypoints: tuple[str, ...]
+    names: tuple[str, ...]
+    truth: Array
+    present: Array
+    position: Array
+    confidence: Array
+    covariance: Array
+    presence_logit: Array
+
+    @property
+    def error(self) -> Array:
+        """(n, keypoint) distance px from label to estimate; NaN where there is no label."""
+        return np.asarray(np.hypot(*np.moveaxis(self.position - self.truth, -1, 0)))
+
+    @property
+    def n(self) -> int:
+        """Number of labelled positions."""
+        return int(np.isfinite(self.error).sum())
+
+    @property
+    def mean_px(self) -> float:
+        """Mean distance."""
+        return float(np.nanmean(self.error)) if self.n else float("nan")
+
+    @property
+    def rmse_px(self) -> float:
+        """Root of the mean squared distance."""
+        return float(np.sqrt(np.nanmean(self.error**2))) if self.n else float("nan")
+
+    @property
+    def median_px(self) -> float:
+        """Median distance."""
+        return float(np.nanmedian(self.error)) if self.n else float("nan")
+
+    @property
+    def pck5(self) -> float:
+        """Share of the labelled positions that are at most 5 px off."""
+        return float(np.mean(self.error[np.isfinite(self.error)] <= PCK_PX)) if self.n else float("nan")
+
+    def keypoint_mean_px(self) -> dict[str, float]:
+        """Mean distance of each key point; NaN for one without labels."""
+        return {
+            name: float(np.nanmean(column)) if np.isfinite(column).any() else float("nan")
+            for name, column in zip(self.keypoints, self.error.T, strict=True)
+        }
+
+    def picture_mean_px(self) -> Array:
+        """(n,) mean distance in each picture; NaN for one without labelled positions."""
+        error = self.error
+        counts = np.isfinite(error).sum(1)
+        return np.where(counts > 0, np.nansum(error, 1) / np.maximum(counts, 1), np.nan)
+
+    def ranked(self) -> npt.NDArray[np.int64]:
+        """Indices of the pictures that have labelled positions, best first."""
+        means = self.picture_mean_px()
+        return np.argsort(means, kind="stable")[: int(np.isfinite(means).sum())]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON: mean_px, rmse_px, median_px, pck5, n, keypoints; null where there are no labels."""
+        return {
+            "mean_px": _plain(self.mean_px),
+            "rmse_px": _plain(self.rmse_px),
+            "median_px": _plain(self.median_px),
+            "pck5": _plain(self.pck5),
+            "n": self.n,
+            "keypoints": {name: _plain(value) for name, value in self.keypoint_mean_px().items()},
+        }
+
+
+def evaluate(
+    model: PoseModel,
+    dataset: PoseDataset,
+    *,
+    threads: int | None = None,
+    device: str = "auto",
+    progress: Progress = SILENT,
+) -> Evaluation:
+    """Let a network find the points of labelled pictures.
+
+    Args:
+        model: the network.
+        dataset: pictures that training never saw, if the figures are to mean anything.
+        threads: of the CPU; None for all.
+        device: as for `runtime.choose_device`.
+        progress: is told of every picture.
+
+    Raises:
+        ModelError: the dataset has other key points than the network.
+    """
+    if model.skeleton.keypoints != dataset.skeleton.keypoints:
+        raise ModelError(
+            f"The network finds {', '.join(model.skeleton.keypoints)}, but labelled are "
+            f"{', '.join(dataset.skeleton.keypoints)}. Evaluate it on labels of the same key points in the same order."
+        )
+    place = runtime.choose_device(device)
+    network = model.on(place)
+    parts = []
+    with runtime.share_threads(threads), progress.task("Evaluating", len(dataset)) as task:
+        for picture in runtime.read_ahead(dataset.picture(item) for item in range(len(dataset))):
+            height, width = picture.shape[:2]
+            parts.append(model.estimate(model.prepare(picture)[None], (width, height), network, place))
+            task.advance()
+    return Evaluation(
+        keypoints=dataset.skeleton.keypoints,
+        names=dataset.names,
+        truth=dataset.xy,
+        present=np.where(dataset.known, dataset.present.astype(np.float64), np.nan),
+        position=np.concatenate([part.position for part in parts]),
+        confidence=np.concatenate([part.confidence for part in parts]),
+        covariance=np.concatenate([part.covariance for part in parts]),
+        presence_logit=np.concatenate([part.presence_logit for part in parts]),
+    )
+
+
+def join_evaluations(parts: Sequence[Evaluation]) -> Evaluation:
+    """One evaluation of several (the folds of a cross-validation, say) with the same key points.
+
+    Raises:
+        DataError: there is none, or the key points differ.
+    """
+    if not parts or any(part.keypoints != parts[0].keypoints for part in parts):
+        raise DataError("Evaluations to join must be at least one, all of the same key points.")
+    return Evaluation(
+        parts[0].keypoints,
+        tuple(name for part in parts for name in part.names),
+        *(
+            np.concatenate([getattr(part, name) for part in parts])
+            for name in ("truth", "present", "position", "confidence", "covariance", "presence_logit")
+        ),
+    )
+
+
+def _plain(value: float) -> float | None:
+    return value if np.isfinite(value) else None

@@ -1,0 +1,264 @@
+"""PoseModel: a trained network with all that is needed to use it, as a value and as a folder on disk.
+
+The folder holds `weights.safetensors` and `model.toml`, which says everything else in plain words: backbone,
+key points, skeleton, scale, calibration, how it was trained, and the weights' hash.
+"""
+
+from __future__ import annotations
+
+import copy
+import importlib.metadata
+import os
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import safetensors
+import safetensors.torch
+import toml
+import torch
+
+from multipose.errors import DataError, FormatError, ModelError
+from multipose.files import SCHEMA_VERSION, atomic_path, check_schema, content_hash, write_text
+from multipose.pose2d import runtime
+from multipose.pose2d.backbones import INPUT_MULTIPLE
+from multipose.pose2d.dataset import Picture, shrink
+from multipose.pose2d.decoding import decode
+from multipose.pose2d.network import STRIDE, PoseNetwork
+from multipose.skeleton import Skeleton
+
+Array = npt.NDArray[np.float64]
+
+WEIGHTS_FILE = "weights.safetensors"
+MODEL_FILE = "model.toml"
+_KIND = "pose_model"
+
+
+@dataclass(frozen=True)
+class PoseCalibration:
+    """How the network's raw outputs become probabilities and covariances; fitted on held-out frames.
+
+    Attributes:
+        presence_slope, presence_offset: confidence = sigmoid(slope * logit + offset).
+        covariance_factor: factor of the heat map's second moment.
+    """
+
+    presence_slope: float = 1.0
+    presence_offset: float = 0.0
+    covariance_factor: float = 1.0
+
+
+@dataclass(frozen=True, eq=False)
+class PoseEstimate:
+    """Points found in n pictures, in the pictures' own pixels.
+
+    Attributes:
+        position: (n, keypoint, 2) px.
+        confidence: (n, keypoint) probability that the point is in the picture.
+        covariance: (n, keypoint, 2, 2) px².
+        presence_logit: (n, keypoint) what the confidence was made of.
+    """
+
+    position: Array
+    confidence: Array
+    covariance: Array
+    presence_logit: Array
+
+
+@dataclass(frozen=True, eq=False)
+class PoseModel:
+    """A network that finds the key points of one animal in pictures like those it was trained on.
+
+    Attributes:
+        network: on the CPU, in evaluation mode; not to be changed.
+        backbone: its name, as for `create_backbone`.
+        skeleton: key points in the order of the network's maps.
+        scale: pictures are shrunk by this before the network sees them.
+        calibration: of its outputs.
+        training: how it came about (seed, steps, hashes, held-out error, ...); plain values.
+    """
+
+    network: PoseNetwork
+    backbone: str
+    skeleton: Skeleton
+    scale: float
+    calibration: PoseCalibration = PoseCalibration()
+    training: Mapping[str, Any] = field(default_factory=dict)
+
+    def prepare(self, picture: Picture) -> Picture:
+        """What the network gets for a picture: shrunk, and padded with black right and below to multiples of 32."""
+        small, _ = shrink(picture, self.scale)
+        height, width = small.shape[:2]
+        down, right = -height % INPUT_MULTIPLE, -width % INPUT_MULTIPLE
+        return np.pad(small, ((0, down), (0, right), (0, 0)))
+
+    def on(self, device: torch.device) -> PoseNetwork:
+        """The network ready for inference on a device: a copy, unless it is the CPU."""
+        network = self.network if device.type == "cpu" else copy.deepcopy(self.network).to(device)
+        return network.eval()
+
+    def estimate(
+        self, prepared: npt.NDArray[np.uint8], size: tuple[int, int], network: PoseNetwork, device: torch.device
+    ) -> PoseEstimate:
+        """Find the points in a batch of prepared pictures.
+
+        Args:
+            prepared: (n, h, w, 3) what `prepare` gave for pictures of one size.
+            size: (width, height) of the original pictures.
+            network: what `on(device)` gave.
+            device: the same device.
+        """
+        small = np.array([max(1, round(length * self.scale)) for length in size])
+        ratio = small / np.array(size)
+        cells_x, cells_y = (-(-int(length) // STRIDE) for length in small)
+        with torch.inference_mode(), runtime.autocast(device):
+            logits = network(torch.from_numpy(prepared).to(device))
+            points = decode(logits[:, :, :cells_y, :cells_x])
+        logit = points.presence_logit.cpu().numpy().astype(np.float64)
+        covariance = points.covariance.cpu().numpy().astype(np.float64) / (ratio[:, None] * ratio[None, :])
+        return PoseEstimate(
+            position=(points.position.cpu().numpy().astype(np.float64) + 0.5) / ratio - 0.5,
+            confidence=confidence(logit, self.calibration),
+            covariance=covariance * self.calibration.covariance_factor,
+            presence_logit=logit,
+        )
+
+    def estimate_pictures(
+        self, pictures: Sequence[Picture], *, threads: int | None = None, device: str = "auto"
+    ) -> PoseEstimate:
+        """Find the points in pictures (RGB uint8 (h, w, 3), sizes may differ); an empty sequence gives empty arrays.
+
+        Raises:
+            DataError: a picture is not RGB uint8.
+        """
+        place = runtime.choose_device(device)
+        network = self.on(place)
+        estimates = []
+        with runtime.share_threads(threads):
+            for number, picture in enumerate(pictures):
+                check_picture(picture, f"Picture {number}")
+                height, width = picture.shape[:2]
+                estimates.append(self.estimate(self.prepare(picture)[None], (width, height), network, place))
+        n_keypoints = len(self.skeleton)
+        empty = PoseEstimate(
+            np.empty((0, n_keypoints, 2)),
+            np.empty((0, n_keypoints)),
+            np.empty((0, n_keypoints, 2, 2)),
+            np.empty((0, n_keypoints)),
+        )
+        return PoseEstimate(
+            *(
+                np.concatenate([getattr(estimate, name) for estimate in [empty, *estimates]])
+                for name in ("position", "confidence", "covariance", "presence_logit")
+            )
+        )
+
+    def save(self, folder: str | os.PathLike[str]) -> None:
+        """Write the folder; each of its two files appears whole or not at all."""
+        place = Path(folder)
+        weights = {name: tensor.contiguous() for name, tensor in self.network.state_dict().items()}
+        with atomic_path(place / WEIGHTS_FILE) as temporary:
+            safetensors.torch.save_file(weights, temporary)
+        content = {
+            "schema_version": SCHEMA_VERSION,
+            "kind": _KIND,
+            "multipose": importlib.metadata.version("multipose"),
+            "torch": str(torch.__version__),
+            "backbone": self.backbone,
+            "scale": float(self.scale),
+            "weights_sha256": content_hash(place / WEIGHTS_FILE),
+            "skeleton": {
+                "keypoints": list(self.skeleton.keypoints),
+                "edges": [list(edge) for edge in self.skeleton.edges],
+                "pairs": [list(pair) for pair in self.skeleton.pairs],
+                "definitions": dict(self.skeleton.definitions),
+            },
+            "calibration": asdict(self.calibration),
+            "training": dict(self.training),
+        }
+        write_text(place / MODEL_FILE, toml.dumps(content))
+
+    @classmethod
+    def load(cls, folder: str | os.PathLike[str]) -> PoseModel:
+        """Read what `save` wrote.
+
+        Raises:
+            FormatError: a file is missing, damaged, of a newer schema, or the two do not belong together.
+            ModelError: the backbone cannot be made here.
+        """
+        place = Path(folder)
+        for name in (MODEL_FILE, WEIGHTS_FILE):
+            if not (place / name).is_file():
+                raise FormatError(f"{place} holds no pose network: {name} is missing. Train it with `multipose train`.")
+        try:
+            content = tomllib.loads((place / MODEL_FILE).read_text(encoding="utf-8"))
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise FormatError(f"{place / MODEL_FILE} cannot be read: {error}. Train the network again.") from error
+        check_schema(content.get("schema_version"), place / MODEL_FILE)
+        if content.get("kind") != _KIND:
+            raise FormatError(f"{place / MODEL_FILE} describes no pose network (kind is {content.get('kind')!r}).")
+        if content.get("weights_sha256") != content_hash(place / WEIGHTS_FILE):
+            raise FormatError(
+                f"{place / WEIGHTS_FILE} is damaged, or not the file that {MODEL_FILE} describes (its hash differs). "
+                "Train the network again."
+            )
+        try:
+            parts = content["skeleton"]
+            skeleton = Skeleton(
+                tuple(parts["keypoints"]),
+                tuple((a, b) for a, b in parts["edges"]),
+                tuple((a, b) for a, b in parts["pairs"]),
+                parts["definitions"],
+            )
+            network = PoseNetwork(content["backbone"], len(skeleton), pretrained=False)
+            network.load_state_dict(safetensors.torch.load_file(place / WEIGHTS_FILE))
+            return cls(
+                network=network.to(memory_format=torch.channels_last).eval(),  # type: ignore[call-overload]
+                backbone=content["backbone"],
+                skeleton=skeleton,
+                scale=float(content["scale"]),
+                calibration=PoseCalibration(**content["calibration"]),
+                training=content["training"],
+            )
+        except (KeyError, TypeError, ValueError, DataError, RuntimeError, safetensors.SafetensorError) as error:
+            raise FormatError(
+                f"{place} was not written by this multipose, or was edited ({type(error).__name__}: {error}). "
+                "Train the network again."
+            ) from error
+
+
+def confidence(presence_logit: Array, calibration: PoseCalibration) -> Array:
+    """Probability that a point is in the picture."""
+    z = calibration.presence_slope * presence_logit + calibration.presence_offset
+    return np.asarray(1.0 / (1.0 + np.exp(-z.clip(-500, 500))))
+
+
+def check_picture(picture: Picture, where: str) -> None:
+    """Raise DataError unless a picture is RGB uint8 (h, w, 3) with at least one pixel."""
+    if picture.ndim != 3 or picture.shape[2] != 3 or picture.dtype != np.uint8 or 0 in picture.shape:
+        raise DataError(
+            f"{where}: expected RGB uint8 of shape (h, w, 3), got {picture.dtype} of shape {picture.shape}."
+        )
+
+
+def check_same_keypoints(models: Mapping[str, PoseModel]) -> tuple[str, ...]:
+    """The key points that all models of a rig share, in their order.
+
+    Raises:
+        ModelError: there is no model, or two differ.
+    """
+    if not models:
+        raise ModelError("At least one pose network is needed.")
+    first_name, first = next(iter(models.items()))
+    for name, model in models.items():
+        if model.skeleton.keypoints != first.skeleton.keypoints:
+            raise ModelError(
+                f"The networks of a rig must find the same key points in the same order. {first_name}: "
+                f"{', '.join(first.skeleton.keypoints)}; {name}: {', '.join(model.skeleton.keypoints)}. "
+                "Train them again."
+            )
+    return first.skeleton.keypoints

@@ -1,0 +1,488 @@
+"""Train a pose network on a few labelled pictures.
+
+The recipe: an ImageNet backbone with folded batch normalisation and its first levels frozen, crops around the animal,
+cross-entropy between the softmax of each heat map and a Gaussian around the label, a little binary cross-entropy
+that teaches which points are in the picture at all, AdamW with a cosine schedule over the budget, and an exponential
+average of the weights, which is what is kept. Some of the labelled pictures are held out: they tell when to stop, and
+calibrate the outputs.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+import os
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor
+from torch.nn import functional
+
+from multipose.errors import DataError, ModelError
+from multipose.files import hash_value, write_text
+from multipose.pose2d import runtime
+from multipose.pose2d.augmentation import Augmentation, augment, choose_augmentation
+from multipose.pose2d.backbones import DEFAULT_BACKBONE
+from multipose.pose2d.calibration import fit_calibration
+from multipose.pose2d.checkpoints import CHECKPOINT_FILE, load_checkpoint, save_checkpoint
+from multipose.pose2d.dataset import PoseDataset, ShrunkPictures, choose_scale
+from multipose.pose2d.evaluation import Evaluation, evaluate
+from multipose.pose2d.model import PoseModel
+from multipose.pose2d.network import STRIDE, PoseNetwork
+from multipose.progress import SILENT, Progress
+
+METRICS_FILE = "metrics.csv"
+_DEFAULT_MINUTES = 10.0
+_EVALUATIONS = 10  # of the held-out pictures, evenly over the budget ...
+_FIRST_EVALUATION = 3  # ... from this one on; the network is too raw before
+_PATIENCE = 4  # evaluations without a lower error until training stops
+_TOLERANCE = 1.02  # the later of two networks is kept if its held-out error is at most this many times the earlier's
+_CHECKPOINT_SECONDS = 30.0
+
+
+@dataclass(frozen=True)
+class TrainingSettings:
+    """The recipe's numbers.
+
+    Attributes:
+        batch: crops a step.
+        learning_rate: highest rate of AdamW, for the new layers.
+        backbone_rate: the backbone learns at this share of it.
+        weight_decay: of all but biases.
+        averaging: decay a step of the exponential average of the weights.
+        frozen_levels: levels of the backbone that stay as they are.
+        target_px: standard deviation of the target around a label, px of the network's input.
+        presence_weight: of the binary cross-entropy beside the cross-entropy.
+        held_out: share of the labelled pictures that is held out, at least one picture.
+        max_gradient: longer gradients are shortened to this norm.
+    """
+
+    batch: int = 8
+    learning_rate: float = 1e-3
+    backbone_rate: float = 0.3
+    weight_decay: float = 1e-4
+    averaging: float = 0.99
+    frozen_levels: int = 2
+    target_px: float = 6.0
+    presence_weight: float = 0.1
+    held_out: float = 0.1
+    max_gradient: float = 5.0
+
+
+@dataclass(frozen=True)
+class Budget:
+    """When training ends at the latest; the first limit that is reached counts."""
+
+    steps: int | None = None
+    minutes: float | None = None
+    cpu_minutes: float | None = None
+
+    def __post_init__(self) -> None:
+        given = [limit for limit in (self.steps, self.minutes, self.cpu_minutes) if limit is not None]
+        if not given or not all(math.isfinite(limit) and limit > 0 for limit in given):
+            raise DataError(
+                f"A training budget is at least one of steps, minutes and cpu_minutes, all above 0; got {self}."
+            )
+
+    def share(self, step: int, seconds: float, cpu_seconds: float) -> float:
+        """Share of the budget that is used up; 1 or more at the end."""
+        shares = [
+            used / limit
+            for used, limit in ((step, self.steps), (seconds / 60, self.minutes), (cpu_seconds / 60, self.cpu_minutes))
+            if limit is not None
+        ]
+        return max(shares)
+
+
+@dataclass(frozen=True, eq=False)
+class TrainingResult:
+    """What training gives.
+
+    Attributes:
+        model: the best network, calibrated; also saved in the folder.
+        history: one row an evaluation: step, seconds, cpu_seconds, learning_rate, loss, held_out_mean_px,
+            held_out_median_px.
+        held_out: the model on the pictures held out from training (which chose it, so it is a little flattered).
+        minutes: wall time of training, without interruptions.
+    """
+
+    model: PoseModel
+    history: pd.DataFrame
+    held_out: Evaluation
+    minutes: float
+
+
+def train(
+    dataset: PoseDataset,
+    folder: str | os.PathLike[str],
+    *,
+    minutes: float | None = None,
+    cpu_minutes: float | None = None,
+    steps: int | None = None,
+    seed: int = 0,
+    backbone: str = DEFAULT_BACKBONE,
+    pretrained: bool = True,
+    resume: bool = False,
+    threads: int | None = None,
+    device: str = "auto",
+    scale: float | None = None,
+    augmentation: Augmentation | None = None,
+    settings: TrainingSettings = TrainingSettings(),
+    progress: Progress = SILENT,
+) -> TrainingResult:
+    """Train a network and save it.
+
+    It ends when the budget is used up, or when the error on the held-out pictures no longer falls. The folder gets the
+    model, `metrics.csv`, and while training runs `checkpoint.pt`, from which a killed training can be resumed.
+
+    Args:
+        dataset: labelled pictures, at least two with positions.
+        folder: where the model goes.
+        minutes: budget of wall time; 10 if no budget is given at all.
+        cpu_minutes: budget of this process's CPU time, over all threads.
+        steps: budget of optimiser steps; with this alone the same seed and threads give the same network to the bit.
+        seed: of all chance.
+        backbone: as for `create_backbone`.
+        pretrained: begin with ImageNet weights.
+        resume: go on from the folder's checkpoint, if there is one.
+        threads: of the CPU; None for all.
+        device: as for `runtime.choose_device`.
+        scale: as of `PoseModel`; by default `choose_scale`.
+        augmentation: by default `choose_augmentation`.
+        settings: the recipe's numbers.
+        progress: is told in percent of the budget.
+
+    Raises:
+        DataError: too few labelled pictures, or a key point of which nothing is labelled.
+        ModelError: the checkpoint is damaged or belongs to another training, or the loss is no longer finite.
+    """
+    if minutes is None and cpu_minutes is None and steps is None:
+        minutes = _DEFAULT_MINUTES
+    budget = Budget(steps, minutes, cpu_minutes)
+    fitted, held_out = split_held_out(dataset, settings.held_out, seed)
+    scale = choose_scale(dataset) if scale is None else scale
+    augmentation = choose_augmentation(dataset, scale) if augmentation is None else augmentation
+    place = Path(folder)
+    place.mkdir(parents=True, exist_ok=True)
+    description = {
+        "backbone": backbone,
+        "pretrained": pretrained,
+        "seed": seed,
+        "scale": scale,
+        "dataset": dataset.fingerprint(),
+        "settings": asdict(settings),
+        "augmentation": asdict(augmentation),
+    }
+    with runtime.share_threads(threads) as count, torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        network = PoseNetwork(backbone, len(dataset.skeleton), pretrained=pretrained)
+        model = PoseModel(network, backbone, dataset.skeleton, scale)
+        run = _Run(model, held_out, budget, settings, count, device)
+        checkpoint = place / CHECKPOINT_FILE
+        identity = hash_value(description)
+        if resume and checkpoint.is_file():
+            run.restore(load_checkpoint(checkpoint, identity))
+            progress.note(f"Resumed after step {run.step}.")
+        pictures = ShrunkPictures(fitted, scale)
+        batches = _batches(fitted, pictures, augmentation, settings.batch, seed, first=run.step)
+        saved = time.monotonic()
+        with progress.task("Training", 100) as task:
+            for batch in runtime.read_ahead(batches, depth=3):
+                before = int(100 * run.share)
+                run.advance(batch)
+                if run.due:
+                    run.judge()
+                    write_text(place / METRICS_FILE, run.history.to_csv(index=False, lineterminator="\n"))
+                task.advance(int(100 * min(1.0, run.share)) - before, run.describe())
+                if run.finished:
+                    break
+                if time.monotonic() - saved > _CHECKPOINT_SECONDS:
+                    save_checkpoint(checkpoint, identity, run.state())
+                    saved = time.monotonic()
+        result = _finish(run, description, len(fitted), len(held_out))
+    result.model.save(place)
+    checkpoint.unlink(missing_ok=True)
+    return result
+
+
+def split_held_out(dataset: PoseDataset, share: float, seed: int) -> tuple[PoseDataset, PoseDataset]:
+    """The pictures to learn from and those held out, drawn at random among the pictures with positions.
+
+    Raises:
+        DataError: fewer than two pictures have positions, or nothing is labelled of some key point.
+    """
+    unlabelled = [name for k, name in enumerate(dataset.skeleton.keypoints) if not dataset.known[:, k].any()]
+    if unlabelled:
+        raise DataError(
+            f"Nothing is labelled of {', '.join(unlabelled)} in these {len(dataset)} pictures. Label where it is, "
+            "state it absent, or take it out of the skeleton."
+        )
+    placed = np.flatnonzero(np.isfinite(dataset.xy).reshape(len(dataset), -1).any(axis=1))
+    if len(placed) < 2:
+        raise DataError(
+            f"Only {len(placed)} labelled picture has a point with a position; training needs at least 2, one of "
+            "them to judge by. Label more frames (100 are a good number)."
+        )
+    count = min(len(placed) - 1, max(1, round(share * len(placed))))
+    chosen = np.random.default_rng((seed, 1)).choice(placed, count, replace=False)
+    return dataset.subset(np.setdiff1d(np.arange(len(dataset)), chosen)), dataset.subset(np.sort(chosen))
+
+
+def pose_loss(logits: Tensor, points: Tensor, known: Tensor, settings: TrainingSettings) -> Tensor:
+    """The loss of a batch.
+
+    Args:
+        logits: (n, keypoint, h, w).
+        points: (n, keypoint, 2) px of the network's input; NaN where there is no position.
+        known: (n, keypoint) false where it is unknown whether, or where, the point is in the picture.
+        settings: the recipe.
+    """
+    height, width = logits.shape[-2:]
+    x = (torch.arange(width, device=logits.device) + 0.5) * STRIDE - 0.5
+    y = (torch.arange(height, device=logits.device) + 0.5) * STRIDE - 0.5
+    size = torch.tensor([width, height], device=logits.device) * STRIDE
+    inside = ((points > -0.5) & (points < size - 0.5)).all(-1)  # false for NaN
+    center = torch.where(inside[..., None], points, torch.zeros_like(points))
+    along_x = torch.exp(-((x - center[..., :1]) ** 2) / (2 * settings.target_px**2))
+    along_y = torch.exp(-((y - center[..., 1:]) ** 2) / (2 * settings.target_px**2))
+    target = along_y[..., :, None] * along_x[..., None, :] * inside[..., None, None]
+    where = target / target.sum((2, 3), keepdim=True).clamp_min(1e-6)
+    cross = -(where * functional.log_softmax(logits.flatten(2), 2).view_as(logits)).sum((2, 3))
+    position = (cross * inside).sum() / inside.sum().clamp_min(1)
+    binary = functional.binary_cross_entropy_with_logits(logits, target, reduction="none").sum((2, 3))
+    presence = (binary * known).sum() / known.sum().clamp_min(1)
+    return position + settings.presence_weight * presence
+
+
+Batch = tuple[Tensor, Tensor, Tensor]
+
+
+def _batches(
+    dataset: PoseDataset, pictures: ShrunkPictures, augmentation: Augmentation, size: int, seed: int, first: int
+) -> Iterator[Batch]:
+    """Endless batches from step `first` on, each determined by the seed and its step alone.
+
+    A batch is crops (n, side, side, 3) uint8, points (n, keypoint, 2) and known (n, keypoint) as of `pose_loss`.
+    """
+    located = np.isfinite(dataset.xy).all(-1)
+    known = dataset.known & (located | (dataset.state != "occluded"))
+    step = first
+    while True:
+        crops: list[npt.NDArray[np.uint8]] = []
+        points: list[npt.NDArray[np.float64]] = []
+        certain: list[npt.NDArray[np.bool_]] = []
+        for slot in range(size):
+            epoch, place = divmod(step * size + slot, len(dataset))
+            item = int(np.random.default_rng((seed, 2, epoch)).permutation(len(dataset))[place])
+            random = np.random.default_rng((seed, 3, step, slot))
+            crop, xy, order = augment(*pictures[item], augmentation, dataset.skeleton.swap, random)
+            crops.append(crop)
+            points.append(xy)
+            certain.append(known[item][order])
+        yield (
+            torch.from_numpy(np.stack(crops)),
+            torch.from_numpy(np.stack(points).astype(np.float32)),
+            torch.from_numpy(np.stack(certain)),
+        )
+        step += 1
+
+
+class _Run:
+    """A training under way: the network, its average, the optimiser, the clocks, and the best network so far."""
+
+    def __init__(
+        self,
+        model: PoseModel,
+        held_out: PoseDataset,
+        budget: Budget,
+        settings: TrainingSettings,
+        threads: int,
+        device: str,
+    ) -> None:
+        self._held_out, self._budget, self._settings = held_out, budget, settings
+        self._threads, self._device = threads, device
+        place = runtime.choose_device(device)
+        self._fabric = Fabric(
+            accelerator=place.type,
+            devices=1 if place.index is None else [place.index],
+            precision="bf16-mixed" if place.type == "cuda" and torch.cuda.is_bf16_supported() else "32-true",
+        )
+        network = model.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        network.backbone.freeze(settings.frozen_levels)
+        self._model = model
+        self._average = replace(model, network=copy.deepcopy(network).to(place).requires_grad_(False))
+        self._network, self._optimizer = self._fabric.setup(network, torch.optim.AdamW(_groups(network, settings)))
+        self._rates = [group["lr"] for group in self._optimizer.param_groups]
+        self._started = time.monotonic(), time.process_time()
+        self.step, self._seconds, self._cpu_seconds = 0, 0.0, 0.0
+        self._losses: list[float] = []
+        self._rows: list[dict[str, float]] = []
+        self._judged = _FIRST_EVALUATION - 1
+        self._best: dict[str, Tensor] | None = None
+        self._best_error, self._worse = math.inf, 0
+
+    @property
+    def clocks(self) -> tuple[float, float]:
+        """Wall and CPU seconds spent on this training."""
+        wall, cpu = self._started
+        return self._seconds + time.monotonic() - wall, self._cpu_seconds + time.process_time() - cpu
+
+    @property
+    def share(self) -> float:
+        """Share of the budget that is used up."""
+        return self._budget.share(self.step, *self.clocks)
+
+    @property
+    def due(self) -> bool:
+        """Whether the held-out pictures are to be looked at now."""
+        return min(self.share, 1.0) * _EVALUATIONS >= self._judged + 1
+
+    @property
+    def finished(self) -> bool:
+        """Whether the budget is used up or the held-out error no longer falls."""
+        return self._judged >= _EVALUATIONS or self._worse >= _PATIENCE
+
+    @property
+    def history(self) -> pd.DataFrame:
+        """Rows as of `TrainingResult.history`."""
+        return pd.DataFrame(self._rows)
+
+    def advance(self, batch: Batch) -> None:
+        """One step of the optimiser."""
+        pictures, points, known = self._fabric.to_device(batch)
+        for group, rate in zip(self._optimizer.param_groups, self._rates, strict=True):
+            group["lr"] = rate * _schedule(self.share)
+        loss = pose_loss(self._network(pictures), points, known, self._settings)
+        self._losses.append(float(loss.detach()))
+        if not math.isfinite(self._losses[-1]):
+            raise ModelError(
+                f"The loss of step {self.step} is {self._losses[-1]}. Train with a lower learning rate than "
+                f"{self._settings.learning_rate:g}."
+            )
+        self._optimizer.zero_grad(set_to_none=True)
+        self._fabric.backward(loss)
+        self._fabric.clip_gradients(self._network, self._optimizer, max_norm=self._settings.max_gradient)
+        self._optimizer.step()
+        decay = min(self._settings.averaging, (1 + self.step) / (10 + self.step))
+        with torch.no_grad():
+            for kept, new in zip(self._average.network.parameters(), self._model.network.parameters(), strict=True):
+                kept.lerp_(new, 1 - decay)
+        self.step += 1
+
+    def judge(self) -> None:
+        """Look at the held-out pictures, keep the averaged network if it is the best, write a row of the history."""
+        self._judged = int(min(self.share, 1.0) * _EVALUATIONS)
+        evaluation = self.evaluate(self._average)
+        if evaluation.mean_px <= _TOLERANCE * self._best_error:
+            self._best = copy.deepcopy(self._average.network.state_dict())
+        self._worse = 0 if evaluation.mean_px < self._best_error else self._worse + 1
+        self._best_error = min(self._best_error, evaluation.mean_px)
+        seconds, cpu_seconds = self.clocks
+        row = {
+            "step": self.step,
+            "seconds": round(seconds, 2),
+            "cpu_seconds": round(cpu_seconds, 2),
+            "learning_rate": self._optimizer.param_groups[-1]["lr"],
+            "loss": float(np.mean(self._losses)),
+            "held_out_mean_px": evaluation.mean_px,
+            "held_out_median_px": evaluation.median_px,
+        }
+        self._rows.append(row)
+        self._losses.clear()
+
+    def evaluate(self, model: PoseModel) -> Evaluation:
+        """A network on the held-out pictures."""
+        return evaluate(model, self._held_out, threads=self._threads, device=self._device)
+
+    def best(self) -> PoseModel:
+        """The best network so far, on the CPU."""
+        if self._best is None:
+            raise ModelError("No network was judged yet.")
+        network = copy.deepcopy(self._average.network).cpu()
+        network.load_state_dict(self._best)
+        return replace(self._model, network=network.requires_grad_(True).eval())
+
+    def describe(self) -> str:
+        """One line for whoever waits."""
+        seconds, _ = self.clocks
+        left = seconds / max(self.share, 1e-9) - seconds
+        error = f", {self._rows[-1]['held_out_mean_px']:.2f} px held out" if self._rows else ""
+        return f"step {self.step}{error}, {left:.0f} s left"
+
+    def state(self) -> dict[str, Any]:
+        """All that `restore` needs."""
+        seconds, cpu_seconds = self.clocks
+        return {
+            "network": self._model.network.state_dict(),
+            "average": self._average.network.state_dict(),
+            "optimizer": self._optimizer.state_dict(),
+            "best": self._best,
+            "best_error": self._best_error,
+            "worse": self._worse,
+            "judged": self._judged,
+            "step": self.step,
+            "seconds": seconds,
+            "cpu_seconds": cpu_seconds,
+            "losses": self._losses,
+            "rows": self._rows,
+            "random": torch.get_rng_state(),
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on where `state` was taken."""
+        self._model.network.load_state_dict(state["network"])
+        self._average.network.load_state_dict(state["average"])
+        self._optimizer.load_state_dict(state["optimizer"])
+        self._best, self._best_error, self._worse = state["best"], state["best_error"], state["worse"]
+        self._judged, self.step = state["judged"], state["step"]
+        self._seconds, self._cpu_seconds = state["seconds"], state["cpu_seconds"]
+        self._losses, self._rows = state["losses"], state["rows"]
+        torch.set_rng_state(state["random"])
+
+
+def _groups(network: PoseNetwork, settings: TrainingSettings) -> list[dict[str, Any]]:
+    """Parameters by learning rate and weight decay; the new layers come last."""
+    backbone = {id(parameter) for parameter in network.backbone.parameters()}
+    groups: list[dict[str, Any]] = []
+    for within, rate in ((True, settings.backbone_rate), (False, 1.0)):
+        for decayed in (True, False):
+            chosen = [
+                parameter
+                for parameter in network.parameters()
+                if parameter.requires_grad and (id(parameter) in backbone) == within and (parameter.ndim > 1) == decayed
+            ]
+            decay = settings.weight_decay if decayed else 0.0
+            groups.append({"params": chosen, "lr": settings.learning_rate * rate, "weight_decay": decay})
+    return groups
+
+
+def _schedule(share: float) -> float:
+    """Share of the learning rate: a short warm-up, then a cosine down to almost nothing."""
+    warm = min(1.0, share / 0.05 + 0.02)
+    return warm * (0.5 * (1 + math.cos(math.pi * min(1.0, max(0.0, (share - 0.05) / 0.95)))) + 0.005)
+
+
+def _finish(run: _Run, description: dict[str, Any], n_fitted: int, n_held_out: int) -> TrainingResult:
+    """Calibrate the best network and describe how it came about."""
+    raw = run.best()
+    model = replace(raw, calibration=fit_calibration(run.evaluate(raw)))
+    held_out = run.evaluate(model)
+    seconds, cpu_seconds = run.clocks
+    training = description | {
+        "steps": run.step,
+        "minutes": seconds / 60,
+        "cpu_minutes": cpu_seconds / 60,
+        "pictures": n_fitted,
+        "held_out_pictures": n_held_out,
+        "held_out_mean_px": held_out.mean_px,
+        "held_out_median_px": held_out.median_px,
+    }
+    return TrainingResult(replace(model, training=training), run.history, held_out, seconds / 60)
