@@ -7,6 +7,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+settings.register_profile("multipose", deadline=None)  # a busy machine must not fail a law
+settings.load_profile("multipose")
 
 ROOT = Path(__file__).resolve().parent.parent
 
