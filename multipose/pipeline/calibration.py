@@ -9,12 +9,12 @@ from multipose.board import Board, board_from_dict
 from multipose.calibration import calibrate, detect_board
 from multipose.errors import ProjectError
 from multipose.files import SCHEMA_VERSION, write_text
-from multipose.pipeline.pages import calibration_page
 from multipose.pipeline.plan import calibration_product
 from multipose.pipeline.provenance import Hashes, making
 from multipose.pipeline.sources import open_view
 from multipose.progress import SILENT, Progress
 from multipose.project import Project
+from multipose.view import calibration_page
 
 
 def calibrate_session(
@@ -54,7 +54,7 @@ def calibrate_session(
         report = calibration.report.to_dict()
         text = json.dumps({"schema_version": SCHEMA_VERSION, **report}, indent=1, ensure_ascii=False)
         write_text(folder / "report.json", text + "\n")
-        calibration_page(session, calibration).save(folder / "report.html")
+        calibration_page(calibration, subtitle=f"session {session}").save(folder / "report.html")
         calibration.rig.save(product.path)
     return {"session": session, **report, "rig": str(product.path), "page": str(folder / "report.html")}
 

@@ -34,6 +34,16 @@ def plan(project: Project) -> list[Product]:
     return products
 
 
+def describe(project: Project, stage: str, subject: str) -> Product:
+    """One product anew: what a stage makes for a session, a network or a recording."""
+    if stage == "calibrate":
+        return calibration_product(project, subject)
+    if stage == "train":
+        return model_product(project, subject)
+    of_recording = {"predict": keypoints_product, "reconstruct": trajectories_product, "view": player_product}
+    return of_recording[stage](project, project.recording(subject))
+
+
 def judge_all(project: Project, products: Iterable[Product], hashes: Hashes) -> list[Judgement]:
     """Judge products in order; what is made from a product that is not up to date is not up to date either."""
     judged: dict[Path, Judgement] = {}

@@ -10,10 +10,10 @@ import numpy.typing as npt
 import xarray as xr
 
 from multipose.errors import ProjectError
-from multipose.formats import read_keypoints
 from multipose.pipeline.clock import Clock, Strip, set_clock
 from multipose.pipeline.plan import keypoints_product
 from multipose.pipeline.provenance import Hashes, making
+from multipose.pipeline.foreign import read_keypoints
 from multipose.pipeline.sources import check_files, open_recording, read_all_timestamps
 from multipose.pose2d import PoseModel, predict, predict_to_file
 from multipose.progress import SILENT, Progress
@@ -43,7 +43,7 @@ def predict_recording(
     product = keypoints_product(project, recording)
     with making(product, hashes):
         check_files(project, recording)
-        tables = {view: read_keypoints(project.path(path), view=view) for view, path in recording.keypoints.items()}
+        tables = {view: read_keypoints(project.path(path), view) for view, path in recording.keypoints.items()}
         sources = {
             view: source
             for view, source in open_recording(project, recording).items()
@@ -95,10 +95,10 @@ def predict_recording(
 def _load_models(project: Project, views: Mapping[str, Any]) -> dict[str, PoseModel]:
     loaded: dict[str, PoseModel] = {}
     for folder in dict.fromkeys(project.model_folder(view) for view in views):
-        loaded[folder.name] = PoseModel.load(folder)
-        if loaded[folder.name].skeleton.keypoints != project.config.skeleton.keypoints:
+        model = loaded[folder.name] = PoseModel.load(folder)
+        if model.skeleton.keypoints != project.config.skeleton.keypoints:
             raise ProjectError(
-                f"The network in {folder} finds {', '.join(loaded[folder.name].skeleton.keypoints)}, but multipose.toml "
+                f"The network in {folder} finds {', '.join(model.skeleton.keypoints)}, but multipose.toml "
                 f"lists {', '.join(project.config.skeleton.keypoints)}. Train it again."
             )
     return {view: loaded[project.model_folder(view).name] for view in views}

@@ -9,16 +9,17 @@ import xarray as xr
 
 from multipose.camera import CameraRig
 from multipose.errors import ProjectError
-from multipose.pipeline.pages import player_page
 from multipose.pipeline.plan import player_product, trajectories_product
 from multipose.pipeline.provenance import Hashes, making
 from multipose.progress import SILENT, Progress
 from multipose.project import Project, Recording
+from multipose.skeleton import Skeleton
 from multipose.tracks import load_tracks, save_tracks
 from multipose.triangulate import estimate_offsets, leave_one_out, reconstruct, remove_offsets
+from multipose.view import Page, Section, reprojection_errors, trajectories
 
 LARGE_OFFSET_PX = 3.0
-"""A constant offset of a key point in a view above this is worth a warning: labels of the views mean different points."""
+"""A constant offset above this is worth a warning: the views' labels of that key point mean different points."""
 
 
 def reconstruct_recording(
@@ -127,8 +128,15 @@ def make_player(
         progress.note(f"{recording.name}: writing {product.path.name}")
         tracks = load_tracks(product.inputs["the trajectories"])
         rig = CameraRig.load(product.inputs["the rig"])
-        player_page(recording.name, tracks, rig, project.config.skeleton).save(product.path)
+        _player_page(recording.name, tracks, rig, project.config.skeleton).save(product.path)
     return {"player": str(product.path)}
+
+
+def _player_page(name: str, tracks: xr.Dataset, rig: CameraRig, skeleton: Skeleton) -> Page:
+    sections = [Section("Trajectories", (trajectories(tracks, rig, skeleton, title=name),))]
+    if np.isfinite(tracks["reprojection_error"].values).any():
+        sections.append(Section("Reprojection error", (reprojection_errors(tracks),)))
+    return Page(name, tuple(sections), subtitle=f"lengths in {tracks.attrs['unit']}", wide=True)
 
 
 def _median(values: Any) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import re
 from collections.abc import Iterable, Mapping
@@ -10,8 +11,8 @@ from pathlib import Path
 
 from multipose.errors import ProjectError
 from multipose.files import natural_key
-from multipose.formats import read_keypoints
 from multipose.pipeline.clock import Clock, Strip, set_clock
+from multipose.pipeline.foreign import read_keypoints
 from multipose.pipeline.sources import check_files, open_recording, read_all_timestamps
 from multipose.progress import SILENT, Progress
 from multipose.project import Project, Recording
@@ -134,7 +135,7 @@ def count_frames(project: Project, recording: Recording) -> dict[str, Strip]:
         if view in sources:
             strips[view] = Strip.from_source(sources[view])
         elif view in recording.keypoints:
-            table = read_keypoints(project.path(recording.keypoints[view]), view=view)
+            table = read_keypoints(project.path(recording.keypoints[view]), view)
             strips[view] = Strip(table.sizes["time"], table.attrs.get("fps"))
     return strips
 
@@ -168,6 +169,13 @@ def make_recording(
         _relative(project, read_assignments(timestamps, "a timestamp file")),
         _relative(project, read_assignments(keypoints, "a file of key points")),
     )
+
+
+def take_keypoints_from(project: Project, recording: Recording, files: Iterable[str]) -> Project:
+    """The project whose recording takes the key points of some views from other programs' files (`VIEW=FILE`)."""
+    added = _relative(project, read_assignments(files, "a file of key points"))
+    changed = dataclasses.replace(recording, keypoints={**recording.keypoints, **added})
+    return project.with_recordings([changed], replace=True)
 
 
 def _relative(project: Project, paths: Mapping[str, str]) -> dict[str, str]:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from multipose.pipeline.plan import judge_all, open_hashes, plan
-from multipose.pipeline.provenance import Hashes, Judgement
+from multipose.pipeline.plan import describe, open_hashes, plan
+from multipose.pipeline.provenance import Hashes, Judgement, Product, judge
 from multipose.progress import SILENT, Progress
 from multipose.project import Project
 
@@ -33,25 +34,28 @@ def run(project: Project, *, threads: int | None = None, progress: Progress = SI
     """
     hashes = open_hashes(project)
     made: dict[str, dict[str, Any]] = {}
-    kept, blocked = 0, {}
-    for place in range(len(plan(project))):
-        judgement = judge_all(project, plan(project), hashes)[place]
-        path = project.relative(judgement.product.path)
-        if judgement.settled:
-            kept += 1
-        elif judgement.product.lacking:
-            blocked[path] = judgement.product.lacking
-        else:
+    judged: dict[Path, Judgement] = {}
+    blocked = {}
+    for planned in plan(project):
+        product = describe(project, planned.stage, planned.subject)  # what it needs may have been made since the plan
+        judgement = judge(product, hashes, judged)
+        path = project.relative(product.path)
+        if not judgement.settled and not product.lacking:
             progress.note(f"{path}: {judgement.state}{_because(judgement)}")
-            made[path] = make(project, judgement, hashes, threads=threads, progress=progress)
+            made[path] = make(project, product, hashes, threads=threads, progress=progress)
+            judgement = judge(product, hashes, judged)
+        elif not judgement.settled:
+            blocked[path] = product.lacking
+        judged[product.path] = judgement
+    hashes.save()
+    kept = len(judged) - len(made) - len(blocked)
     return Outcome(made, kept, blocked)
 
 
 def make(
-    project: Project, judgement: Judgement, hashes: Hashes, *, threads: int | None = None, progress: Progress = SILENT
+    project: Project, product: Product, hashes: Hashes, *, threads: int | None = None, progress: Progress = SILENT
 ) -> dict[str, Any]:
     """Make one product by its stage."""
-    product = judgement.product
     if product.stage == "calibrate":
         from multipose.pipeline.calibration import calibrate_session
 

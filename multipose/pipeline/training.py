@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
+import numpy.typing as npt
+
 from multipose.errors import ProjectError
 from multipose.pipeline.labels import extract_labelled, known_labels, load_labels
-from multipose.pipeline.pages import evaluation_page
 from multipose.pipeline.plan import model_product
 from multipose.pipeline.provenance import Hashes, making, resumable
 from multipose.pose2d import (
+    Evaluation,
     PoseDataset,
     PoseModel,
     TrainingResult,
@@ -22,6 +26,9 @@ from multipose.pose2d import (
 )
 from multipose.progress import SILENT, Progress
 from multipose.project import SHARED_MODEL, Project
+from multipose.view import evaluation_page
+
+_SPLITS = {"random": "drawn at random", "blocks": "contiguous blocks of each recording"}
 
 
 def train_model(
@@ -71,11 +78,12 @@ def train_model(
             progress=progress,
         )
         page = evaluation_page(
-            f"Network {name}",
             result.held_out,
-            dataset,
-            "pictures held out from training, which chose when to stop: a little flattered",
-            result.history,
+            _pictures_of(dataset, result.held_out),
+            dataset.skeleton,
+            title=f"Network {name}",
+            metrics=result.history,
+            notes=["Judged on labelled pictures that were held out from training, but told it when to stop."],
         )
         page.save(folder / "evaluation.html")
     return {
@@ -125,7 +133,9 @@ def evaluate_model(
     model = PoseModel.load(project.folder / "models" / name)
     evaluation = evaluate(model, dataset, threads=threads, progress=progress)
     if page is not None:
-        evaluation_page(f"Network {name}", evaluation, dataset, "labels given for this evaluation").save(page)
+        evaluation_page(evaluation, _pictures_of(dataset, evaluation), dataset.skeleton, title=f"Network {name}").save(
+            page
+        )
     return evaluation.to_dict()
 
 
@@ -163,5 +173,18 @@ def cross_validate_model(
     parts = cross_validate(dataset, fit, folds=folds, split=split, seed=seed, threads=threads, progress=progress)
     evaluation = join_evaluations(parts)
     page = project.folder / "models" / name / f"cross_validation_{split}.html"
-    evaluation_page(f"Network {name}", evaluation, dataset, f"{folds} folds, split: {split}").save(page)
+    means = ", ".join(f"{part.mean_px:.2f}" for part in parts)
+    evaluation_page(
+        evaluation,
+        _pictures_of(dataset, evaluation),
+        dataset.skeleton,
+        title=f"Network {name}: cross-validation",
+        notes=[f"{folds} folds, {_SPLITS[split]}; mean error of each (px): {means}."],
+    ).save(page)
     return {**evaluation.to_dict(), "folds": [part.mean_px for part in parts], "page": str(page)}
+
+
+def _pictures_of(dataset: PoseDataset, evaluation: Evaluation) -> Callable[[int], npt.NDArray[np.uint8]]:
+    """Gives the picture of a place in an evaluation of a part of the dataset."""
+    places = {name: place for place, name in enumerate(dataset.names)}
+    return lambda item: dataset.picture(places[evaluation.names[item]])

@@ -1,0 +1,77 @@
+"""multipose calibrate"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from multipose.cli.options import Result, number, project_option, reporting, table, threads_option
+
+
+@click.command("calibrate")
+@click.argument("sessions", nargs=-1, metavar="[SESSION]...")
+@click.option("--lens", type=click.Choice(["brown", "rational", "fisheye"]), help="Instead of multipose.toml's.")
+@click.option("--max-boards", type=click.IntRange(min=3), help="Pictures of the board to use per view, at most.")
+@threads_option
+@project_option
+@reporting
+def command(sessions: tuple[str, ...], lens: str | None, max_boards: int | None, threads: int, folder: str) -> Result:
+    """Calibrate the cameras from pictures of the board.
+
+    Without names all sessions in calibration/ that have pictures of the board are calibrated.
+    """
+    from multipose.errors import ProjectError
+    from multipose.pipeline.calibration import calibrate_session
+    from multipose.pipeline.plan import open_hashes
+    from multipose.progress import RichProgress
+    from multipose.project import Project
+
+    project = Project.find(folder)
+    chosen = sessions or tuple(name for name in project.sessions if project.board_sources(name))
+    if not chosen:
+        raise ProjectError(
+            f"There are no pictures of the board. Put them into {project.folder / 'calibration'}/<session>/<view>.mp4."
+        )
+    with project.lock():
+        reports = [
+            calibrate_session(
+                project,
+                session,
+                open_hashes(project),
+                lens=lens,
+                max_boards=max_boards,
+                threads=threads,
+                progress=RichProgress(),
+            )
+            for session in chosen
+        ]
+    data = reports[0] if len(reports) == 1 else {"sessions": {report["session"]: report for report in reports}}
+    return Result(data, "\n\n".join(describe_calibration(report) for report in reports))
+
+
+def describe_calibration(report: dict[str, Any]) -> str:
+    """A session's report for a person."""
+    rows = [
+        [
+            name,
+            camera["lens"],
+            number(camera["rms_px"], 3),
+            number(camera["held_out_rms_px"], 3),
+            str(camera["boards"]),
+            number(100 * camera["coverage"], 0),
+        ]
+        for name, camera in report["cameras"].items()
+    ]
+    lines = [
+        f"Session {report['session']}: {report['boards_used']} boards used",
+        "",
+        table(rows, ["camera", "lens", "RMS px", "left out px", "boards", "coverage %"]),
+        "",
+        f"RMS over all corners {number(report['rms_px'], 3)} px fitted, {number(report['held_out_rms_px'], 3)} px on "
+        f"boards left out; sides of squares {number(report['square_error_percent'])} % off (RMS)",
+        *(f"! {verdict['camera']}: {verdict['text']}" for verdict in report["verdicts"]),
+        f"rig: {report['rig']}",
+        f"report: {report['page']}",
+    ]
+    return "\n".join(lines)

@@ -1,0 +1,110 @@
+"""multipose label"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from multipose.cli.options import Result, project_option, reporting, table
+
+
+@click.group("label")
+def command() -> None:
+    """Choose frames, bring in, hand out and check labels."""
+
+
+@command.command("extract")
+@click.argument("names", nargs=-1, metavar="[RECORDING]...")
+@click.option("--view", "views", multiple=True, help="Only this view; repeatable.")
+@click.option(
+    "--count", type=click.IntRange(min=1), default=20, show_default=True, help="Frames per recording and view."
+)
+@click.option(
+    "--method",
+    type=click.Choice(["kmeans", "uniform", "motion"]),
+    default="kmeans",
+    show_default=True,
+    help="kmeans: different looks; uniform: evenly in time; motion: where much moves.",
+)
+@click.option("--seed", type=int, default=0, show_default=True)
+@project_option
+@reporting
+def extract(names: tuple[str, ...], views: tuple[str, ...], count: int, method: str, seed: int, folder: str) -> Result:
+    """Choose frames worth labelling and write their pictures."""
+    from multipose.pipeline.labels import extract as extract_frames
+    from multipose.pipeline.plan import open_hashes
+    from multipose.progress import RichProgress
+    from multipose.project import Project
+
+    project = Project.find(folder)
+    hashes = open_hashes(project)
+    with project.lock():
+        pictures = extract_frames(
+            project,
+            project.select(names),
+            project.select_views(views),
+            count,
+            hashes,
+            method=method,  # type: ignore[arg-type]
+            seed=seed,
+            progress=RichProgress(),
+        )
+        hashes.save()
+    rows = [[recording, view, str(len(paths))] for (recording, view), paths in pictures.items()]
+    data: dict[str, dict[str, list[str]]] = {}
+    for (recording, view), paths in pictures.items():
+        data.setdefault(recording, {})[view] = [str(path) for path in paths]
+    text = f"{table(rows, ['recording', 'view', 'pictures'])}\nThe pictures are in {project.frames_folder}."
+    return Result({"recordings": data}, text)
+
+
+@command.command("import")
+@click.argument("path", type=click.Path(exists=True, path_type=Path))
+@click.option("--view", required=True, help="The view that these labels are of.")
+@click.option("--recording", help="The recording that they are of; by default the names in the file.")
+@click.option("--keep", is_flag=True, help="Where a point is labelled already, keep that label.")
+@project_option
+@reporting
+def bring(path: Path, view: str, recording: str | None, keep: bool, folder: str) -> Result:
+    """Bring labels and pictures from DeepLabCut (CollectedData_*.csv or .h5)."""
+    from multipose.pipeline.labels import import_labels
+    from multipose.project import Project
+
+    project = Project.find(folder)
+    with project.lock():
+        counts = import_labels(project, path, view, recording=recording, replace=not keep)
+    text = (
+        f"{counts['points']} points in {counts['pictures']} pictures of view {view}, "
+        f"recordings {', '.join(counts['recordings'])}"
+    )
+    return Result(counts, text)
+
+
+@command.command("export")
+@click.argument("target", type=click.Path(file_okay=False, path_type=Path))
+@click.option("--view", "views", multiple=True, help="Only this view; repeatable.")
+@click.option("--scorer", default="multipose", show_default=True, help="Who labelled, as DeepLabCut writes it.")
+@project_option
+@reporting
+def hand_out(target: Path, views: tuple[str, ...], scorer: str, folder: str) -> Result:
+    """Write labels and pictures in DeepLabCut's layout."""
+    from multipose.pipeline.labels import export_labels
+    from multipose.project import Project
+
+    project = Project.find(folder)
+    written = export_labels(project, target, project.select_views(views), scorer)
+    return Result(written, "\n".join(path for paths in written["views"].values() for path in paths))
+
+
+@command.command("check")
+@project_option
+@reporting
+def check(folder: str) -> Result:
+    """Find labels that look like slips: outside the picture, doubled, left and right swapped."""
+    from multipose.pipeline.labels import find_problems
+    from multipose.project import Project
+
+    problems = find_problems(Project.find(folder))
+    lines = [problem.text for problem in problems] or ["No label looks like a slip."]
+    return Result({"problems": [vars(problem) for problem in problems]}, "\n".join(lines))

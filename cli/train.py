@@ -1,0 +1,70 @@
+"""multipose train"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from multipose.cli.options import Result, number, project_option, reporting, table, threads_option
+
+
+@click.command("train")
+@click.option("--view", "views", multiple=True, help="Train the network of this view; repeatable.")
+@click.option(
+    "--all", "everything", is_flag=True, help="Train the networks of all views, also those that are up to date."
+)
+@click.option("--shared", is_flag=True, help="Train the one network that all views share (training.shared = true).")
+@click.option("--minutes", type=click.FloatRange(min=0, min_open=True), help="Wall time for each network, at most.")
+@click.option("--cpu-minutes", type=click.FloatRange(min=0, min_open=True), help="CPU time for each network, at most.")
+@click.option("--steps", type=click.IntRange(min=1), help="Steps of the optimiser for each network, at most.")
+@click.option("--seed", type=int, help="Instead of multipose.toml's.")
+@click.option(
+    "--resume/--restart", default=None, help="Go on with an interrupted training; by default if it is the same."
+)
+@threads_option
+@project_option
+@reporting
+def command(views: tuple[str, ...], everything: bool, shared: bool, folder: str, **options: Any) -> Result:
+    """Train the pose networks.
+
+    Without --view or --all the networks that are missing or stale are trained.
+    """
+    from multipose.pipeline.plan import describe, judge_all, open_hashes
+    from multipose.pipeline.training import train_model
+    from multipose.progress import RichProgress
+    from multipose.project import Project
+
+    project = Project.find(folder)
+    if shared and not project.config.training.shared:
+        raise click.UsageError("Set shared = true under [training] in multipose.toml, so that prediction knows it too.")
+    if views and project.config.training.shared:
+        raise click.UsageError(
+            "multipose.toml says shared = true: there is one network for all views; leave --view out."
+        )
+    hashes, progress = open_hashes(project), RichProgress()
+    names = project.select_views(views) if views else project.model_names
+    if not views and not everything:
+        judged = judge_all(project, [describe(project, "train", name) for name in names], hashes)
+        names = tuple(judgement.product.subject for judgement in judged if not judgement.settled)
+    results = {}
+    with project.lock():
+        for name in names:
+            progress.note(f"Network {name}")
+            results[name] = train_model(
+                project,
+                name,
+                hashes,
+                budget={key: options[key] for key in ("minutes", "cpu_minutes", "steps")},
+                seed=options["seed"],
+                resume=options["resume"],
+                threads=options["threads"],
+                progress=progress,
+            )
+    if not results:
+        return Result({"views": {}}, "Every network is up to date (--all trains them anew).")
+    rows = [
+        [name, number(result["held_out_mean_px"]), number(result["minutes"], 1), result["page"]]
+        for name, result in results.items()
+    ]
+    return Result({"views": results}, table(rows, ["network", "held out, mean px", "minutes", "page"]))
