@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import numpy as np
-from numpy.polynomial.polynomial import polyroots
+from numpy.typing import NDArray
 
 from multipose.geometry import FloatArray
 
@@ -25,6 +25,10 @@ Coefficients = Sequence[float]
 _EPS = float(np.finfo(np.float64).eps)
 _MAX_STEPS = 100
 """Enough for bisection alone; Newton's method takes about 5."""
+_GRID = 4096
+"""Points at which a field's edge is looked for; what hides between two bends back by less than 1e-7 of the radius."""
+_FAR = 1e6
+"""How far the edge is looked for, in units of the radius at which the strongest coefficient alone changes the plane."""
 
 
 def _radial(c: Coefficients, s: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
@@ -116,35 +120,23 @@ def one_to_one_radius(c: Coefficients) -> float:
 
     At radius r the radial part has the eigenvalues h (along r) and g (across), and with m = r |q| the tangential part
     adds 2m [[3 cos, sin], [sin, cos]] of the angle between q and the point. The least determinant over all angles is
-    (h - 6m)(g - 2m), or where h + 3g < 16m it is gh - 4m² - (h + 3g)² / 16. The disc ends at the first change of its
-    sign.
+    (h - 6m)(g - 2m), or where h + 3g < 16m it is gh - 4m² - (h + 3g)² / 16. The disc ends where that is not positive.
     """
-    k1, k2, p1, p2, k3, k4, k5, k6 = c
-    q = float(np.hypot(p1, p2))
-    top, bottom = np.array([1.0, k1, k2, k3]), np.array([1.0, k4, k5, k6])  # polynomials of s = r², lowest power first
-    bend = _less(_times(_slope(top), bottom), _times(top, _slope(bottom)))
-    square, across = _times(bottom, bottom), _times(top, bottom)  # across = g * square, along = h * square
-    along = _less(across, _times([0.0, -2.0], bend))
-    edges = [_positive_roots(bottom) ** 0.5]
-    if q:
-        inner = _times(_less(along, across), _less(9 * across, along))
-        inner = _less(inner, _times([0.0, 64 * q * q], _times(square, square)))
-        twist = _times([0.0, 2 * q], _in_r(square))
-        edges.append(_positive_roots(inner) ** 0.5)
-        edges.append(_positive_roots(_less(_in_r(along), 3 * twist)))
-        edges.append(_positive_roots(_less(_in_r(across), twist)))
-    else:
-        edges += [_positive_roots(along) ** 0.5, _positive_roots(top) ** 0.5]
+    q = float(np.hypot(c[2], c[3]))
+    strengths = [(c[0], 2), (c[1], 4), (q, 1), (c[4], 6), (c[5], 2), (c[6], 4), (c[7], 6)]
+    strongest = max(abs(value) ** (1 / power) for value, power in strengths)
+    if not strongest:
+        return float("inf")
 
-    def least(r: float) -> float:
-        s = np.array(r * r)
-        g, slope, denominator = _radial(c, s)
+    def is_one_to_one(r: FloatArray) -> NDArray[np.bool_]:
+        s = r * r
+        g, slope, bottom = _radial(c, s)
         h, m = g + 2 * s * slope, r * q
-        if denominator <= 0:
-            return -1.0
-        return float((h - 6 * m) * (g - 2 * m) if h + 3 * g >= 16 * m else g * h - 4 * m * m - (h + 3 * g) ** 2 / 16)
+        inner = g * h - 4 * m * m - (h + 3 * g) ** 2 / 16
+        return ~((np.where(h + 3 * g < 16 * m, inner, (h - 6 * m) * (g - 2 * m)) <= 0) | (bottom <= 0))
 
-    return _first_negative(least, np.concatenate(edges))
+    with np.errstate(all="ignore"):
+        return _holds_up_to(is_one_to_one, np.geomspace(0.1, _FAR, _GRID) / strongest)
 
 
 def angle_curve(k: Coefficients, angle: FloatArray) -> tuple[FloatArray, FloatArray]:
@@ -157,9 +149,8 @@ def angle_curve(k: Coefficients, angle: FloatArray) -> tuple[FloatArray, FloatAr
 
 def rising_angle(k: Coefficients) -> float:
     """The angle up to which the distorted angle rises; pi / 2 if that is further."""
-    k1, k2, k3, k4 = k
-    edges = _positive_roots(np.array([1.0, 3 * k1, 5 * k2, 7 * k3, 9 * k4])) ** 0.5
-    return min(_first_negative(lambda t: float(angle_curve(k, np.array(t))[1]), edges), np.pi / 2)
+    grid = np.linspace(0, np.pi / 2, _GRID)
+    return min(_holds_up_to(lambda angle: angle_curve(k, angle)[1] > 0, grid), np.pi / 2)
 
 
 def invert_curve(
@@ -193,38 +184,11 @@ def invert_curve(
     return result
 
 
-def _times(a: FloatArray | list[float], b: FloatArray) -> FloatArray:
-    return np.convolve(a, b)
-
-
-def _less(a: FloatArray, b: FloatArray) -> FloatArray:
-    """The polynomial a - b."""
-    n = max(len(a), len(b))
-    return np.pad(a, (0, n - len(a))) - np.pad(b, (0, n - len(b)))
-
-
-def _slope(coefficients: FloatArray) -> FloatArray:
-    """The derivative of a polynomial."""
-    return coefficients[1:] * np.arange(1, len(coefficients))
-
-
-def _in_r(coefficients: FloatArray) -> FloatArray:
-    """A polynomial of s = r² as a polynomial of r."""
-    result = np.zeros(2 * len(coefficients) - 1)
-    result[::2] = coefficients
-    return result
-
-
-def _positive_roots(coefficients: FloatArray) -> FloatArray:
-    """Positive roots of a polynomial, lowest power first; pairs that are nearly real count too."""
-    roots = polyroots(np.trim_zeros(coefficients, "b"))
-    return np.asarray(roots.real[(np.abs(roots.imag) <= 1e-6 * np.abs(roots)) & (roots.real > 0)], dtype=np.float64)
-
-
-def _first_negative(function: Callable[[float], float], edges: FloatArray) -> float:
-    """The lowest of `edges` behind which the function is negative; it changes its sign at edges only."""
-    ordered = np.unique(edges)
-    for left, right in zip(ordered, [*ordered[1:], 2 * ordered[-1] if len(ordered) else 0.0], strict=False):
-        if function((left + right) / 2) < 0:
-            return float(left)
-    return float("inf")
+def _holds_up_to(condition: Callable[[FloatArray], NDArray[np.bool_]], grid: FloatArray) -> float:
+    """Where a condition that holds at the start of a rising grid breaks first; infinite if it holds on all of it."""
+    for _ in range(10):
+        broken = np.flatnonzero(~condition(grid))
+        if not len(broken):
+            return float("inf")
+        grid = np.linspace(grid[broken[0] - 1], grid[broken[0]], 65)
+    return float(grid[0])

@@ -170,9 +170,10 @@ def average_rotations(rotations: ArrayLike, weights: ArrayLike | None = None) ->
     if r.ndim != 3 or not len(r):
         raise DataError(f"Rotations to average must be (n, 3, 3) with n of at least 1, but are {r.shape}.")
     u, singular, vt = np.linalg.svd(np.einsum("n,nij->ij", w, r))
-    if singular[1] <= _DEGENERATE * singular[0]:
-        raise DataError("These rotations have no average: they point in opposite ways.")
-    result: FloatArray = (u * [1.0, 1.0, np.sign(np.linalg.det(u @ vt))]) @ vt
+    sign = np.sign(np.linalg.det(u @ vt))
+    if not singular[1] + sign * singular[2] > _DEGENERATE * w.sum():
+        raise DataError("These rotations have no average: they are unknown, or point in opposite ways.")
+    result: FloatArray = (u * [1.0, 1.0, sign]) @ vt
     return result
 
 
