@@ -1,0 +1,164 @@
+"""movement (neuroinformatics unit): netCDF files that it opens as poses datasets.
+
+Dimensions and attributes are those that movement checks: `position` (time, space, keypoints, individuals), `confidence`
+(time, keypoints, individuals), attributes ds_type, source_software, time_unit and fps. From movement 0.17 on two
+dimensions are called keypoint and individual: ask for them with `singular`, or rename when opening. Our further
+variables (covariance, reprojection_error, n_views, frame) go along; movement leaves them alone.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import xarray as xr
+
+from multipose.errors import DataError, FormatError
+from multipose.files import SCHEMA_VERSION, atomic_path, check_schema
+from multipose.tracks import check_keypoints2d, check_trajectories3d
+
+_PLURALS = {"keypoint": "keypoints", "individual": "individuals"}
+_ORDER = ("view", "time", "space", "space_", "keypoint", "individual")
+
+
+def write_trajectories(dataset: xr.Dataset, path: str | os.PathLike[str], *, singular: bool = False) -> list[Path]:
+    """Write a Trajectories3D for movement.
+
+    Args:
+        dataset: what to write.
+        path: a netCDF file (.nc).
+        singular: name the dimensions keypoint and individual, as movement does from 0.17 on.
+
+    Raises:
+        DataError: the dataset is no Trajectories3D.
+    """
+    return _write(check_trajectories3d(dataset), Path(path), singular)
+
+
+def write_keypoints(
+    dataset: xr.Dataset, path: str | os.PathLike[str], *, view: str | None = None, singular: bool = False
+) -> list[Path]:
+    """Write a Keypoints2D for movement: of one view, or of all with the further dimension view.
+
+    movement's own datasets of several cameras (load_multiview_dataset) have that dimension too.
+
+    Raises:
+        DataError: the dataset is no Keypoints2D, or has no such view.
+    """
+    check_keypoints2d(dataset)
+    if view is not None:
+        names = dataset["view"].values.tolist()
+        if view not in names:
+            raise DataError(f"There is no view {view!r} to write; the key points have {', '.join(names)}.")
+        dataset = dataset.sel(view=view, drop=True)
+    return _write(dataset, Path(path), singular)
+
+
+def read_trajectories(path: str | os.PathLike[str], *, unit: str | None = None) -> xr.Dataset:
+    """Read a netCDF file of 3D poses, from movement or from `write_trajectories`, as a Trajectories3D.
+
+    Args:
+        path: the file.
+        unit: unit of length; needed where the file does not say it.
+
+    Raises:
+        FormatError: the file is missing or no such dataset.
+        DataError: the unit is not known.
+    """
+    dataset = _read(Path(path), ("x", "y", "z"))
+    attributes = _attributes(dataset, "trajectories3d", unit or dataset.attrs.get("unit"))
+    if not attributes["unit"]:
+        raise DataError(f"{path} does not say its unit of length; give it as unit (for example 'mm').")
+    filled = _fill(dataset, ("time", "individual", "keypoint"))
+    shape = tuple(filled.sizes[dim] for dim in ("time", "individual", "keypoint"))
+    if "reprojection_error" not in filled:
+        filled["reprojection_error"] = (("time", "individual", "keypoint"), np.full(shape, np.nan))
+    if "n_views" not in filled:
+        filled["n_views"] = (("time", "individual", "keypoint"), np.zeros(shape, dtype=np.int64))
+    return check_trajectories3d(filled.assign_attrs(attributes))
+
+
+def read_keypoints(path: str | os.PathLike[str], *, view: str = "view_0") -> xr.Dataset:
+    """Read a netCDF file of 2D poses, from movement or from `write_keypoints`, as a Keypoints2D.
+
+    Args:
+        path: the file.
+        view: name for the view of a file without the dimension view.
+
+    Raises:
+        FormatError: the file is missing or no such dataset.
+    """
+    dataset = _read(Path(path), ("x", "y"))
+    if "view" not in dataset.dims:
+        dataset = dataset.expand_dims(view=[view])
+    filled = _fill(dataset, ("view", "time", "individual", "keypoint"))
+    if "frame" not in filled:
+        numbers = np.broadcast_to(np.arange(filled.sizes["time"]), (filled.sizes["view"], filled.sizes["time"]))
+        filled["frame"] = (("view", "time"), numbers)
+    return check_keypoints2d(filled.assign_attrs(_attributes(dataset, "keypoints2d", "px")))
+
+
+def _write(dataset: xr.Dataset, path: Path, singular: bool) -> list[Path]:
+    fps = dataset.attrs.get("fps")
+    times = dataset["time"].values
+    in_frames = fps is None and np.array_equal(times, np.round(times))
+    attributes = {
+        "ds_type": "poses",
+        "source_software": "multipose",
+        "time_unit": "frames" if in_frames else "seconds",
+        "unit": dataset.attrs["unit"],
+        "schema_version": SCHEMA_VERSION,
+    }
+    if fps is not None:
+        attributes["fps"] = fps
+    ordered = dataset.transpose(*(dim for dim in _ORDER if dim in dataset.dims))
+    if in_frames:
+        ordered = ordered.assign_coords(time=times.astype(np.int64))
+    ordered = ordered.drop_attrs().assign_attrs(attributes)
+    if not singular:
+        ordered = ordered.rename(_PLURALS)
+    with atomic_path(path) as temporary:
+        encoding = {str(name): {"zlib": True, "complevel": 4} for name in ordered.data_vars}
+        ordered.to_netcdf(temporary, engine="h5netcdf", encoding=encoding)
+    return [path]
+
+
+def _read(path: Path, space: tuple[str, ...]) -> xr.Dataset:
+    if not path.is_file():
+        raise FormatError(f"There is no file {path}.")
+    try:
+        dataset = xr.load_dataset(path, engine="h5netcdf")
+    except (OSError, ValueError, KeyError) as error:
+        raise FormatError(f"{path} is not a readable netCDF-4 file ({error}).") from error
+    dataset = dataset.rename({plural: name for name, plural in _PLURALS.items() if plural in dataset.dims})
+    wanted = {"time", "space", "keypoint", "individual"}
+    if "position" not in dataset or not wanted <= set(map(str, dataset["position"].dims)):
+        raise FormatError(f"{path} holds no poses dataset of movement (position over {', '.join(sorted(wanted))}).")
+    found = tuple(str(name) for name in dataset["space"].values)
+    if found != space:
+        raise FormatError(f"{path} holds positions in {', '.join(found)}; expected {', '.join(space)}.")
+    version = dataset.attrs.get("schema_version")
+    if version is not None:
+        check_schema(int(version), path)
+    return dataset
+
+
+def _fill(dataset: xr.Dataset, point: tuple[str, ...]) -> xr.Dataset:
+    """The dataset in our order of dimensions, with what movement does not have filled as unknown."""
+    space = dataset["space"].values
+    order = (*point, "space", "space_")
+    filled = dataset.assign_coords(space_=space, time=dataset["time"].astype(np.float64))
+    if "confidence" not in filled:
+        filled["confidence"] = filled["position"].notnull().all("space").astype(np.float64)
+    if "covariance" not in filled:
+        shape = tuple(filled.sizes[dim] for dim in point)
+        filled["covariance"] = ((*point, "space", "space_"), np.full((*shape, len(space), len(space)), np.nan))
+    return filled.transpose(*(dim for dim in order if dim in filled.dims))
+
+
+def _attributes(dataset: xr.Dataset, kind: str, unit: str | None) -> dict[str, object]:
+    attributes: dict[str, object] = {"kind": kind, "schema_version": SCHEMA_VERSION, "unit": unit}
+    if dataset.attrs.get("fps") is not None:
+        attributes["fps"] = float(dataset.attrs["fps"])
+    return attributes

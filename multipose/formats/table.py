@@ -1,0 +1,169 @@
+"""Plain CSV, one row for each point: for spreadsheets, R, and everything without a reader of its own.
+
+Trajectories: time, individual, keypoint, x, y, z, confidence, reprojection_error, n_views, cov_xx, cov_xy, cov_xz,
+cov_yy, cov_yz, cov_zz, unit, fps, schema_version. Key points: view, frame, time, individual, keypoint, x, y,
+confidence, cov_xx, cov_xy, cov_yy, unit, fps, schema_version. Empty cells are unknown. Every digit is kept.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import xarray as xr
+
+from multipose.errors import DataError, FormatError
+from multipose.files import SCHEMA_VERSION, atomic_path, check_schema
+from multipose.tracks import check_keypoints2d, check_trajectories3d, keypoints2d, trajectories3d
+
+_TEXTS = ("view", "individual", "keypoint", "unit")
+
+
+def write_trajectories(dataset: xr.Dataset, path: str | os.PathLike[str]) -> list[Path]:
+    """Write a Trajectories3D as a tidy CSV.
+
+    Raises:
+        DataError: the dataset is no Trajectories3D.
+    """
+    check_trajectories3d(dataset)
+    variables = ("confidence", "reprojection_error", "n_views")
+    return _write(_tidy(dataset, ("time", "individual", "keypoint"), "xyz", variables), dataset, Path(path))
+
+
+def write_keypoints(dataset: xr.Dataset, path: str | os.PathLike[str]) -> list[Path]:
+    """Write a Keypoints2D as a tidy CSV.
+
+    Raises:
+        DataError: the dataset is no Keypoints2D.
+    """
+    check_keypoints2d(dataset)
+    table = _tidy(dataset, ("view", "time", "individual", "keypoint"), "xy", ("confidence",))
+    frame = dataset["frame"].broadcast_like(dataset["confidence"]).transpose(*dataset["confidence"].dims)
+    table.insert(1, "frame", frame.values.ravel())
+    return _write(table, dataset, Path(path))
+
+
+def read_trajectories(path: str | os.PathLike[str]) -> xr.Dataset:
+    """Read what `write_trajectories` wrote.
+
+    Raises:
+        FormatError: the file is missing, no such table, or lacks rows.
+    """
+    place = Path(path)
+    table, names = _read(place, ("time", "individual", "keypoint"), "xyz", ("reprojection_error", "n_views"))
+    shape = tuple(len(values) for values in names)
+    try:
+        return trajectories3d(
+            table[["x", "y", "z"]].to_numpy(dtype=np.float64).reshape(*shape, 3),
+            table["confidence"].to_numpy(dtype=np.float64).reshape(shape),
+            table["reprojection_error"].to_numpy(dtype=np.float64).reshape(shape),
+            table["n_views"].to_numpy(dtype=np.int64).reshape(shape),
+            _covariance(table, "xyz").reshape(*shape, 3, 3),
+            keypoints=names[2],
+            individuals=names[1],
+            time=names[0],
+            fps=_fps(table),
+            unit=str(table["unit"].iloc[0]),
+        )
+    except DataError as error:
+        raise FormatError(f"{place}: {error}") from error
+
+
+def read_keypoints(path: str | os.PathLike[str]) -> xr.Dataset:
+    """Read what `write_keypoints` wrote.
+
+    Raises:
+        FormatError: the file is missing, no such table, or lacks rows.
+    """
+    place = Path(path)
+    table, names = _read(place, ("view", "time", "individual", "keypoint"), "xy", ("frame",))
+    shape = tuple(len(values) for values in names)
+    try:
+        return keypoints2d(
+            table[["x", "y"]].to_numpy(dtype=np.float64).reshape(*shape, 2),
+            table["confidence"].to_numpy(dtype=np.float64).reshape(shape),
+            _covariance(table, "xy").reshape(*shape, 2, 2),
+            views=names[0],
+            keypoints=names[3],
+            individuals=names[2],
+            time=names[1],
+            frame=table["frame"].to_numpy(dtype=np.int64).reshape(shape)[:, :, 0, 0],
+            fps=_fps(table),
+        )
+    except DataError as error:
+        raise FormatError(f"{place}: {error}") from error
+
+
+def _pairs(space: str) -> list[tuple[int, int]]:
+    return list(itertools.combinations_with_replacement(range(len(space)), 2))
+
+
+def _tidy(dataset: xr.Dataset, point: tuple[str, ...], space: str, variables: tuple[str, ...]) -> pd.DataFrame:
+    index = pd.MultiIndex.from_product([dataset[dim].values for dim in point], names=point)
+    table = index.to_frame(index=False)
+    for axis in space:
+        table[axis] = dataset["position"].sel(space=axis).values.ravel()
+    for name in variables:
+        table[name] = dataset[name].values.ravel()
+    for i, j in _pairs(space):
+        table[f"cov_{space[i]}{space[j]}"] = dataset["covariance"].values[..., i, j].ravel()
+    return table
+
+
+def _write(table: pd.DataFrame, dataset: xr.Dataset, path: Path) -> list[Path]:
+    table = table.assign(
+        unit=dataset.attrs["unit"], fps=dataset.attrs.get("fps", np.nan), schema_version=SCHEMA_VERSION
+    )
+    with atomic_path(path) as temporary:
+        table.to_csv(temporary, index=False, lineterminator="\n")
+    return [path]
+
+
+def _read(
+    path: Path, point: tuple[str, ...], space: str, further: tuple[str, ...]
+) -> tuple[pd.DataFrame, list[list[str]]]:
+    """The table with its rows in order of the point dimensions, and the names along each."""
+    if not path.is_file():
+        raise FormatError(f"There is no file {path}.")
+    try:
+        table = pd.read_csv(
+            path,
+            dtype=dict.fromkeys(_TEXTS, str),
+            float_precision="round_trip",
+            keep_default_na=False,
+            na_values=[""],
+        )
+    except (ValueError, UnicodeDecodeError) as error:
+        raise FormatError(f"{path} cannot be read as a table ({error}).") from error
+    covariances = [f"cov_{space[i]}{space[j]}" for i, j in _pairs(space)]
+    columns = (*point, *space, "confidence", *further, *covariances, "unit", "fps", "schema_version")
+    missing = [name for name in columns if name not in table]
+    if missing or table.empty:
+        what = f"it lacks the columns {', '.join(missing)}" if missing else "it has no rows"
+        raise FormatError(f"{path} is no table of points as multipose writes it: {what}.")
+    for version in table["schema_version"].unique().tolist():
+        check_schema(version, path)
+    names = [list(dict.fromkeys(table[dim].tolist())) for dim in point]
+    expected = pd.MultiIndex.from_product(names, names=point)
+    if len(table) != len(expected) or table.duplicated(list(point)).any():
+        raise FormatError(
+            f"{path} has {len(table)} rows; {' x '.join(f'{len(n)} {d}' for n, d in zip(names, point, strict=True))} "
+            f"make {len(expected)}, each point once."
+        )
+    return table.set_index(list(point)).loc[expected].reset_index(), names
+
+
+def _covariance(table: pd.DataFrame, space: str) -> npt.NDArray[np.float64]:
+    covariance = np.empty((len(table), len(space), len(space)))
+    for i, j in _pairs(space):
+        covariance[:, i, j] = covariance[:, j, i] = table[f"cov_{space[i]}{space[j]}"].to_numpy(dtype=np.float64)
+    return covariance
+
+
+def _fps(table: pd.DataFrame) -> float | None:
+    fps = float(table["fps"].iloc[0])
+    return None if np.isnan(fps) else fps
