@@ -42,8 +42,9 @@ def coverage(corners: Corners, *, title: str = "Where the boards were seen") -> 
     for view, boards in zip(corners.views, (corners.counts() > 0).sum(1), strict=True):
         filled = counts[view] > 0
         headings.append(
-            f"<b>{view}</b><br>{boards} boards, {len(_seen(corners, view))} corners, "
-            f"{filled.sum()} of {filled.size} cells"
+            _heading(
+                view, f"{boards} boards, {len(_seen(corners, view))} corners", f"{filled.sum()} of {filled.size} cells"
+            )
         )
     figure, places = _view_grid(corners, headings)
     highest = max(1.0, max(float(count.max()) for count in counts.values()))
@@ -95,7 +96,7 @@ def residuals(calibration: Calibration, *, title: str = "Residuals of the calibr
         cloud = differences[place][used[place]]
         rms = f"RMS {np.sqrt((cloud**2).sum(-1).mean()):.3f} px" if len(cloud) else "no corner used"
         rejected = calibration.rejected[place].sum()
-        headings.append(f"<b>{view}</b><br>{rms}, {len(cloud)} corners, {rejected} rejected")
+        headings.append(_heading(view, rms, f"{len(cloud)} corners, {rejected} rejected"))
         maps[view] = _rms_map(corners.px[place][used[place]], cloud, corners.sizes[view])
     across = _columns(len(corners.views))
     bands = -(-len(corners.views) // across)
@@ -155,12 +156,16 @@ def residuals(calibration: Calibration, *, title: str = "Residuals of the calibr
     ]
     figure.update_layout(
         template=template(),
-        height=100 + 620 * bands,
-        margin={"t": 110, "l": 8, "r": 8, "b": 8},
+        height=114 + 640 * bands,
+        margin={"t": 124, "l": 8, "r": 8, "b": 8},
         coloraxis=_color_axis("RMS per<br>cell (px)", highest),
         title={"text": title + (f"<br><sup>{'; '.join(notes)}</sup>" if notes else "")},
     )
     return figure
+
+
+def _heading(view: str, *lines: str) -> str:
+    return "<br>".join([f"<b>{view}</b>", *(f'<span style="font-size:12px">{line}</span>' for line in lines)])
 
 
 def _seen(corners: Corners, view: str) -> Array:
@@ -230,8 +235,8 @@ def _view_grid(corners: Corners, headings: list[str]) -> tuple[go.Figure, dict[s
     tallest = max(height / width for width, height in corners.sizes.values())
     figure.update_layout(
         template=template(),
-        height=120 + round(down * (90 + min(940 / across * tallest, 620))),
-        margin={"t": 110, "l": 8, "r": 8, "b": 8},
+        height=134 + round(down * (90 + min(940 / across * tallest, 620))),
+        margin={"t": 124, "l": 8, "r": 8, "b": 8},
     )
     return figure, places
 

@@ -18,7 +18,7 @@ from multipose.camera import CameraRig
 from multipose.errors import DataError
 from multipose.skeleton import Skeleton
 from multipose.tracks import check_trajectories3d
-from multipose.view.scene import camera_traces, columns, eye, frustum_depth, scene_axes
+from multipose.view.scene import camera_traces, columns, eye, flat_legend, frustum_depth, scene_axes
 from multipose.view.theme import HUES, NEUTRAL, keypoint_styles, template
 
 Array = npt.NDArray[np.float64]
@@ -103,9 +103,9 @@ def trajectories(
     figure.update_layout(
         template=template(),
         title={"text": f"{title}<br><sup>{statement}</sup>"},
-        height=720,
-        margin={"l": 0, "r": 0, "t": 60, "b": 0},
-        legend={"itemsizing": "constant", "x": 0.01, "y": 0.97, "bgcolor": "rgba(0,0,0,0)"},
+        height=740,
+        margin={"l": 0, "r": 0, "t": 92, "b": 0},
+        legend=flat_legend(),
         scene={
             **_scene(unit, next(iter(views.values()))),
             "domain": {"y": [0.05, 1.0]},
@@ -150,6 +150,7 @@ def _moving_traces(
                     "color": [style.color for style in styles],
                     "symbol": [style.symbol for style in styles],
                     "size": [9 if style.right else 12 for style in styles],  # plotly draws a list at half its size
+                    "opacity": 1,
                     "line": {"width": 0},
                 },
                 hovertemplate=template_text,

@@ -94,6 +94,7 @@ def calibration_page(calibration: Calibration, *, title: str = "Calibration", su
             "RMS, fitted (px)": camera.rms_px,
             "RMS, held out (px)": camera.held_out_rms_px,
             "coverage (%)": 100 * camera.coverage,
+            f"centre x, y, z ({unit})": ", ".join(f"{value:.5g}" for value in calibration.rig[name].center),
         }
         for name, camera in report.cameras.items()
     )
@@ -103,7 +104,6 @@ def calibration_page(calibration: Calibration, *, title: str = "Calibration", su
         for views, (shared, agreeing) in report.shared_boards.items()
     )
     board = (calibration.corners.board, calibration.world_from_board)
-    parameters = Table(_parameters(calibration), formats={"value": ".6g", "standard deviation": ".2g"})
     return Page(
         title,
         (
@@ -112,7 +112,16 @@ def calibration_page(calibration: Calibration, *, title: str = "Calibration", su
             Section("Rig", (draw_rig(calibration.rig, board),)),
             Section("Coverage", (coverage(calibration.corners),)),
             Section("Residuals", (residuals(calibration),)),
-            Section("Parameters", (parameters,)),
+            Section(
+                "Lenses",
+                (
+                    Table(
+                        _parameters(calibration),
+                        "Parameters with their standard deviations, from the noise of the corners; fx, fy, cx, cy in px "
+                        "(px per unit for a telecentric lens's scales)",
+                    ),
+                ),
+            ),
         ),
         subtitle=subtitle,
     )
@@ -223,20 +232,22 @@ def _example(evaluation: EvaluationLike, picture: Callable[[int], Rgb], skeleton
 
 
 def _parameters(calibration: Calibration) -> pd.DataFrame:
-    """Lens parameters of every camera with their standard deviations."""
-    rows = []
+    """Lens parameters with their standard deviations, one row per parameter and one column per camera."""
+    table: dict[str, dict[str, str]] = {}
     for camera in calibration.rig:
         sd = calibration.report.cameras[camera.name].sd
         for name, value in zip(camera.lens.param_names, camera.lens.params, strict=True):
-            rows.append(
-                {
-                    "camera": camera.name,
-                    "parameter": name,
-                    "value": float(value),
-                    "standard deviation": sd.get(name, np.nan),
-                }
-            )
-    return pd.DataFrame(rows)
+            table.setdefault(name, {})[camera.name] = _with_error(float(value), sd.get(name, np.nan))
+    rows = [{"parameter": name, **cells} for name, cells in table.items()]
+    return pd.DataFrame(rows, columns=["parameter", *calibration.rig.names])
+
+
+def _with_error(value: float, sd: float) -> str:
+    """Value and standard deviation, to two digits of the latter: 535.92 ± 0.31."""
+    if not np.isfinite(sd) or sd <= 0:
+        return f"{value:.6g}"
+    digits = max(0, 1 - int(np.floor(np.log10(sd))))
+    return f"{value:.{digits}f} ± {sd:.{digits}f}"
 
 
 def _number(value: float | None, form: str) -> str:

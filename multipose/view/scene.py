@@ -69,9 +69,9 @@ def rig(
     figure.update_layout(
         template=template(),
         title={"text": title + statement},
-        height=640,
-        margin={"l": 0, "r": 0, "t": 56, "b": 0},
-        legend={"itemsizing": "constant", "x": 0.01, "y": 0.97, "bgcolor": "rgba(0,0,0,0)"},
+        height=680,
+        margin={"l": 0, "r": 0, "t": 92, "b": 0},
+        legend=flat_legend(),
         scene={**scene_axes(rig.unit), "aspectmode": "data", "camera": eye(rig, np.concatenate([cloud, outlines]))},
         uirevision="view",
     )
@@ -81,6 +81,19 @@ def rig(
 def scene_axes(unit: str) -> dict[str, Any]:
     """The three axes with their unit."""
     return {f"{axis}axis": {"title": {"text": f"{axis} ({unit})"}} for axis in "xyz"}
+
+
+def flat_legend() -> dict[str, Any]:
+    """A legend in lines above the scene, where it covers nothing."""
+    return {
+        "orientation": "h",
+        "itemsizing": "constant",
+        "x": 0.01,
+        "xanchor": "left",
+        "y": 1.0,
+        "yanchor": "bottom",
+        "bgcolor": "rgba(0,0,0,0)",
+    }
 
 
 def camera_traces(rig: CameraRig, depth: float) -> list[go.Scatter3d | go.Mesh3d]:
@@ -211,10 +224,11 @@ def eye(rig: CameraRig, points: Array) -> dict[str, dict[str, float]]:
         side = rig[rig.names[0]].rotation[0]
     side = side / np.linalg.norm(side)
     turned = np.cos(0.6) * side + np.sin(0.6) * np.cross(up, side)
-    position = 1.95 * (0.85 * turned + 0.5 * up)
+    position = 2.1 * (0.85 * turned + 0.5 * up)
     return {
         "eye": dict(zip("xyz", position.tolist(), strict=True)),
         "up": dict(zip("xyz", up.tolist(), strict=True)),
+        "center": dict(zip("xyz", (-0.1 * up).tolist(), strict=True)),
     }
 
 
