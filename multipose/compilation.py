@@ -1,0 +1,68 @@
+"""Compile the kernels when they are first used, and keep the machine code in the user's cache folder.
+
+numba's own choice of a cache folder is the folder of the source file, which an installed package may not be allowed to
+write. Here it is `<user cache>/multipose/kernels-<hash of the source>`; where that cannot be written the kernels are
+compiled anew in every process. A folder that the user gave numba (NUMBA_CACHE_DIR) is respected.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import os
+import tempfile
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numba
+import platformdirs
+
+_LOCK = threading.Lock()
+
+
+class Kernel:
+    """A function that numba compiles at its first call; it releases the interpreter's lock while it runs."""
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self._function = function
+        self._compiled: Callable[..., Any] | None = None
+        self.__name__ = function.__name__
+        self.__doc__ = function.__doc__
+
+    def __call__(self, *arguments: Any) -> Any:
+        if self._compiled is None:
+            with _LOCK:
+                if self._compiled is None:
+                    self._compiled = _compile(self._function)
+        return self._compiled(*arguments)
+
+
+def kernel_folder(source: str | os.PathLike[str]) -> Path:
+    """Where the machine code of a source file is kept: another source, another folder."""
+    digest = hashlib.sha256(Path(source).read_bytes()).hexdigest()[:16]
+    return Path(platformdirs.user_cache_dir("multipose", appauthor=False)) / f"kernels-{digest}"
+
+
+def _compile(function: Callable[..., Any]) -> Callable[..., Any]:
+    compiled = numba.njit(nogil=True, error_model="numpy", fastmath={"contract", "nsz"})(function)
+    given: str = numba.config.CACHE_DIR
+    folder = given or str(kernel_folder(inspect.getfile(function)))
+    if _writable(folder):
+        numba.config.CACHE_DIR = folder  # read by enable_caching alone
+        try:
+            compiled.enable_caching()
+        finally:
+            numba.config.CACHE_DIR = given
+    result: Callable[..., Any] = compiled
+    return result
+
+
+def _writable(folder: str) -> bool:
+    try:
+        os.makedirs(folder, exist_ok=True)
+        tempfile.TemporaryFile(dir=folder).close()
+    except OSError:
+        return False
+    return True
