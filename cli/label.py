@@ -90,10 +90,11 @@ def bring(path: Path, view: str, recording: str | None, keep: bool, folder: str)
 def hand_out(target: Path, views: tuple[str, ...], scorer: str, folder: str) -> Result:
     """Write labels and pictures in DeepLabCut's layout."""
     from multipose.pipeline.labels import export_labels
+    from multipose.pipeline.plan import open_hashes
     from multipose.project import Project
 
     project = Project.find(folder)
-    written = export_labels(project, target, project.select_views(views), scorer)
+    written = export_labels(project, target, project.select_views(views), scorer, open_hashes(project))
     return Result(written, "\n".join(path for paths in written["views"].values() for path in paths))
 
 

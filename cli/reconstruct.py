@@ -49,7 +49,7 @@ def command(names: tuple[str, ...], show_offsets: bool, threads: int, folder: st
     with project.lock():
         for recording in recordings:
             results[recording.name] = reconstruct_recording(
-                project, recording, hashes, settings=settings, progress=progress
+                project, recording, hashes, settings=settings, threads=threads, progress=progress
             )
     if not results:
         return Result(
@@ -67,7 +67,7 @@ def command(names: tuple[str, ...], show_offsets: bool, threads: int, folder: st
         if large and not result["offsets_removed"]:
             lines.append(
                 f"  ! {len(large)} constant offsets above 3 px, the largest {large[0][2]:.1f} px ({large[0][1]} in "
-                f"view {large[0][0]}): the views mean different points of the body, or the calibration no longer holds. "
+                f"view {large[0][0]}): they mean different points of the body, or the calibration no longer holds. "
                 "--remove-offsets takes them off."
             )
         if large or show_offsets:

@@ -143,17 +143,17 @@ class PredictionConfig:
 
 @dataclass(frozen=True)
 class ReconstructionConfig:
-    """How 2D key points become 3D points."""
+    """How 2D key points become 3D points; without `max_error_px` it is learned from the data."""
 
     method: Literal["robust", "linear"] = "robust"
     min_confidence: float = 0.3
-    max_error_px: float = 10.0
+    max_error_px: float | None = None
     min_views: int = 2
 
     def __post_init__(self) -> None:
         if not 0 <= self.min_confidence <= 1:
             raise ConfigError(f"min_confidence must lie between 0 and 1, got {self.min_confidence}.")
-        if not self.max_error_px > 0:
+        if self.max_error_px is not None and not self.max_error_px > 0:
             raise ConfigError(f"max_error_px must be above 0, got {self.max_error_px}.")
         if self.min_views < 2:
             raise ConfigError(f"min_views must be at least 2, got {self.min_views}.")
@@ -411,7 +411,7 @@ pairs = {_show_list([list(pair) for pair in skeleton.pairs])}
 [reconstruction]
 # method = {_show(reconstruction.method)}          # robust: one wrong view does not move a point; or linear
 # min_confidence = {reconstruction.min_confidence}       # 2D points below it are not used
-# max_error_px = {reconstruction.max_error_px}        # robust: a view farther than this is left out
+#   max_error_px = 10.0     # robust: a view farther off is left out; by default 6 times the noise in the data
 # min_views = {reconstruction.min_views}
 """
 

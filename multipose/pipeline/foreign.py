@@ -8,7 +8,7 @@ import h5py
 import xarray as xr
 
 from multipose.errors import FormatError
-from multipose.formats import find_function
+from multipose.formats import deeplabcut, movement, sleap
 
 
 def read_keypoints(path: Path, view: str) -> xr.Dataset:
@@ -17,8 +17,13 @@ def read_keypoints(path: Path, view: str) -> xr.Dataset:
     Raises:
         FormatError: the file is missing or has none of these formats.
     """
-    dataset: xr.Dataset = find_function(guess_format(path), "read_keypoints")({view: path})
-    return dataset
+    kind = guess_format(path)
+    if kind == "movement":
+        dataset = movement.read_keypoints(path, view=view)
+        if view not in dataset["view"].values:
+            raise FormatError(f"{path} has no view {view!r}; it has {', '.join(map(str, dataset['view'].values))}.")
+        return dataset.sel(view=[view])
+    return (sleap if kind == "sleap" else deeplabcut).read_keypoints({view: path})
 
 
 def guess_format(path: Path) -> str:
@@ -41,5 +46,6 @@ def guess_format(path: Path) -> str:
         except OSError as error:
             raise FormatError(f"{path} is not a readable HDF5 file ({error}). Copy or export it again.") from error
     raise FormatError(
-        f"{path}: expected key points as SLEAP analysis .h5, DeepLabCut .h5 or .csv, or movement .nc; got {path.suffix!r}."
+        f"{path}: key points are read from SLEAP analysis .h5, DeepLabCut .h5 or .csv, or movement .nc; "
+        f"got {path.suffix!r}."
     )

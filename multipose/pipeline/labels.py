@@ -3,25 +3,24 @@
 from __future__ import annotations
 
 import json
-import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from multipose.config import check_name
+from multipose.config import ViewConfig, check_name
 from multipose.errors import LabelError, ProjectError
-from multipose.files import SCHEMA_VERSION, atomic_path, write_text
-from multipose.formats import read_labels, write_labels
+from multipose.files import SCHEMA_VERSION, write_text
+from multipose.formats.deeplabcut import read_labels, write_labels
 from multipose.frames import Method, choose_frames, extract_frames
 from multipose.labels import LabelProblem, Labels, check_labels, empty_labels, labels_from_points, picture_path
 from multipose.pipeline.provenance import Hashes
 from multipose.pipeline.sources import open_view
 from multipose.progress import SILENT, Progress
 from multipose.project import Project, Recording
-from multipose.sources import FrameSource, open_source, read_picture, write_picture
+from multipose.sources import FrameSource, View, read_picture, write_picture
 
 _SOURCE_RECORD = "source.json"
 
@@ -173,17 +172,20 @@ def import_labels(
                 f"be of recording {recording!r}. Leave --recording out."
             )
         found = Labels(found.table.assign(recording=recording), found.keypoints)
+        pictures = {(recording, frame): picture for (_, frame), picture in pictures.items()}
     for name in found.recordings:
         check_name(name, "recording")
-    for (name, frame), source in _pictures_by_frame(found, pictures, view).items():
+    for (name, frame), source in pictures.items():
         target = picture_path(project.frames_folder, name, view, frame)
         if source.is_file():
-            _copy_picture(source, target)
+            write_picture(target, next(picture for _, picture in open_view(project, view, [source])))
         elif not target.is_file() and not any(row.name == name and view in row.videos for row in project.recordings):
             raise LabelError(
                 f"{path} has labels of the picture {source}, which does not exist, and recordings.csv has no video of "
                 f"view {view!r} of recording {name!r} to take it from."
             )
+    if project.config.view_settings(view) != ViewConfig():
+        found = _in_view(project, view, found, pictures)
     names = project.config.skeleton.keypoints
     merged = Labels(load_labels(project).merge(found, replace=replace).table, names)
     merged.save(project.labels_path)
@@ -194,23 +196,23 @@ def import_labels(
     }
 
 
-def _pictures_by_frame(labels: Labels, pictures: Any, view: str) -> dict[tuple[str, int], Path]:
-    frames = labels.frames(view)
-    keys = [(str(recording), int(frame)) for recording, frame in frames.itertuples(index=False)]
-    return dict(zip(keys, (Path(picture) for picture in pictures), strict=True))
+def _in_view(project: Project, view: str, labels: Labels, pictures: Mapping[tuple[str, int], Path]) -> Labels:
+    """Labels in the pixels of whole pictures -> in those of the view, after its crop, flip, turns and scale."""
+    there = [picture for picture in pictures.values() if picture.is_file()]
+    if not there:
+        raise LabelError(
+            f"View {view!r} has a crop, flip, turn or scale in multipose.toml; to move labels accordingly the "
+            "pictures that they were made on must be beside them, and none is."
+        )
+    source = open_view(project, view, there[:1])
+    assert isinstance(source, View)
+    table = labels.table.copy()
+    table[["x", "y"]] = source.from_source(table[["x", "y"]].to_numpy())
+    return Labels(table, labels.keypoints)
 
 
-def _copy_picture(source: Path, target: Path) -> None:
-    """Copy a picture; another kind than PNG is decoded once, here."""
-    if source.suffix.lower() == ".png":
-        with atomic_path(target) as temporary:
-            shutil.copyfile(source, temporary)
-    else:
-        write_picture(target, read_picture(source))
-
-
-def export_labels(project: Project, folder: Path, views: Iterable[str], scorer: str) -> dict[str, Any]:
-    """Write the labels of views in DeepLabCut's layout, with their pictures.
+def export_labels(project: Project, folder: Path, views: Iterable[str], scorer: str, hashes: Hashes) -> dict[str, Any]:
+    """Write the labels of views in DeepLabCut's layout, with their pictures, one DeepLabCut project per view.
 
     Returns:
         Paths written, by view.
@@ -220,7 +222,11 @@ def export_labels(project: Project, folder: Path, views: Iterable[str], scorer: 
     for view in views:
         chosen = labels.select(view=view)
         if len(chosen):
-            written[view] = [str(path) for path in write_labels(chosen, folder, scorer=scorer, view=view)]
+            extract_labelled(project, chosen, hashes)
+            frames = [(str(name), int(frame)) for name, frame in chosen.frames(view).itertuples(index=False)]
+            pictures = {key: picture_path(project.frames_folder, key[0], view, key[1]) for key in frames}
+            paths = write_labels(chosen, folder / view, scorer=scorer, view=view, pictures=pictures)
+            written[view] = [str(path) for path in paths]
     if not written:
         raise ProjectError(f"There are no labels of these views in {project.labels_path}.")
     return {"views": written}
@@ -240,5 +246,5 @@ def find_problems(project: Project) -> list[LabelProblem]:
         else:
             videos = [row.videos[view] for row in project.recordings if view in row.videos]
             if videos:
-                sizes[view] = open_source(project.path(videos[0])).size
+                sizes[view] = open_view(project, view, str(project.path(videos[0]))).size
     return check_labels(labels, sizes, project.config.skeleton)

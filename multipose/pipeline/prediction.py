@@ -11,9 +11,9 @@ import xarray as xr
 
 from multipose.errors import ProjectError
 from multipose.pipeline.clock import Clock, Strip, set_clock
+from multipose.pipeline.foreign import read_keypoints
 from multipose.pipeline.plan import keypoints_product
 from multipose.pipeline.provenance import Hashes, making
-from multipose.pipeline.foreign import read_keypoints
 from multipose.pipeline.sources import check_files, open_recording, read_all_timestamps
 from multipose.pose2d import PoseModel, predict, predict_to_file
 from multipose.progress import SILENT, Progress

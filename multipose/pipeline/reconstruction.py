@@ -28,6 +28,7 @@ def reconstruct_recording(
     hashes: Hashes,
     *,
     settings: dict[str, Any] | None = None,
+    threads: int | None = None,
     progress: Progress = SILENT,
 ) -> dict[str, Any]:
     """Reconstruct the 3D trajectories of a recording.
@@ -52,7 +53,7 @@ def reconstruct_recording(
         offsets = estimate_offsets(keypoints, rig)
         if takes_off:
             keypoints = remove_offsets(keypoints, offsets)
-        tracks = reconstruct(keypoints, rig, progress=progress, **chosen)
+        tracks = reconstruct(keypoints, rig, threads=threads, progress=progress, **chosen)
         tracks.attrs |= {
             "recording": recording.name,
             "offsets": "constant offsets of each key point and view were estimated on these data and taken off"
@@ -63,7 +64,7 @@ def reconstruct_recording(
     return {
         **count_points(keypoints, tracks, chosen["min_confidence"], chosen["min_views"]),
         "median_reprojection_px": _median(tracks["reprojection_error"].values),
-        "leave_one_out_px": {view: float(value) for view, value in leave_one_out(keypoints, rig).items()},
+        "leave_one_out_px": leave_one_out(keypoints, rig, min_confidence=chosen["min_confidence"]),
         "offsets_px": offsets_table(offsets),
         "offsets_removed": takes_off,
         "unit": rig.unit,

@@ -72,7 +72,7 @@ def make(
     from multipose.pipeline.reconstruction import make_player, reconstruct_recording
 
     if product.stage == "reconstruct":
-        return reconstruct_recording(project, recording, hashes, progress=progress)
+        return reconstruct_recording(project, recording, hashes, threads=threads, progress=progress)
     return make_player(project, recording, hashes, progress=progress)
 
 

@@ -10,10 +10,11 @@ import numpy.typing as npt
 from multipose.config import ViewConfig
 from multipose.errors import FormatError, ProjectError
 from multipose.project import Project, Recording
-from multipose.video import FrameSource, View, open_source
+from multipose.sources import FrameSource, SourceSpec, View
+from multipose.video import open_source
 
 
-def open_view(project: Project, view: str, spec: str | Path) -> FrameSource:
+def open_view(project: Project, view: str, spec: SourceSpec) -> FrameSource:
     """A video, folder or pattern of a view, seen as `[view.<name>]` of the configuration says."""
     source = open_source(spec)
     settings = project.config.view_settings(view)

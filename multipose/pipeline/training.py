@@ -1,34 +1,25 @@
-"""The stages `train` and `evaluate`: labels and pictures -> a network with its figures, in models/<view>/."""
+"""The stage `train`: labels and pictures -> a network with its figures, in models/<view>/."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
-from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from multipose.errors import ProjectError
+from multipose.files import SCHEMA_VERSION, write_text
 from multipose.pipeline.labels import extract_labelled, known_labels, load_labels
 from multipose.pipeline.plan import model_product
 from multipose.pipeline.provenance import Hashes, making, resumable
-from multipose.pose2d import (
-    Evaluation,
-    PoseDataset,
-    PoseModel,
-    TrainingResult,
-    cross_validate,
-    dataset_from_labels,
-    evaluate,
-    join_evaluations,
-    train,
-)
+from multipose.pose2d import Evaluation, PoseDataset, dataset_from_labels, train
 from multipose.progress import SILENT, Progress
 from multipose.project import SHARED_MODEL, Project
 from multipose.view import evaluation_page
 
-_SPLITS = {"random": "drawn at random", "blocks": "contiguous blocks of each recording"}
+EVALUATION_FILE = "evaluation.json"
 
 
 def train_model(
@@ -79,13 +70,15 @@ def train_model(
         )
         page = evaluation_page(
             result.held_out,
-            _pictures_of(dataset, result.held_out),
+            pictures_of(dataset, result.held_out),
             dataset.skeleton,
             title=f"Network {name}",
             metrics=result.history,
             notes=["Judged on labelled pictures that were held out from training, but told it when to stop."],
         )
-        page.save(folder / "evaluation.html")
+        page.save((folder / EVALUATION_FILE).with_suffix(".html"))
+        figures = {"schema_version": SCHEMA_VERSION, **result.held_out.to_dict()}
+        write_text(folder / EVALUATION_FILE, json.dumps(figures, indent=1, ensure_ascii=False) + "\n")
     return {
         "model": str(folder),
         "minutes": result.minutes,
@@ -116,75 +109,7 @@ def views_of(project: Project, name: str) -> tuple[str, ...]:
     return (name,)
 
 
-def evaluate_model(
-    project: Project,
-    name: str,
-    dataset: PoseDataset,
-    *,
-    page: Path | None = None,
-    threads: int | None = None,
-    progress: Progress = SILENT,
-) -> dict[str, Any]:
-    """The error of a trained network on labels that it never saw.
-
-    Returns:
-        mean_px, rmse_px, median_px, pck5, n, keypoints.
-    """
-    model = PoseModel.load(project.folder / "models" / name)
-    evaluation = evaluate(model, dataset, threads=threads, progress=progress)
-    if page is not None:
-        evaluation_page(evaluation, _pictures_of(dataset, evaluation), dataset.skeleton, title=f"Network {name}").save(
-            page
-        )
-    return evaluation.to_dict()
-
-
-def cross_validate_model(
-    project: Project,
-    name: str,
-    hashes: Hashes,
-    *,
-    folds: int,
-    split: Literal["random", "blocks"],
-    budget: dict[str, float | int | None],
-    seed: int,
-    threads: int | None = None,
-    progress: Progress = SILENT,
-) -> dict[str, Any]:
-    """The error on the project's labels by cross-validation: each fold is judged by a network that never saw it.
-
-    Returns:
-        As `evaluate_model`, with the mean of each fold and the page written.
-    """
-    dataset = load_dataset(project, name, hashes, progress=progress)
-    limits = {key: value for key, value in budget.items() if value is not None}
-
-    def fit(part: PoseDataset, folder: Path) -> TrainingResult:
-        return train(
-            part,
-            folder,
-            seed=seed,
-            backbone=project.config.training.backbone,
-            threads=threads,
-            progress=progress,
-            **(limits or {"minutes": project.config.training.minutes}),
-        )
-
-    parts = cross_validate(dataset, fit, folds=folds, split=split, seed=seed, threads=threads, progress=progress)
-    evaluation = join_evaluations(parts)
-    page = project.folder / "models" / name / f"cross_validation_{split}.html"
-    means = ", ".join(f"{part.mean_px:.2f}" for part in parts)
-    evaluation_page(
-        evaluation,
-        _pictures_of(dataset, evaluation),
-        dataset.skeleton,
-        title=f"Network {name}: cross-validation",
-        notes=[f"{folds} folds, {_SPLITS[split]}; mean error of each (px): {means}."],
-    ).save(page)
-    return {**evaluation.to_dict(), "folds": [part.mean_px for part in parts], "page": str(page)}
-
-
-def _pictures_of(dataset: PoseDataset, evaluation: Evaluation) -> Callable[[int], npt.NDArray[np.uint8]]:
+def pictures_of(dataset: PoseDataset, evaluation: Evaluation) -> Callable[[int], npt.NDArray[np.uint8]]:
     """Gives the picture of a place in an evaluation of a part of the dataset."""
     places = {name: place for place, name in enumerate(dataset.names)}
     return lambda item: dataset.picture(places[evaluation.names[item]])

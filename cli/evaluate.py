@@ -1,0 +1,101 @@
+"""multipose evaluate"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from multipose.cli.options import Result, number, project_option, reporting, table, threads_option
+
+
+@click.command("evaluate")
+@click.option("--view", "views", multiple=True, help="Only the network of this view; repeatable.")
+@click.option(
+    "--labels",
+    "labels_path",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Labels of "
+    "one's own that training never saw: a table as labels.csv, or DeepLabCut's with pictures relative to it.",
+)
+@click.option("--folds", type=click.IntRange(min=2), help="Cross-validate: train this many networks anew.")
+@click.option(
+    "--split",
+    type=click.Choice(["random", "blocks"]),
+    default="random",
+    show_default=True,
+    help="How folds are made: at random, or contiguous blocks of frames, which is harder.",
+)
+@click.option("--minutes", type=click.FloatRange(min=0, min_open=True), help="Wall time for each fold, at most.")
+@click.option("--cpu-minutes", type=click.FloatRange(min=0, min_open=True), help="CPU time for each fold, at most.")
+@click.option("--steps", type=click.IntRange(min=1), help="Steps of the optimiser for each fold, at most.")
+@click.option("--seed", type=int, default=0, show_default=True)
+@threads_option
+@project_option
+@reporting
+def command(views: tuple[str, ...], labels_path: Path | None, folds: int | None, folder: str, **options: Any) -> Result:
+    """Measure the error of networks on labels they never saw.
+
+    With --labels the trained networks are judged on the labels in a file. With --folds networks are trained anew, each
+    on a part of the project's labels, and judged on the rest. With neither, the figures of the pictures that were held
+    out from training are shown.
+    """
+    from multipose.pipeline.evaluation import cross_validate_model, evaluate_labels, held_out_figures
+    from multipose.pipeline.plan import open_hashes
+    from multipose.progress import RichProgress
+    from multipose.project import Project
+
+    if labels_path is not None and folds is not None:
+        raise click.UsageError("Give --labels or --folds, not both.")
+    project = Project.find(folder)
+    names = project.select_views(views)
+    if labels_path is None and project.config.training.shared:
+        names = project.model_names
+    progress, hashes = RichProgress(), open_hashes(project)
+    results = {}
+    for name in names:
+        if folds is not None:
+            progress.note(f"Network {name}: {folds} folds")
+            results[name] = cross_validate_model(
+                project,
+                name,
+                hashes,
+                folds=folds,
+                split=options["split"],
+                budget={key: options[key] for key in ("minutes", "cpu_minutes", "steps")},
+                seed=options["seed"],
+                threads=options["threads"],
+                progress=progress,
+            )
+        elif labels_path is not None:
+            found = evaluate_labels(project, name, labels_path, hashes, threads=options["threads"], progress=progress)
+            if found is not None:
+                results[name] = found
+        else:
+            results[name] = held_out_figures(project, name)
+    if not results:
+        raise click.ClickException(f"{labels_path} has no labels of {', '.join(names)}.")
+    rows = [
+        [
+            name,
+            number(result["mean_px"]),
+            number(result["median_px"]),
+            number(result["rmse_px"]),
+            number(None if result["pck5"] is None else 100 * result["pck5"], 1),
+            str(result["n"]),
+        ]
+        for name, result in results.items()
+    ]
+    keypoints = list(dict.fromkeys(name for result in results.values() for name in result["keypoints"]))
+    by_keypoint = [
+        [name, *(number(result["keypoints"].get(name)) for result in results.values())] for name in keypoints
+    ]
+    lines = [
+        table(rows, ["view", "mean px", "median px", "RMS px", "within 5 px %", "points"]),
+        "",
+        table(by_keypoint, ["mean px", *results]),
+        "",
+        *(f"page: {result['page']}" for result in results.values() if result.get("page")),
+    ]
+    return Result({"views": results}, "\n".join(lines).rstrip())

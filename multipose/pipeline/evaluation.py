@@ -1,0 +1,160 @@
+"""The stage `evaluate`: how far the points of networks lie from labels that they never saw."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, Literal
+
+from multipose.errors import LabelError, ProjectError
+from multipose.files import check_schema
+from multipose.formats.deeplabcut import read_labels
+from multipose.labels import Labels, picture_path
+from multipose.pipeline.labels import extract_pictures, known_labels
+from multipose.pipeline.provenance import Hashes
+from multipose.pipeline.training import EVALUATION_FILE, load_dataset, pictures_of
+from multipose.pose2d import (
+    PoseDataset,
+    PoseModel,
+    TrainingResult,
+    cross_validate,
+    dataset_from_labels,
+    evaluate,
+    join_evaluations,
+    train,
+)
+from multipose.progress import SILENT, Progress
+from multipose.project import Project
+from multipose.view import evaluation_page
+
+_SPLITS = {"random": "drawn at random", "blocks": "contiguous blocks of each recording"}
+
+
+def cross_validate_model(
+    project: Project,
+    name: str,
+    hashes: Hashes,
+    *,
+    folds: int,
+    split: Literal["random", "blocks"],
+    budget: dict[str, float | int | None],
+    seed: int,
+    threads: int | None = None,
+    progress: Progress = SILENT,
+) -> dict[str, Any]:
+    """The error on the project's labels by cross-validation: each fold is judged by a network that never saw it.
+
+    Returns:
+        As `evaluate_model`, with the mean of each fold and the page written.
+    """
+    dataset = load_dataset(project, name, hashes, progress=progress)
+    limits = {key: value for key, value in budget.items() if value is not None}
+
+    def fit(part: PoseDataset, folder: Path) -> TrainingResult:
+        return train(
+            part,
+            folder,
+            seed=seed,
+            backbone=project.config.training.backbone,
+            threads=threads,
+            progress=progress,
+            **(limits or {"minutes": project.config.training.minutes}),
+        )
+
+    parts = cross_validate(dataset, fit, folds=folds, split=split, seed=seed, threads=threads, progress=progress)
+    evaluation = join_evaluations(parts)
+    page = project.folder / "models" / name / f"cross_validation_{split}.html"
+    means = ", ".join(f"{part.mean_px:.2f}" for part in parts)
+    evaluation_page(
+        evaluation,
+        pictures_of(dataset, evaluation),
+        dataset.skeleton,
+        title=f"Network {name}: cross-validation",
+        notes=[f"{folds} folds, {_SPLITS[split]}; mean error of each (px): {means}."],
+    ).save(page)
+    return {**evaluation.to_dict(), "folds": [part.mean_px for part in parts], "page": str(page)}
+
+
+def evaluate_labels(
+    project: Project,
+    view: str,
+    path: Path,
+    hashes: Hashes,
+    *,
+    threads: int | None = None,
+    progress: Progress = SILENT,
+) -> dict[str, Any] | None:
+    """The error of a view's trained network on the labels in a file.
+
+    Args:
+        path: a table as labels.csv, whose pictures are taken from the project's recordings or lie beside it as
+            <recording>/<view>/000123.png; or DeepLabCut's, with pictures relative to it, of this view.
+
+    Returns:
+        mean_px, rmse_px, median_px, pck5, n, keypoints and the page written; None where the file has no labels of
+        the view.
+
+    Raises:
+        FormatError: the file is no table of labels.
+        LabelError: a picture cannot be found, or the key points are others.
+    """
+    if path.suffix.lower() == ".csv" and "recording" in _first_line(path):
+        labels = known_labels(Labels.load(path, project.config.skeleton.keypoints)).select(view=view)
+        pictures = _find_pictures(project, labels, view, path.parent, hashes, progress)
+    else:
+        read, files = read_labels(path, view=view)
+        labels = known_labels(Labels(read.table, project.config.skeleton.keypoints))
+        pictures = {(recording, view, frame): picture for (recording, frame), picture in files.items()}
+    if not len(labels):
+        return None
+    dataset = dataset_from_labels(labels, pictures, view, project.config.skeleton)
+    folder = project.model_folder(view)
+    evaluation = evaluate(PoseModel.load(folder), dataset, threads=threads, progress=progress)
+    page = folder / f"evaluation_{view}_{path.stem}.html"
+    evaluation_page(
+        evaluation,
+        pictures_of(dataset, evaluation),
+        dataset.skeleton,
+        title=f"Network {folder.name}, view {view}",
+        notes=[f"Judged on {path}."],
+    ).save(page)
+    return {**evaluation.to_dict(), "page": str(page)}
+
+
+def held_out_figures(project: Project, name: str) -> dict[str, Any]:
+    """The error of a network on the pictures that its training held out (and stopped by), as training wrote it.
+
+    Raises:
+        ProjectError: the network was not trained here yet.
+    """
+    path = project.folder / "models" / name / EVALUATION_FILE
+    if not path.is_file():
+        raise ProjectError(f"There is no {path}. Train the network with `multipose train`, or evaluate with --labels.")
+    table = json.loads(path.read_text(encoding="utf-8"))
+    check_schema(table.pop("schema_version", None), path)
+    return {**table, "page": str(path.with_suffix(".html"))}
+
+
+def _first_line(path: Path) -> list[str]:
+    with path.open(encoding="utf-8-sig") as file:
+        return file.readline().strip().split(",")
+
+
+def _find_pictures(
+    project: Project, labels: Labels, view: str, folder: Path, hashes: Hashes, progress: Progress
+) -> dict[tuple[str, str, int], Path]:
+    known = {recording.name for recording in project.recordings if view in recording.videos}
+    pictures: dict[tuple[str, str, int], Path] = {}
+    for name, rows in labels.frames(view).groupby("recording", sort=False):
+        recording, frames = str(name), [int(frame) for frame in rows["frame"]]
+        beside = [picture_path(folder, recording, view, frame) for frame in frames]
+        if not beside[0].is_file() and recording in known:
+            beside = extract_pictures(project, recording, view, frames, hashes, progress=progress)
+        missing = [path for path in beside if not path.is_file()]
+        if missing:
+            raise LabelError(
+                f"Recording {recording!r}, view {view!r}: the picture {missing[0]} is not there, and recordings.csv "
+                "has no video to take it from."
+            )
+        pictures |= {(recording, view, frame): path for frame, path in zip(frames, beside, strict=True)}
+    return pictures

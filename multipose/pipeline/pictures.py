@@ -1,0 +1,148 @@
+"""The stage `view`: pictures of what a project has, as self-contained pages, PNG sheets and videos."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+
+from multipose.board import Corners
+from multipose.camera import CameraRig
+from multipose.errors import ProjectError
+from multipose.pipeline.sources import open_view
+from multipose.progress import SILENT, Progress
+from multipose.project import Project, Recording
+from multipose.sources import write_picture
+from multipose.tracks import load_tracks
+from multipose.view import (
+    Page,
+    Section,
+    contact_sheet,
+    coverage,
+    keypoints_on_frame,
+    labelled_video,
+    save_figure,
+)
+from multipose.view import rig as draw_rig
+
+
+def rig_page(project: Project, session: str | None, target: Path | None = None) -> Path:
+    """The rig of a session."""
+    name = _session(project, session)
+    path = target or project.session_folder(name) / "rig.html"
+    save_figure(draw_rig(CameraRig.load(project.rig_path(name)), title=f"Rig, session {name}"), path)
+    return path
+
+
+def corners_page(project: Project, session: str | None, target: Path | None = None) -> Path:
+    """Where the board of a session was seen."""
+    name = _session(project, session)
+    source = project.session_folder(name) / "corners.npz"
+    if not source.is_file():
+        raise ProjectError(f"There is no {source}. Make it with `multipose calibrate {name}`.")
+    path = target or project.session_folder(name) / "corners.html"
+    save_figure(coverage(Corners.load(source)), path)
+    return path
+
+
+def _session(project: Project, session: str | None) -> str:
+    if session is not None:
+        project.check_session(session, "asked for")
+        return session
+    if len(project.sessions) != 1:
+        raise ProjectError(
+            f"Name one of the calibration sessions: {', '.join(project.sessions) or 'there are none yet'}."
+        )
+    return project.sessions[0]
+
+
+def keypoints_page(project: Project, recording: Recording, moment: int, target: Path | None = None) -> Path:
+    """Key points over the pictures of all views at one moment of the rig's clock, counted from 0."""
+    dataset = load_tracks(project.keypoints_path(recording.name))
+    if moment >= dataset.sizes["time"]:
+        raise ProjectError(
+            f"Recording {recording.name!r} has the moments 0 to {dataset.sizes['time'] - 1}, no {moment}."
+        )
+    sections = []
+    for view in (str(name) for name in dataset["view"].values):
+        number = int(dataset["frame"].sel(view=view).values[moment])
+        if view not in recording.videos or number < 0:
+            continue
+        source = open_view(project, view, str(project.path(recording.videos[view])))
+        index = int(np.flatnonzero(source.frame_numbers == number)[0])
+        picture = next(rgb for _, rgb in source.read([index]))
+        points = dataset.sel(view=view).isel(time=moment)
+        figure = keypoints_on_frame(
+            picture,
+            points["position"].values,
+            project.config.skeleton,
+            confidence=points["confidence"].values,
+            covariance=points["covariance"].values,
+            title=f"{view}, frame {number}",
+        )
+        sections.append(Section(view, (figure,)))
+    if not sections:
+        raise ProjectError(f"Recording {recording.name!r} has no picture at moment {moment}.")
+    path = target or project.results_folder(recording.name) / f"keypoints_{moment:06d}.html"
+    Page(f"{recording.name}, moment {moment}", tuple(sections)).save(path)
+    return path
+
+
+def sheet_picture(
+    project: Project, recording: Recording, view: str | None, count: int, target: Path | None = None
+) -> Path:
+    """One PNG with frames of a view, evenly chosen, and the key points drawn on them."""
+    dataset = load_tracks(project.keypoints_path(recording.name))
+    name = view or next(view for view in project.views if view in recording.videos)
+    if name not in recording.videos:
+        raise ProjectError(f"Recording {recording.name!r} has no video of view {name!r}.")
+    source = open_view(project, name, str(project.path(recording.videos[name])))
+    points = dataset.sel(view=name)
+    frames = points["frame"].values
+    there = np.flatnonzero(frames >= 0)
+    chosen = there[np.linspace(0, len(there) - 1, min(count, len(there))).round().astype(int)]
+    place = {int(number): index for index, number in enumerate(source.frame_numbers)}
+    indices = [place[int(frames[moment])] for moment in chosen]
+    pictures = [rgb for _, rgb in source.read(indices)]
+    sheet = contact_sheet(
+        pictures,
+        points["position"].values[chosen],
+        project.config.skeleton,
+        confidence=points["confidence"].values[chosen],
+        min_confidence=project.config.reconstruction.min_confidence,
+        captions=[f"{recording.name} {name} frame {int(frames[moment])}" for moment in chosen],
+    )
+    path = target or project.results_folder(recording.name) / f"sheet_{name}.png"
+    write_picture(path, sheet)
+    return path
+
+
+def labelled_videos(
+    project: Project,
+    recording: Recording,
+    views: Iterable[str],
+    target: Path | None = None,
+    *,
+    progress: Progress = SILENT,
+) -> list[Path]:
+    """A video of each view with the key points drawn on it, in a folder."""
+    dataset = load_tracks(project.keypoints_path(recording.name))
+    folder = target or project.results_folder(recording.name)
+    paths = []
+    for view in project.select_views(views):
+        if view in recording.videos and view in dataset["view"].values:
+            path = folder / f"labelled_{view}.mp4"
+            labelled_video(
+                open_view(project, view, str(project.path(recording.videos[view]))),
+                dataset,
+                view,
+                path,
+                skeleton=project.config.skeleton,
+                min_confidence=project.config.reconstruction.min_confidence,
+                progress=progress,
+            )
+            paths.append(path)
+    if not paths:
+        raise ProjectError(f"Recording {recording.name!r} has no video of these views.")
+    return paths
