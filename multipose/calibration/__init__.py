@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
+from multipose.calibration.detection import detect_board
 from multipose.calibration.procedure import calibrate
 from multipose.calibration.report import Calibration, CalibrationReport, CameraReport, Verdict
 
-__all__ = ["Calibration", "CalibrationReport", "CameraReport", "Verdict", "calibrate"]
+__all__ = ["Calibration", "CalibrationReport", "CameraReport", "Verdict", "calibrate", "detect_board"]
