@@ -41,11 +41,8 @@ def coverage(corners: Corners, *, title: str = "Where the boards were seen") -> 
     headings = []
     for view, boards in zip(corners.views, (corners.counts() > 0).sum(1), strict=True):
         filled = counts[view] > 0
-        headings.append(
-            _heading(
-                view, f"{boards} boards, {len(_seen(corners, view))} corners", f"{filled.sum()} of {filled.size} cells"
-            )
-        )
+        n = len(_seen(corners, view))
+        headings.append(_heading(view, f"{boards} boards, {n} corners", f"{filled.sum()} of {filled.size} cells"))
     figure, places = _view_grid(corners, headings)
     highest = max(1.0, max(float(count.max()) for count in counts.values()))
     thinned = False

@@ -94,21 +94,35 @@ def calibration_page(calibration: Calibration, *, title: str = "Calibration", su
             "RMS, fitted (px)": camera.rms_px,
             "RMS, held out (px)": camera.held_out_rms_px,
             "coverage (%)": 100 * camera.coverage,
-            f"centre x, y, z ({unit})": ", ".join(f"{value:.5g}" for value in calibration.rig[name].center),
         }
         for name, camera in report.cameras.items()
     )
     formats = {"RMS, fitted (px)": ".3f", "RMS, held out (px)": ".3f", "coverage (%)": ".0f"}
-    pairs = pd.DataFrame(
-        {"views": " and ".join(views), "boards seen by both": shared, "of these agreeing": agreeing}
-        for views, (shared, agreeing) in report.shared_boards.items()
+    centers = {camera.name: camera.center for camera in calibration.rig}
+    places = pd.DataFrame(
+        {"camera": name} | {f"{axis} ({unit})": value for axis, value in zip("xyz", center, strict=True)}
+        for name, center in centers.items()
     )
+    pairs = pd.DataFrame(
+        {
+            "views": f"{first} and {second}",
+            "boards seen by both": shared,
+            "of these agreeing": agreeing,
+            f"between the centres ({unit})": np.linalg.norm(centers[first] - centers[second]),
+        }
+        for (first, second), (shared, agreeing) in report.shared_boards.items()
+    )
+    tables = [
+        Table(cameras, formats=formats),
+        *([Table(pairs, "Pairs of cameras", {f"between the centres ({unit})": ".5g"})] if len(pairs) else []),
+        Table(places, "Camera centres in the world of the rig", {f"{axis} ({unit})": ".2f" for axis in "xyz"}),
+    ]
     board = (calibration.corners.board, calibration.world_from_board)
     return Page(
         title,
         (
             Section("Summary", tuple(summary)),
-            Section("Cameras", (Table(cameras, formats=formats), *([Table(pairs)] if len(pairs) else []))),
+            Section("Cameras", tuple(tables)),
             Section("Rig", (draw_rig(calibration.rig, board),)),
             Section("Coverage", (coverage(calibration.corners),)),
             Section("Residuals", (residuals(calibration),)),
@@ -117,8 +131,8 @@ def calibration_page(calibration: Calibration, *, title: str = "Calibration", su
                 (
                     Table(
                         _parameters(calibration),
-                        "Parameters with their standard deviations, from the noise of the corners; fx, fy, cx, cy in px "
-                        "(px per unit for a telecentric lens's scales)",
+                        "Parameters ± standard deviations, which come from the noise of the corners; fx, fy, cx, cy in px; "
+                        "scales of a telecentric lens in px per unit",
                     ),
                 ),
             ),

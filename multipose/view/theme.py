@@ -16,13 +16,12 @@ HUES = (
     "#ee3377",
     "#33bbee",
     "#cc3311",
-    "#ddaa33",
+    "#bbcc33",
     "#aa4499",
-    "#999933",
-    "#556688",
+    "#775533",
 )
-"""Hues that people with red-green blindness tell apart too, readable on white and on near-black; after Paul Tol's
-"vibrant", "muted" and "high-contrast" schemes (Colour Schemes, SRON/EPS/TN/09-002, issue 3.2, 2021)."""
+"""Hues that people with red-green blindness tell apart too, readable on white and on near-black; most of them from Paul
+Tol's schemes (Colour Schemes, SRON/EPS/TN/09-002, issue 3.2, 2021)."""
 
 NEUTRAL = "#8a94a6"
 """Lines and texts that mean no key point and no camera: grey that reads on both backgrounds."""
