@@ -50,7 +50,7 @@ def reconstruct_recording(
         takes_off = bool(chosen.pop("remove_offsets"))
         keypoints = load_tracks(product.inputs["the 2D key points"])
         rig = load_rig(project, recording, keypoints)
-        offsets = estimate_offsets(keypoints, rig)
+        offsets = estimate_offsets(keypoints, rig, min_confidence=chosen["min_confidence"], threads=threads)
         if takes_off:
             keypoints = remove_offsets(keypoints, offsets)
         tracks = reconstruct(keypoints, rig, threads=threads, progress=progress, **chosen)
@@ -99,19 +99,15 @@ def count_points(keypoints: xr.Dataset, tracks: xr.Dataset, min_confidence: floa
     return {"points": int(there.sum()), "reconstructed_fraction": fraction}
 
 
-def offsets_table(offsets: xr.DataArray) -> dict[str, dict[str, list[float]]]:
-    """Constant offset [dx, dy] px of each view and key point (and animal, where there are several)."""
-    table: dict[str, dict[str, list[float]]] = {}
-    several = offsets.sizes["individual"] > 1
-    for view in offsets["view"].values:
-        rows: dict[str, list[float]] = {}
-        for individual in offsets["individual"].values:
-            for keypoint in offsets["keypoint"].values:
-                name = f"{individual} {keypoint}" if several else str(keypoint)
-                values = offsets.sel(view=view, individual=individual, keypoint=keypoint).values
-                rows[name] = [float(value) for value in values]
-        table[str(view)] = rows
-    return table
+def offsets_table(offsets: xr.Dataset) -> dict[str, dict[str, list[float]]]:
+    """Constant offset [dx, dy] px of each view and key point."""
+    return {
+        str(view): {
+            str(keypoint): [float(value) for value in offsets["offset"].sel(view=view, keypoint=keypoint).values]
+            for keypoint in offsets["keypoint"].values
+        }
+        for view in offsets["view"].values
+    }
 
 
 def large_offsets(table: dict[str, dict[str, list[float]]]) -> list[tuple[str, str, float]]:

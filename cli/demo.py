@@ -1,0 +1,75 @@
+"""multipose demo"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from multipose.cli.options import Result, number, reporting, table, threads_option
+
+
+@click.command("demo")
+@click.argument("folder", type=click.Path(file_okay=False, path_type=Path))
+@click.option("--minutes", type=click.FloatRange(min=0, min_open=True), help="Wall time to train each of the networks.")
+@threads_option
+@reporting
+def command(folder: Path, minutes: float | None, threads: int) -> Result:
+    """Run the whole chain on a small rendered rig with known truth.
+
+    The sample project is copied to FOLDER; its cameras are calibrated, a network is trained for each view, and a
+    recording that no network has seen is reconstructed and compared with the truth. About five minutes.
+    """
+    from multipose.pipeline.demo import MINUTES, run_demo
+    from multipose.progress import RichProgress
+
+    result = run_demo(folder, minutes=minutes or MINUTES, threads=threads, progress=RichProgress())
+    return Result(result, _describe(result, folder))
+
+
+def _describe(result: dict[str, Any], folder: Path) -> str:
+    unit = result["unit"]
+    rows = [
+        [
+            "median 3D error",
+            f"{number(result['median_error'])} {unit}",
+            f"{number(result['median_error_percent'])} % of the "
+            f"animal's length ({number(result['animal_length'], 1)} {unit})",
+        ],
+        ["90 % of 3D errors below", f"{number(result['error_90'])} {unit}", ""],
+        [
+            "points reconstructed",
+            f"{number(100 * result['reconstructed_fraction'], 1)} %",
+            "of those that two views see",
+        ],
+        [
+            "camera centres, largest error",
+            f"{number(result['camera_center_error'])} {unit}",
+            f"{number(result['camera_center_error_percent'], 3)} % of the distance to the scene",
+        ],
+        [
+            "calibration, RMS",
+            f"{number(result['calibration']['rms_px'], 3)} px",
+            f"{number(result['calibration']['held_out_rms_px'], 3)} px on boards left out",
+        ],
+        *(
+            [
+                f"network {view}, mean error",
+                f"{number(network['held_out_mean_px'])} px",
+                "on labelled pictures held out",
+            ]
+            for view, network in result["views"].items()
+        ),
+        ["time", f"{number(result['seconds'], 0)} s", ""],
+    ]
+    return "\n".join(
+        [
+            table(rows, ["day2, compared with the truth", "", ""]),
+            "",
+            f"player:  {result['player']}",
+            f"reports: {result['calibration']['page']}",
+            *(f"         {network['page']}" for network in result["views"].values()),
+            f"Look around in {folder}; `multipose status --project {folder}` says what else it can make.",
+        ]
+    )

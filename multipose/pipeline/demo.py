@@ -1,0 +1,145 @@
+"""The main job on the sample project: calibrate, train, predict, reconstruct, and compare with the truth.
+
+The sample project is a small rendered rig of three cameras with known truth. Its recording day1 is labelled; day2 is
+for judging alone. The estimated world is brought to the true one by the cameras' poses, rigidly and without a scale, so
+that nothing is fitted to what is judged.
+"""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Mapping
+from importlib.resources import as_file, files
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from multipose.camera import CameraRig
+from multipose.errors import ProjectError
+from multipose.pipeline.calibration import calibrate_session
+from multipose.pipeline.plan import open_hashes
+from multipose.pipeline.prediction import predict_recording
+from multipose.pipeline.reconstruction import make_player, reconstruct_recording
+from multipose.pipeline.training import train_model
+from multipose.progress import SILENT, Progress
+from multipose.project import Project
+from multipose.tracks import load_tracks
+from multipose.triangulate import compare_rigs, position_errors
+
+JUDGED = "day2"
+MINUTES = 65 / 60
+"""Wall time to train each network: three of them and all the rest take under six minutes on two idle cores."""
+
+
+def run_demo(
+    folder: Path, *, minutes: float = MINUTES, threads: int | None = None, progress: Progress = SILENT
+) -> dict[str, Any]:
+    """Copy the sample project to a folder and do the main job there.
+
+    Args:
+        folder: must not exist, be empty, or hold a demo that was interrupted, which then goes on.
+        minutes: wall time to train each network.
+
+    Returns:
+        seconds; median_error of the 3D points, animal_length, camera_center_error (largest) in unit;
+        median_error_percent of the animal's length; camera_center_error_percent of the distance to the scene;
+        reconstructed_fraction of the points that at least two views see; calibration, views, player.
+
+    Raises:
+        ProjectError: the folder holds something else.
+    """
+    started = time.monotonic()
+    progress.note(f"1/5  The sample project goes to {folder}")
+    project = copy_sample(folder)
+    hashes = open_hashes(project)
+    with project.lock():
+        (session,) = project.sessions
+        progress.note("2/5  Calibrating the cameras")
+        calibration = calibrate_session(project, session, hashes, threads=threads, progress=progress)
+        networks = {}
+        for number, view in enumerate(project.model_names, start=1):
+            progress.note(f"3/5  Training network {number} of {len(project.model_names)}: {view}")
+            networks[view] = train_model(
+                project, view, hashes, budget={"minutes": minutes}, threads=threads, progress=progress
+            )
+        recording = project.recording(JUDGED)
+        progress.note(f"4/5  Key points and trajectories of {JUDGED}")
+        predict_recording(project, recording, hashes, threads=threads, progress=progress)
+        reconstruction = reconstruct_recording(project, recording, hashes, threads=threads, progress=progress)
+        player = make_player(project, recording, hashes, progress=progress)
+        progress.note("5/5  Comparing with the truth")
+        judged = compare_with_truth(project)
+    return {
+        "seconds": round(time.monotonic() - started, 1),
+        **judged,
+        "median_reprojection_px": reconstruction["median_reprojection_px"],
+        "calibration": {key: calibration[key] for key in ("rms_px", "held_out_rms_px", "boards_used", "page")},
+        "views": networks,
+        **player,
+    }
+
+
+def copy_sample(folder: Path) -> Project:
+    """Copy the sample project; where it is already, it stays as it is.
+
+    Raises:
+        ProjectError: the folder holds something else.
+    """
+    sample = files("multipose.sample_data")
+    with as_file(sample) as source:
+        parts = [part for part in sorted(source.rglob("*")) if part.is_file() and part.suffix not in (".py", ".pyc")]
+        if folder.exists() and any(folder.iterdir()) and not (folder / "multipose.toml").exists():
+            raise ProjectError(f"{folder} is not empty. Name a folder that does not exist yet.")
+        for part in sorted(parts, key=lambda part: part.name == "multipose.toml"):  # last: a whole copy has one
+            target = folder / part.relative_to(source)
+            if not target.exists():
+                target.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(part, target)
+    return Project.open(folder)
+
+
+def compare_with_truth(project: Project) -> dict[str, Any]:
+    """Errors of the rig and of the trajectories of the judged recording against the truth of the sample project."""
+    truth = project.folder / "truth"
+    recording = project.recording(JUDGED)
+    rig = CameraRig.load(project.rig_path(project.session_of(recording)))
+    true_rig = CameraRig.load(truth / "rig.toml")
+    comparison = compare_rigs(rig, true_rig)
+    tracks = load_tracks(project.trajectories_path(JUDGED))
+    true_tracks = load_tracks(truth / f"{JUDGED}_trajectories3d.nc")
+    errors = position_errors(tracks, true_tracks, comparison.true_from_estimated).values
+    seen = load_tracks(truth / f"{JUDGED}_keypoints2d.nc")
+    possible = count_views(seen) >= 2
+    length = animal_length(true_tracks)
+    median = float(np.nanmedian(errors))
+    fraction = float(np.isfinite(errors[possible]).mean())
+    center = max(comparison.center_error.values())
+    return {
+        "median_error": median,
+        "median_error_percent": 100 * median / length,
+        "error_90": float(np.nanquantile(errors, 0.9)),
+        "animal_length": length,
+        "reconstructed_fraction": fraction,
+        "camera_center_error": center,
+        "camera_center_error_percent": 100 * comparison.center_error_fraction,
+        "unit": rig.unit,
+    }
+
+
+def count_views(seen: xr.Dataset) -> np.ndarray[Any, np.dtype[np.int64]]:
+    """(time, individual, keypoint) number of views in which a point is in the picture and not hidden."""
+    counts: np.ndarray[Any, np.dtype[np.int64]] = (
+        (np.isfinite(seen["position"].values).all(-1)) & (seen["confidence"].values > 0.5)
+    ).sum(0)
+    return counts
+
+
+def animal_length(tracks: xr.Dataset, ends: Mapping[str, str] | None = None) -> float:
+    """Median distance from nose to tail base."""
+    names = ends or {"front": "nose", "back": "tail_base"}
+    position = tracks["position"]
+    away = position.sel(keypoint=names["front"]) - position.sel(keypoint=names["back"])
+    return float(np.nanmedian(np.linalg.norm(away.values, axis=-1)))
