@@ -168,6 +168,7 @@ def invert_curve(
         high = np.where(short, 2 * high, high)
     low = np.zeros_like(value)
     result = np.where(curve(high)[0] >= value, np.minimum(value, high), np.nan)
+    last = high - low
     active = np.flatnonzero(result > 0)
     for _ in range(_MAX_STEPS):
         r, wanted = result[active], value[active]
@@ -175,10 +176,11 @@ def invert_curve(
         over = got > wanted
         high[active], low[active] = np.where(over, r, high[active]), np.where(over, low[active], r)
         newton = r + (wanted - got) / slope
-        inside = (newton >= low[active]) & (newton <= high[active])
-        step = np.where(inside, newton, (low[active] + high[active]) / 2)
-        result[active] = step
-        active = active[(np.abs(step - r) > 4 * _EPS * step) & (np.abs(got - wanted) > _EPS * wanted)]
+        fast = (newton >= low[active]) & (newton <= high[active]) & (np.abs(newton - r) <= last[active] / 2)
+        done = (np.abs(got - wanted) <= _EPS * wanted) | (high[active] - low[active] <= 2 * _EPS * r)
+        step = np.where(fast, newton, (low[active] + high[active]) / 2)
+        result[active], last[active] = np.where(done, r, step), np.abs(step - r)
+        active = active[~done]
         if not len(active):
             break
     return result
@@ -186,7 +188,7 @@ def invert_curve(
 
 def _holds_up_to(condition: Callable[[FloatArray], NDArray[np.bool_]], grid: FloatArray) -> float:
     """Where a condition that holds at the start of a rising grid breaks first; infinite if it holds on all of it."""
-    for _ in range(10):
+    for _ in range(8):
         broken = np.flatnonzero(~condition(grid))
         if not len(broken):
             return float("inf")

@@ -208,8 +208,6 @@ class _PlaneLens(ABC):
 
     def _in_field(self, x: FloatArray, y: FloatArray) -> tuple[FloatArray, FloatArray]:
         """The same plane coordinates, NaN outside the valid field."""
-        if np.isinf(self.valid_radius):
-            return x, y
         inside = x * x + y * y < self.valid_radius**2
         return np.where(inside, x, np.nan), np.where(inside, y, np.nan)
 
