@@ -23,7 +23,7 @@ def command(folder: str, show_all: bool) -> Result:
     hidden = len(overview.products) - len(shown)
     lines = [
         f"{project.config.name}: {len(project.views)} views ({', '.join(project.views)}), "
-        f"{len(project.recordings)} recordings, {overview.labels} labelled pictures"
+        f"recordings: {len(project.recordings)}, labelled pictures: {overview.labels}"
     ]
     if rows:
         lines += ["", table(rows, ["product", "state", "why"])]

@@ -29,7 +29,7 @@ def export_recording(project: Project, recording: Recording, kind: str, folder: 
     trajectories, keypoints = project.trajectories_path(recording.name), project.keypoints_path(recording.name)
     folder.mkdir(parents=True, exist_ok=True)
     if kind in formats_with("write_trajectories") and trajectories.exists():
-        path = folder / f"{recording.name}_3d{_SUFFIXES[kind]}"
+        path = folder / f"{recording.name}_{kind}_3d{_SUFFIXES[kind]}"
         written += find_function(kind, "write_trajectories")(load_tracks(trajectories), path)
     if kind in formats_with("write_keypoints") and keypoints.exists():
         dataset = load_tracks(keypoints)
@@ -37,7 +37,7 @@ def export_recording(project: Project, recording: Recording, kind: str, folder: 
         if kind == "deeplabcut":
             written += write(dataset, folder, name=recording.name)
         else:
-            written += write(dataset, folder / f"{recording.name}_2d{_SUFFIXES[kind]}")
+            written += write(dataset, folder / f"{recording.name}_{kind}_2d{_SUFFIXES[kind]}")
     if not written:
         verbs = {
             "write_trajectories": "trajectories (multipose reconstruct)",

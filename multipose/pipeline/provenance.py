@@ -205,7 +205,7 @@ def judge(product: Product, hashes: Hashes, upstream: Mapping[Path, Judgement]) 
         upstream: judgements of the products that are inputs of this one, by path.
     """
     unmade = tuple(
-        f"{name} is {upstream[path].state}"
+        f"{upstream[path].state}: {name}"
         for name, path in product.inputs.items()
         if path in upstream and not upstream[path].settled
     )
@@ -232,16 +232,16 @@ def _compare(product: Product, record: Record, hashes: Hashes) -> tuple[str, ...
         reasons.append(f"the stage {product.stage} is now version {product.version}, was {record.version}")
     for name, path in product.inputs.items():
         if not path.exists():
-            reasons.append(f"{name} is gone")
+            reasons.append(f"gone: {name}")
         elif name not in record.inputs:
-            reasons.append(f"{name} is new")
+            reasons.append(f"new: {name}")
         elif hashes.of(path) != record.inputs[name]:
-            reasons.append(f"{name} has changed")
+            reasons.append(f"changed: {name}")
     for name, value in product.facts.items():
         if record.inputs.get(name) != value:
-            reasons.append(f"{name} have changed" if name in record.inputs else f"{name} are new")
+            reasons.append(f"changed: {name}" if name in record.inputs else f"new: {name}")
     dropped = sorted(set(record.inputs) - set(product.inputs) - set(product.facts))
-    reasons.extend(f"{name} is no longer used" for name in dropped)
+    reasons.extend(f"no longer used: {name}" for name in dropped)
     now = _plain({**product.parameters, **record.overrides})
     for key in sorted(set(now) | set(record.parameters)):
         old, new = record.parameters.get(key), now.get(key)

@@ -92,7 +92,8 @@ def load_rig(project: Project, recording: Recording, keypoints: xr.Dataset) -> C
 
 def count_points(keypoints: xr.Dataset, tracks: xr.Dataset, min_confidence: float, min_views: int) -> dict[str, Any]:
     """How many points there are in 3D, and their share of those that enough views saw."""
-    known = np.isfinite(keypoints["position"].values).all(-1) & (keypoints["confidence"].values >= min_confidence)
+    confidence = keypoints["confidence"].fillna(1.0).values  # set by hand: certain
+    known = np.isfinite(keypoints["position"].values).all(-1) & (confidence >= min_confidence)
     possible = known.sum(0) >= min_views
     there = np.isfinite(tracks["position"].values).all(-1)
     fraction = float((there & possible).sum() / possible.sum()) if possible.any() else float("nan")
