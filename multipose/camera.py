@@ -326,7 +326,7 @@ class CameraRig:
         if not isinstance(metadata, dict):
             raise FormatError(f"{path}: metadata must be a table, but is {metadata!r}.")
         version = metadata.pop("schema_version", SCHEMA_VERSION)
-        if not isinstance(version, int) or version > SCHEMA_VERSION:
+        if type(version) is not int or not 1 <= version <= SCHEMA_VERSION:
             raise FormatError(
                 f"{path} has the schema version {version!r}, but this multipose reads versions up to {SCHEMA_VERSION}. "
                 "Update multipose."
