@@ -264,11 +264,11 @@ class Corners:
     @property
     def seen(self) -> NDArray[np.bool_]:
         """(view, frame, corner): both coordinates are known."""
-        return np.isfinite(self.px).all(axis=-1)
+        return np.asarray(np.isfinite(self.px).all(axis=-1))
 
     def counts(self) -> NDArray[np.int64]:
         """(view, frame) number of corners seen."""
-        return self.seen.sum(axis=-1)
+        return np.asarray(self.seen.sum(axis=-1), dtype=np.int64)
 
     def select(
         self, views: tuple[str, ...] | list[str] | None = None, frames: NDArray[Any] | list[int] | None = None

@@ -1,15 +1,18 @@
 """Bundle adjustment: cameras and rigid board poses that make the corners' reprojection errors smallest.
 
-Levenberg-Marquardt on the squared (or Huber's) reprojection error with the lenses' analytic derivatives. A board seen at an instant is one
-rigid body with six unknowns; the boards are eliminated from every linear system by the Schur complement, so that the system to solve has only
-the cameras' unknowns (Triggs et al. 2000, "Bundle Adjustment: A Modern Synthesis", section 6.1).
+Levenberg-Marquardt on the squared (or Huber's) reprojection error with the lenses' analytic derivatives. A board seen
+at an instant is one rigid body with six unknowns; the boards are eliminated from every linear system by the Schur
+complement, so that the system to solve has only the cameras' unknowns (Triggs et al. 2000, "Bundle Adjustment: A Modern
+Synthesis", section 6.1).
 
-Unknowns of a camera, in this order: a small rotation and a translation applied on the left of `camera_from_world` (radians, unit), then the
-parameters of its lens. The pose of the first camera is held, which fixes the world; parameters that are not free are held too.
+Unknowns of a camera, in this order: a small rotation and a translation applied on the left of `camera_from_world`
+(radians, unit), then the parameters of its lens. The pose of the first camera is held, which fixes the world;
+parameters that are not free are held too.
 """
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TypeAlias
@@ -75,7 +78,7 @@ class Fit:
 
 def offsets(lenses: Sequence[Lens]) -> list[int]:
     """Where the unknowns of each camera begin among all cameras' unknowns, and at the end their number."""
-    return np.cumsum([0] + [6 + len(lens.param_names) for lens in lenses]).tolist()
+    return list(itertools.accumulate((6 + len(lens.param_names) for lens in lenses), initial=0))
 
 
 def free_unknowns(
@@ -85,7 +88,9 @@ def free_unknowns(
     poses_move: bool = True,
     lenses_move: bool = True,
 ) -> BoolArray:
-    """(C,) which camera unknowns may move: all poses but the first, and all lens parameters but those `held`, named per view."""
+    """(C,) which camera unknowns may move: all poses but the first, and all lens parameters but those `held`, named per
+    view.
+    """
     starts = offsets(lenses)
     free = np.ones(starts[-1], dtype=bool)
     for view, lens in enumerate(lenses):
@@ -111,7 +116,8 @@ def minimise(
 ) -> Fit:
     """Move the free unknowns until the error of the used corners is smallest.
 
-    px: (view, frame, corner, 2); used: (view, frame, corner), only corners that `state` projects to a pixel may be used.
+    px: (view, frame, corner, 2); used: (view, frame, corner), only corners that `state` projects to a pixel may be
+        used.
     huber_px: error from which on a corner counts linearly only.
     tolerance: relative change of the cost below which to stop.
     """
@@ -171,10 +177,13 @@ def _huber_loss(squared: FloatArray, huber_px: float) -> FloatArray:
 def _linearise(
     state: RigState, board_xyz: FloatArray, px: FloatArray, used: BoolArray, huber_px: float
 ) -> tuple[float, Normals]:
-    """Cost and linear system at `state`. Batched over the boards of a view: every board is a block of 2 x corner rows, zero where unused."""
+    """Cost and linear system at `state`. Batched over the boards of a view: every board is a block of 2 x corner rows,
+    zero where unused.
+    """
     n_frames = len(state.world_from_board)
     starts = offsets(state.lenses)
-    # Board points turned into the world's axes but not yet shifted, (frame, corner, 3): the arms of the boards' rotations.
+    # Board points turned into the world's axes but not yet shifted, (frame, corner, 3): the arms of the boards'
+    # rotations.
     turned = board_xyz @ np.swapaxes(state.world_from_board[:, :3, :3], -1, -2)
     cameras = np.zeros((starts[-1], starts[-1]))
     mixed = np.zeros((n_frames, starts[-1], 6))
@@ -227,7 +236,9 @@ def _cross(vectors: FloatArray, rows: FloatArray) -> FloatArray:
 
 
 def _reduce(normals: Normals, damping: float) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """Schur complement (C, C), its right side (C,), and the inverses (frame, 6, 6) of the boards' blocks; unused boards have inverse 0."""
+    """Schur complement (C, C), its right side (C,), and the inverses (frame, 6, 6) of the boards' blocks; unused boards
+    have inverse 0.
+    """
     diagonal = np.einsum("fii->fi", normals.boards)
     seen = diagonal.any(-1)
     damped = normals.boards + np.eye(6) * np.where(seen[:, None], damping * diagonal, 1.0)[:, None, :]
@@ -279,5 +290,7 @@ def move_lens(lens: Lens, step: FloatArray) -> Lens:
 
 
 def _moved_poses(poses: FloatArray, step: FloatArray) -> FloatArray:
-    """Poses (..., 4, 4) with the rotation turned on the left by step[..., :3] and the translation shifted by step[..., 3:]."""
+    """Poses (..., 4, 4) with the rotation turned on the left by step[..., :3] and the translation shifted by step[...,
+    3:].
+    """
     return pose(rotation_from_vector(step[..., :3]) @ poses[..., :3, :3], poses[..., :3, 3] + step[..., 3:])

@@ -38,9 +38,10 @@ def detect_board(
 ) -> Corners:
     """Find the board's corners in all views.
 
-    Frames are matched by their numbers: those of a video count from 0, that of a picture is the last whole number in its name. Videos must have
-    the same number of frames, unless `frames` says which to look at; a picture that one view lacks is told in the reasons. Views are worked on in
-    parallel, and the result does not depend on the number of threads.
+    Frames are matched by their numbers: those of a video count from 0, that of a picture is the last whole number in
+    its name. Videos must have the same number of frames, unless `frames` says which to look at; a picture that one view
+    lacks is told in the reasons. Views are worked on in parallel, and the result does not depend on the number of
+    threads.
 
     Args:
         sources: per view a video, a folder, a glob or a list of pictures, or an open FrameSource.
@@ -121,14 +122,20 @@ def _instants(opened: Mapping[str, FrameSource], frames: Iterable[int] | None, m
         known = np.concatenate([source.frame_numbers for source in opened.values()])
         absent = numbers[~np.isin(numbers, known)]
         if len(absent):
-            raise DataError(f"No view has the frame {absent[0]} ({len(absent)} of {len(numbers)} frames asked for are in no view).")
+            raise DataError(
+                f"No view has the frame {absent[0]} ({len(absent)} of {len(numbers)} frames asked for are in no view)."
+            )
     else:
         videos = {name: source for name, source in opened.items() if _is_video(source)}
         if len({len(source) for source in videos.values()}) > 1:
-            counts = ", ".join(f"{name} {len(source)}" for name, source in sorted(videos.items(), key=lambda item: natural_key(item[0])))
+            counts = ", ".join(
+                f"{name} {len(source)}"
+                for name, source in sorted(videos.items(), key=lambda item: natural_key(item[0]))
+            )
             raise DataError(
-                f"The board videos differ in their numbers of frames ({counts}), so it is not known which frames belong together. Cut them to "
-                "the same frames, or say by `frames` which frame numbers mean the same instants in all views."
+                f"The board videos differ in their numbers of frames ({counts}), so it is not known which frames "
+                "belong together. Cut them to the same frames, or say by `frames` which frame numbers mean "
+                "the same instants in all views."
             )
         numbers = np.unique(np.concatenate([source.frame_numbers for source in opened.values()]))
     if max_frames is not None and len(numbers) > max_frames:
@@ -158,7 +165,9 @@ def _gray(picture: Rgb) -> Gray:
 
 @contextmanager
 def _one_opencv_thread() -> Iterator[None]:
-    """OpenCV works in the calling threads alone: pictures are the unit of parallel work, and more threads would only get into each other's way."""
+    """OpenCV works in the calling threads alone: pictures are the unit of parallel work, and more threads would only
+    get into each other's way.
+    """
     before = cv2.getNumThreads()
     set_threads(1)
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeAlias
@@ -9,7 +10,7 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from multipose.board import Board, CharucoBoard, Chessboard, dictionary_names
+from multipose.board import Board, CharucoBoard, Chessboard, dictionary_names, marker_dictionary
 from multipose.calibration.patterns import board_finder, neighbour_distances
 from multipose.opencv import cv2
 
@@ -18,7 +19,6 @@ Gray: TypeAlias = NDArray[np.uint8]
 _ENLARGED = 3
 _REDUCED = 4
 _UNIFORM_SD = 4.0
-_MARKER_SHARE = 0.5
 # Markers of one dictionary are contained in the larger ones of its family, so only the largest of each family is tried.
 _FAMILIES = ("4X4_1000", "5X5_1000", "6X6_1000", "7X7_1000", "ARUCO_ORIGINAL", "APRILTAG_16H5", "APRILTAG_25H9",
              "APRILTAG_36H10", "APRILTAG_36H11", "ARUCO_MIP_36H12")  # fmt: skip
@@ -26,7 +26,9 @@ _FAMILIES = ("4X4_1000", "5X5_1000", "6X6_1000", "7X7_1000", "ARUCO_ORIGINAL", "
 
 @dataclass(frozen=True, eq=False)
 class _Trial:
-    """Something else to look for. advice: what to do if it works, with the number of pictures still to be put in as {count}."""
+    """Something else to look for. advice: what to do if it works, with the number of pictures still to be put in as
+    {count}.
+    """
 
     board: Board
     advice: str
@@ -44,7 +46,11 @@ def diagnose(board: Board, pictures: Sequence[Gray], reasons: Sequence[str]) -> 
     if not n:
         return f"{found_nothing}."
     if max(float(picture.std()) for picture in pictures) < _UNIFORM_SD:
-        return f"{found_nothing}: the pictures are nearly uniform, with a mean gray of {np.mean(pictures):.0f}. Is the camera's cap on, or the light off?"
+        level = np.mean([picture.mean() for picture in pictures])
+        return (
+            f"{found_nothing}: the pictures are nearly uniform, with a mean gray of {level:.0f}. Is the camera's cap "
+            "on, or the light off?"
+        )
     tried = []
     for kind, trials in _trials(board):
         counts = [sum(_finds(trial, picture) for picture in pictures) for trial in trials]
@@ -52,8 +58,18 @@ def diagnose(board: Board, pictures: Sequence[Gray], reasons: Sequence[str]) -> 
             best = trials[int(np.argmax(counts))]
             return f"{found_nothing}. {best.advice.format(count=f'{max(counts)} of {n} pictures tried')}"
         tried.append(kind)
+    if isinstance(board, CharucoBoard):
+        numbers = _foreign_markers(board, pictures)
+        if numbers:
+            shown = ", ".join(map(str, numbers[:8])) + (" ..." if len(numbers) > 8 else "")
+            return (
+                f"{found_nothing}. There are markers of {board.dictionary} with other numbers ({shown}) than this "
+                "board's, 0 to "
+                f"{board.columns * board.rows // 2 - 1}: it is another board, or one printed from another first number."
+            )
     return (
-        f"{found_nothing}. On {n} of its pictures these were tried in vain: {', '.join(tried)}. Look at the pictures: the board must lie wholly in "
+        f"{found_nothing}. On {n} of its pictures these were tried in vain: {', '.join(tried)}. Look at the "
+        "pictures: the board must lie wholly in "
         "the picture (a chessboard with a white rim), flat, sharp and without glare."
     )
 
@@ -79,25 +95,49 @@ def _is_grid(px: NDArray[np.float64], board: Board) -> bool:
     return bool(np.median(np.linalg.norm(fitted - px[seen], axis=-1)) < 0.1 * np.median(spacing[np.isfinite(spacing)]))
 
 
+def _foreign_markers(board: CharucoBoard, pictures: Sequence[Gray]) -> list[int]:
+    """Numbers of markers of the board's dictionary that are not on the board and are in two pictures or more (in the
+    only one).
+    """
+    detector = cv2.aruco.ArucoDetector(marker_dictionary(board.dictionary), cv2.aruco.DetectorParameters())
+    counts: Counter[int] = Counter()
+    for picture in pictures:
+        _, ids, _ = detector.detectMarkers(picture)
+        counts.update(set() if ids is None else {int(number) for number in np.ravel(ids)})
+    needed = min(2, len(pictures))
+    return sorted(
+        number for number, count in counts.items() if count >= needed and number >= board.columns * board.rows // 2
+    )
+
+
 def _trials(board: Board) -> Iterator[tuple[str, list[_Trial]]]:
     """Mistakes by kind, the likeliest first."""
     if isinstance(board, Chessboard):
         yield "other numbers of inner corners", _chessboard_sizes(board)
     else:
-        mirrored = "The view is mirrored: with the pictures flipped, {count} show the board. Say flip = true for this view."
+        mirrored = (
+            "The view is mirrored: with the pictures flipped, {count} show the board. Say flip = true for this view."
+        )
         yield "the mirrored picture", [_Trial(board, mirrored, _flip)]
         yield "other numbers of squares, and the legacy pattern", _charuco_layouts(board)
         yield "other dictionaries", _dictionaries(board)
     small = (
-        f"The board is too small in the picture: enlarged {_ENLARGED} times, {{count}} show it. Bring it nearer, use a larger board, or do not "
+        f"The board is too small in the picture: enlarged {_ENLARGED} times, {{count}} show it. Bring it nearer, use "
+        "a larger board, or do not "
         "scale the view down."
     )
     yield "enlarged pictures (board too small)", [_Trial(board, small, _enlarge)]
-    blurred = "The pictures are blurred: at a quarter of their resolution {count} show the board. Focus, light more, or move the board slower."
+    blurred = (
+        "The pictures are blurred: at a quarter of their resolution {count} show the board. Focus, light more, or move "
+        "the board slower."
+    )
     yield "reduced pictures (blur)", [_Trial(board, blurred, _reduce)]
     if isinstance(board, CharucoBoard):
         plain = Chessboard(max(board.columns - 1, 3), max(board.rows - 1, 3), board.square, board.unit)
-        text = f"{{count}} show a plain chessboard of {plain.columns} x {plain.rows} inner corners. Say that the board is a chessboard."
+        text = (
+            f"{{count}} show a plain chessboard of {plain.columns} x {plain.rows} inner corners. Say that the board is "
+            "a chessboard."
+        )
         yield "a plain chessboard", [_Trial(plain, text)]
     else:
         yield "ChArUco boards", _charuco_instead(board)
@@ -105,7 +145,10 @@ def _trials(board: Board) -> Iterator[tuple[str, list[_Trial]]]:
 
 def _chessboard_sizes(board: Chessboard) -> list[_Trial]:
     c, r = board.columns, board.rows
-    counted = "{{count}} show a chessboard of {} x {} inner corners: its squares were counted. Give the inner corners, columns = {} and rows = {}."
+    counted = (
+        "{{count}} show a chessboard of {} x {} inner corners: its squares were counted. Give the inner corners, "
+        "columns = {} and rows = {}."
+    )
     other = "{{count}} show a chessboard of {} x {} inner corners. Give columns = {} and rows = {}."
     sizes = [(c - 1, r - 1, counted), (r - 1, c - 1, counted)]
     near = [(c + i, r + j) for i in (-1, 0, 1) for j in (-1, 0, 1)]
@@ -123,7 +166,8 @@ def _charuco_layouts(board: CharucoBoard) -> list[_Trial]:
     trials = [
         _Trial(
             replace(board, legacy=not board.legacy),
-            f"{{count}} show the board with the {'present' if board.legacy else 'legacy'} pattern. Say legacy = {str(not board.legacy).lower()}.",
+            f"{{count}} show the board with the {'present' if board.legacy else 'legacy'} pattern. Say legacy = "
+            f"{str(not board.legacy).lower()}.",
         )
     ]
     sizes = [(c + 1, r + 1), (r, c), (r + 1, c + 1), *((c + i, r + j) for i in (-1, 0, 1) for j in (-1, 0, 1))]
@@ -131,7 +175,10 @@ def _charuco_layouts(board: CharucoBoard) -> list[_Trial]:
         if (i, j) == (c, r) or min(i, j) < 3 or i * j // 2 > _largest(board.dictionary):
             continue
         counted = ": its inner corners were counted" if (i, j) in ((c + 1, r + 1), (r + 1, c + 1)) else ""
-        text = f"{{count}} show a ChArUco board of {i} x {j} squares{counted}. Give the squares, columns = {i} and rows = {j}."
+        text = (
+            f"{{count}} show a ChArUco board of {i} x {j} squares{counted}. Give the squares, columns = {i} and "
+            f"rows = {j}."
+        )
         trials.append(_Trial(replace(board, columns=i, rows=j), text))
     return trials
 
@@ -141,7 +188,9 @@ def _dictionaries(board: CharucoBoard) -> list[_Trial]:
     for name in _FAMILIES:
         known = name in dictionary_names() and _largest(name) >= board.columns * board.rows // 2
         if known and name.split("_")[0] != board.dictionary.upper().removeprefix("DICT_").split("_")[0]:
-            text = f"{{count}} show the board with markers of the dictionary family of {name}. Say dictionary = \"{name}\"."
+            text = (
+                f'{{count}} show the board with markers of the dictionary family of {name}. Say dictionary = "{name}".'
+            )
             trials.append(_Trial(replace(board, dictionary=name), text))
     return trials
 
@@ -151,7 +200,8 @@ def _charuco_instead(board: Chessboard) -> list[_Trial]:
     for name in ("4X4_1000", "5X5_1000", "6X6_1000", "APRILTAG_36H11"):
         charuco = CharucoBoard(board.columns + 1, board.rows + 1, board.square, 0.75 * board.square, board.unit, name)
         text = (
-            f"{{count}} show a ChArUco board of {charuco.columns} x {charuco.rows} squares with markers of {name}. Say that the board is a ChArUco "
+            f"{{count}} show a ChArUco board of {charuco.columns} x {charuco.rows} squares with markers of {name}. "
+            "Say that the board is a ChArUco "
             "board, and give the side of its markers."
         )
         trials.append(_Trial(charuco, text))
@@ -159,8 +209,6 @@ def _charuco_instead(board: Chessboard) -> list[_Trial]:
 
 
 def _largest(dictionary: str) -> int:
-    from multipose.board import marker_dictionary
-
     return len(marker_dictionary(dictionary).bytesList)
 
 
@@ -169,8 +217,12 @@ def _flip(picture: Gray) -> Gray:
 
 
 def _enlarge(picture: Gray) -> Gray:
-    return np.asarray(cv2.resize(picture, None, fx=_ENLARGED, fy=_ENLARGED, interpolation=cv2.INTER_CUBIC), dtype=np.uint8)
+    return np.asarray(
+        cv2.resize(picture, None, fx=_ENLARGED, fy=_ENLARGED, interpolation=cv2.INTER_CUBIC), dtype=np.uint8
+    )
 
 
 def _reduce(picture: Gray) -> Gray:
-    return np.asarray(cv2.resize(picture, None, fx=1 / _REDUCED, fy=1 / _REDUCED, interpolation=cv2.INTER_AREA), dtype=np.uint8)
+    return np.asarray(
+        cv2.resize(picture, None, fx=1 / _REDUCED, fy=1 / _REDUCED, interpolation=cv2.INTER_AREA), dtype=np.uint8
+    )

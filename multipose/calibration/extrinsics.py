@@ -1,9 +1,11 @@
-"""From views calibrated alone to one rig: pair poses, the best-connected tree, board poses, and the order of a chessboard's corners.
+"""From views calibrated alone to one rig: pair poses, the best-connected tree, board poses, and the order of a
+chessboard's corners.
 
-Two ambiguities are settled here by what the views say together. A planar pose has two solutions, and the corners of a chessboard whose
-columns and rows are both even or both odd look the same when the board is turned by half (a quarter, if square and even). For two views
-every combination of these choices at every common instant proposes a pose of one camera relative to the other; the true combinations agree
-over the instants, the wrong ones scatter, so the pose with the most support wins.
+Two ambiguities are settled here by what the views say together. A planar pose has two solutions, and the corners of a
+chessboard whose columns and rows are both even or both odd look the same when the board is turned by half (a quarter,
+if square and even). For two views every combination of these choices at every common instant proposes a pose of one
+camera relative to the other; the true combinations agree over the instants, the wrong ones scatter, so the pose with
+the most support wins.
 """
 
 from __future__ import annotations
@@ -28,7 +30,8 @@ BoolArray: TypeAlias = NDArray[np.bool_]
 _SUPPORT_SCALE = 0.05
 _AGREEMENT = 0.15
 _FRAMES_PER_PAIR = 60
-# A view's error on a board counts up to this share of the board's extent in its picture, so that one bad view cannot choose the pose.
+# A view's error on a board counts up to this share of the board's extent in its picture, so that one bad view cannot
+# choose the pose.
 _ERROR_CAP = 0.25
 
 
@@ -61,8 +64,8 @@ class Joined:
 def board_symmetries(board: Board) -> tuple[NDArray[np.intp], FloatArray]:
     """Turns of the board under which its picture stays the same.
 
-    Returns orders (turn, corner), with `px[order]` the corners under the turned naming, and poses (turn, 4, 4) that take a board point named
-    without the turn to its name with it. The first turn is none.
+    Returns orders (turn, corner), with `px[order]` the corners under the turned naming, and poses (turn, 4, 4) that
+    take a board point named without the turn to its name with it. The first turn is none.
     """
     columns, rows = board.corner_shape
     quarter = np.arange(board.n_corners).reshape(rows, columns)
@@ -112,7 +115,8 @@ def _relate(first: ViewFit, second: ViewFit, turns: FloatArray, board: Board) ->
     if len(common) > _FRAMES_PER_PAIR:
         frames = common[np.linspace(0, len(common) - 1, _FRAMES_PER_PAIR).round().astype(int)]
     a, b = first.camera_from_board[frames], second.camera_from_board[frames]
-    # (frame, solution of the second, solution of the first, turn): every proposal, with NaN where a solution is missing.
+    # (frame, solution of the second, solution of the first, turn): every proposal, with NaN where a solution is
+    # missing.
     proposals = b[:, :, None, None] @ turns @ invert_pose(a)[:, None, :, None]
     trust = _trust(second, frames)[:, :, None, None] * _trust(first, frames)[:, None, :, None] * np.ones(len(turns))
     flat, weight = proposals.reshape(-1, 4, 4), trust.ravel()
@@ -140,7 +144,9 @@ def _relate(first: ViewFit, second: ViewFit, turns: FloatArray, board: Board) ->
 
 
 def _trust(fit: ViewFit, frames: NDArray[np.intp]) -> FloatArray:
-    """(frame, 2) weight of a planar pose: its smaller error over its own, so that a clearly worse solution counts little."""
+    """(frame, 2) weight of a planar pose: its smaller error over its own, so that a clearly worse solution counts
+    little.
+    """
     rms = fit.rms_px[frames]
     floor = max(float(np.nanmedian(fit.rms_px[:, 0])), 1e-6)
     return np.nan_to_num((rms[:, :1] + floor) / (rms + floor), nan=0.0)
@@ -156,7 +162,9 @@ def _distances(a: FloatArray, b: FloatArray, scale: float) -> FloatArray:
 
 
 def _chain(views: tuple[str, ...], pairs: dict[tuple[int, int], Pair], min_shared: int) -> FloatArray:
-    """`camera_from_world` (view, 4, 4) along the maximum spanning tree (Prim), weighted by agreeing boards; the first view is the world."""
+    """`camera_from_world` (view, 4, 4) along the maximum spanning tree (Prim), weighted by agreeing boards; the first
+    view is the world.
+    """
     poses = np.full((len(views), 4, 4), np.nan)
     poses[0] = np.eye(4)
     reached = [0]
@@ -187,7 +195,8 @@ def _unconnected(views: tuple[str, ...], pairs: dict[tuple[int, int], Pair], min
     groups.sort(key=min)
     named = "; ".join("{" + ", ".join(views[view] for view in sorted(group)) + "}" for group in groups)
     across = [
-        f"{views[a]} and {views[b]} see {pair.shared} boards together, of which {pair.agreeing} agree on their relative pose"
+        f"{views[a]} and {views[b]} see {pair.shared} boards together, of which {pair.agreeing} agree on their "
+        "relative pose"
         for (a, b), pair in pairs.items()
         if not any(a in group and b in group for group in groups) and pair.shared
     ]
@@ -198,7 +207,8 @@ def _unconnected(views: tuple[str, ...], pairs: dict[tuple[int, int], Pair], min
     )
     disagree = any(pair.shared >= min_shared > pair.agreeing for pair in pairs.values())
     advice = (
-        "Boards that disagree come from views that are not synchronous, from a mirrored view, or from a camera or board size mixed up"
+        "Boards that disagree come from views that are not synchronous, from a mirrored view, or from a camera or "
+        "board size mixed up"
         if disagree
         else f"Film the board where views of two groups see it at the same time, at {min_shared} or more instants"
     )
@@ -214,7 +224,9 @@ def _place_boards(
     orders: NDArray[np.intp],
     turns: FloatArray,
 ) -> tuple[FloatArray, NDArray[np.intp]]:
-    """The pose of every board (frame, 4, 4) that all views together support best, and the turn (view, frame) of each view's naming."""
+    """The pose of every board (frame, 4, 4) that all views together support best, and the turn (view, frame) of each
+    view's naming.
+    """
     n_views, n_frames = px.shape[:2]
     world_from_board = np.full((n_frames, 4, 4), np.nan)
     choice = np.zeros((n_views, n_frames), dtype=np.intp)

@@ -1,8 +1,9 @@
 """A lens and board poses for one view alone: where bundle adjustment starts.
 
-The focal length is found by trying a row of them and keeping the one under which planar poses explain the boards best; that needs no
-closed form, works for every perspective lens, and does not fail on noisy or frontal boards. Then the view is bundle-adjusted by itself.
-A planar pose has two solutions that may fit almost equally well (Schweighofer & Pinz 2006); both are kept, and the rig decides.
+The focal length is found by trying a row of them and keeping the one under which planar poses explain the boards best;
+that needs no closed form, works for every perspective lens, and does not fail on noisy or frontal boards. Then the view
+is bundle-adjusted by itself. A planar pose has two solutions that may fit almost equally well (Schweighofer & Pinz
+2006); both are kept, and the rig decides.
 """
 
 from __future__ import annotations
@@ -31,7 +32,8 @@ LENS_MODELS: dict[str, type[BrownLens] | type[RationalLens] | type[FisheyeLens]]
 _FOCAL_SHARES = np.geomspace(0.15, 20, 30)
 _BOARDS_FOR_FOCAL = 20
 _BOARDS_FOR_LENS = 40
-# Corners further than this from the homography of most others do not take part in a board's first pose: the larger of px and times the median.
+# Corners further than this from the homography of most others do not take part in a board's first pose: the larger of
+# px and times the median.
 _HOMOGRAPHY_OUTLIER_PX = 5.0
 _HOMOGRAPHY_OUTLIER_MEDIANS = 6.0
 
@@ -41,7 +43,8 @@ class ViewFit:
     """One view calibrated alone.
 
     lens: its lens.
-    camera_from_board: (frame, 2, 4, 4) the two planar poses of every board, the better one first; NaN where there is none.
+    camera_from_board: (frame, 2, 4, 4) the two planar poses of every board, the better one first; NaN where there is
+        none.
     rms_px: (frame, 2) their errors.
     """
 
@@ -53,7 +56,8 @@ class ViewFit:
 def fit_view(board_xyz: FloatArray, px: FloatArray, used: BoolArray, size: tuple[int, int], model: str) -> ViewFit:
     """Fit lens and poses of one view.
 
-    board_xyz: (corner, 3); px: (frame, corner, 2); used: (frame, corner); size: (width, height); model: a name in LENS_MODELS.
+    board_xyz: (corner, 3); px: (frame, corner, 2); used: (frame, corner); size: (width, height); model: a name in
+        LENS_MODELS.
     Raises DataError for an unknown model.
     """
     if model not in LENS_MODELS:
@@ -65,7 +69,8 @@ def fit_view(board_xyz: FloatArray, px: FloatArray, used: BoolArray, size: tuple
     known = np.isfinite(rms[:, 0])
     state = RigState((lens,), np.eye(4)[None], poses[known, 0])
     data = (board_xyz, px[chosen][known][None], clean[chosen][known][None])
-    # First focal length and strongest distortion alone: all parameters at once can run into a bent-back distortion from a rough start.
+    # First focal length and strongest distortion alone: all parameters at once can run into a bent-back distortion from
+    # a rough start.
     first = ("fx", "fy", "k1")
     for held in ([name for name in lens.param_names if name not in first], []):
         in_field = data[2] & np.isfinite(residuals(state, *data[:2])).all(-1)
@@ -85,9 +90,11 @@ def fit_view(board_xyz: FloatArray, px: FloatArray, used: BoolArray, size: tuple
 
 
 def planar_poses(lens: Lens, board_xyz: FloatArray, px: FloatArray, used: BoolArray) -> tuple[FloatArray, FloatArray]:
-    """Both planar poses (frame, 2, 4, 4) of boards seen through a lens and their RMS errors (frame, 2), the better one first.
+    """Both planar poses (frame, 2, 4, 4) of boards seen through a lens and their RMS errors (frame, 2), the better one
+    first.
 
-    By infinitesimal plane-based pose estimation (Collins & Bartoli 2014). NaN where a board has fewer than 4 corners or the pose fails.
+    By infinitesimal plane-based pose estimation (Collins & Bartoli 2014). NaN where a board has fewer than 4 corners or
+    the pose fails.
     """
     poses, rms = np.full((len(px), 2, 4, 4), np.nan), np.full((len(px), 2), np.nan)
     plane = np.where(used[..., None], lens.undistort(px), np.nan)
@@ -172,4 +179,5 @@ def _spread(frames: NDArray[np.intp], count: int) -> NDArray[np.intp]:
     """At most `count` of the frames, evenly spread."""
     if len(frames) <= count:
         return frames
-    return frames[np.linspace(0, len(frames) - 1, count).round().astype(int)]
+    spread: NDArray[np.intp] = frames[np.linspace(0, len(frames) - 1, count).round().astype(int)]
+    return spread

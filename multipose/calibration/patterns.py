@@ -14,12 +14,13 @@ from multipose.opencv import corners_nx2, cv2
 FloatArray: TypeAlias = NDArray[np.float64]
 Gray: TypeAlias = NDArray[np.uint8]
 
-# Half the side of the window in which a corner is refined, as a share of the distance to the next corner in the picture. The larger the
-# window, the more edge pixels average the noise out; but it must hold no edges but the corner's own. On a chessboard these would be the
-# neighbours' (perspective and distortion bring them nearer than the share says): on a stereo rig filmed at 640 x 480 the error of boards that
-# were left out falls steadily up to 0.35 (0.225 px at 0.20, 0.205 px at 0.35) and from 0.40 on corners have to be thrown out. On a ChArUco
-# board they are the marker's, so the share is the white gap around it: on a rig with a gap of 0.11 the error of boards left out is smallest
-# there (0.208 px; 0.275 px at half, 0.297 px at twice the gap).
+# Half the side of the window in which a corner is refined, as a share of the distance to the next corner in the
+# picture. The larger the window, the more edge pixels average the noise out; but it must hold no edges but the corner's
+# own. On a chessboard these would be the neighbours' (perspective and distortion bring them nearer than the share
+# says): on a stereo rig filmed at 640 x 480 the error of boards that were left out falls steadily up to 0.35 (0.225 px
+# at 0.20, 0.205 px at 0.35) and from 0.40 on corners have to be thrown out. On a ChArUco board they are the marker's,
+# so the share is the white gap around it: on a rig with a gap of 0.11 the error of boards left out is smallest there
+# (0.208 px; 0.275 px at half, 0.297 px at twice the gap).
 _WINDOW_SHARE = 0.35
 _SMALLEST_WINDOW_PX = 2
 _REFINEMENT_END = (cv2.TERM_CRITERIA_EPS + cv2.TERM_CRITERIA_MAX_ITER, 100, 1e-4)
@@ -56,8 +57,8 @@ class ChessboardFinder:
 
     def find(self, gray: Gray) -> Sight:
         shape = self._board.corner_shape
-        # The sector-based detector stands more noise and blur, the older one finds some boards with a narrow rim; its fast check keeps it from
-        # searching a picture without a board for seconds.
+        # The sector-based detector stands more noise and blur, the older one finds some boards with a narrow rim; its
+        # fast check keeps it from searching a picture without a board for seconds.
         found, corners = cv2.findChessboardCornersSB(gray, shape, flags=cv2.CALIB_CB_NORMALIZE_IMAGE)
         if not found:
             flags = cv2.CALIB_CB_ADAPTIVE_THRESH | cv2.CALIB_CB_NORMALIZE_IMAGE | cv2.CALIB_CB_FAST_CHECK
@@ -77,8 +78,14 @@ class CharucoFinder:
 
     def __init__(self, board: CharucoBoard) -> None:
         self._board = board
-        dictionary = marker_dictionary(board.dictionary)
-        pattern = cv2.aruco.CharucoBoard((board.columns, board.rows), float(board.square), float(board.marker), dictionary)
+        # Looking up only the board's own markers is several times faster than a large dictionary, and mistakes fewer
+        # blots for markers.
+        whole = marker_dictionary(board.dictionary)
+        own = np.ascontiguousarray(whole.bytesList[: board.columns * board.rows // 2])
+        dictionary = cv2.aruco.Dictionary(own, whole.markerSize, whole.maxCorrectionBits)
+        pattern = cv2.aruco.CharucoBoard(
+            (board.columns, board.rows), float(board.square), float(board.marker), dictionary
+        )
         pattern.setLegacyPattern(board.legacy)
         self._detector = cv2.aruco.CharucoDetector(pattern)
         self._share = min(_WINDOW_SHARE, (board.square - board.marker) / (2 * board.square))
@@ -93,12 +100,7 @@ class CharucoFinder:
         n_markers, expected = len(_ids(markers)), self._board.columns * self._board.rows // 2
         px[:] = np.nan
         if not n_markers:
-            return Sight(px, f"no marker of {self._board.dictionary} found")
-        foreign = _ids(markers)[_ids(markers) >= expected]
-        if len(foreign):
-            return Sight(
-                px, f"markers of another board found (numbers {_listed(foreign)}; this board has the numbers 0 to {expected - 1})"
-            )
+            return Sight(px, f"no marker 0 to {expected - 1} of {self._board.dictionary} found")
         return Sight(px, f"{n_markers} of {expected} markers found, but only {len(names)} corners between them")
 
 
@@ -106,15 +108,12 @@ def _ids(found: Any) -> NDArray[np.intp]:
     return np.empty(0, dtype=np.intp) if found is None else np.ravel(found).astype(np.intp)
 
 
-def _listed(numbers: NDArray[np.intp]) -> str:
-    shown = ", ".join(str(number) for number in sorted(numbers)[:5])
-    return f"{shown} ..." if len(numbers) > 5 else shown
-
-
 def refine_corners(gray: Gray, px: FloatArray, shape: tuple[int, int], share: float) -> FloatArray:
-    """Corners (n, 2) moved to where the edges around them meet, each in a window fitting the distance to its nearest neighbour in the grid.
+    """Corners (n, 2) moved to where the edges around them meet, each in a window fitting the distance to its nearest
+    neighbour in the grid.
 
-    shape: (columns, rows) of the grid; share: half the window's side over that distance. NaN, and corners without a neighbour, stay.
+    shape: (columns, rows) of the grid; share: half the window's side over that distance. NaN, and corners without a
+        neighbour, stay.
     """
     spacing = neighbour_distances(px, shape)
     known = np.isfinite(px).all(-1) & np.isfinite(spacing)
@@ -128,7 +127,9 @@ def refine_corners(gray: Gray, px: FloatArray, shape: tuple[int, int], share: fl
 
 
 def neighbour_distances(px: FloatArray, shape: tuple[int, int]) -> FloatArray:
-    """(n,) distance of each corner to the nearest of its neighbours in the grid that are seen, px; infinite without one."""
+    """(n,) distance of each corner to the nearest of its neighbours in the grid that are seen, px; infinite without
+    one.
+    """
     grid = px.reshape(shape[1], shape[0], 2)
     nearest = np.full(grid.shape[:2], np.inf)
     along, down = (np.linalg.norm(np.diff(grid, axis=axis), axis=-1) for axis in (1, 0))
@@ -138,10 +139,11 @@ def neighbour_distances(px: FloatArray, shape: tuple[int, int]) -> FloatArray:
 
 
 def order_chessboard(gray: Gray, px: FloatArray, shape: tuple[int, int]) -> FloatArray | None:
-    """The corners (n, 2) in the board's order: x to the right and y down as seen from the printed side, the first corner at a black square.
+    """The corners (n, 2) in the board's order: x to the right and y down as seen from the printed side, the first
+    corner at a black square.
 
-    Where the colours leave a choice (the board looks the same when turned), the first corner is the one nearest to the picture's top left;
-    the rig decides later. None where the colours cannot be told apart.
+    Where the colours leave a choice (the board looks the same when turned), the first corner is the one nearest to the
+    picture's top left; the rig decides later. None where the colours cannot be told apart.
     """
     grid = px.reshape(shape[1], shape[0], 2)
     turns = (0, 1, 2, 3) if shape[0] == shape[1] else (0, 2)
@@ -161,7 +163,9 @@ def _is_right_handed(grid: FloatArray) -> bool:
 
 
 def _contrast(gray: Gray, grid: FloatArray) -> float:
-    """How much brighter the squares are that would be white, if the one outside the first corner is black; gray levels."""
+    """How much brighter the squares are that would be white, if the one outside the first corner is black; gray
+    levels.
+    """
     middles = (grid[1:, 1:] + grid[1:, :-1] + grid[:-1, 1:] + grid[:-1, :-1]) / 4
     x = np.clip(middles[..., 0].round().astype(int), 0, gray.shape[1] - 1)
     y = np.clip(middles[..., 1].round().astype(int), 0, gray.shape[0] - 1)

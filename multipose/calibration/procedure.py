@@ -32,8 +32,8 @@ FloatArray: TypeAlias = NDArray[np.float64]
 BoolArray: TypeAlias = NDArray[np.bool_]
 
 _FEWEST_BOARDS = 3
-# A corner is thrown out beyond this many standard deviations (per coordinate, from the median error of its view): the chance for a good corner
-# with Gaussian noise is exp(-5.5² / 2) = 3e-7.
+# A corner is thrown out beyond this many standard deviations (per coordinate, from the median error of its view): the
+# chance for a good corner with Gaussian noise is exp(-5.5² / 2) = 3e-7.
 _OUTLIER_SD = 5.5
 _HUBER_SD = 3.0
 _MOST_ROUNDS = 8
@@ -55,9 +55,10 @@ def calibrate(
 ) -> Calibration:
     """Calibrate a rig (or a single camera) from the corners of a board.
 
-    Every view is calibrated alone, pairs of views are put into one rig along the tree of the pairs that share most boards, and everything
-    is adjusted together with the boards as rigid bodies; corners beyond 5.5 standard deviations are thrown out in rounds. The world is the
-    frame of the first camera in natural order of names; the order in which the views come does not change the result.
+    Every view is calibrated alone, pairs of views are put into one rig along the tree of the pairs that share most
+    boards, and everything is adjusted together with the boards as rigid bodies; corners beyond 5.5 standard deviations
+    are thrown out in rounds. The world is the frame of the first camera in natural order of names; the order in which
+    the views come does not change the result.
 
     Args:
         corners: from `detect_board`.
@@ -69,7 +70,8 @@ def calibrate(
         seed: deals the boards into these groups.
 
     Raises:
-        CalibrationError: a view has too few boards, or the views are not connected; the message says which and what to do.
+        CalibrationError: a view has too few boards, or the views are not connected; the message says which and what to
+            do.
         DataError: an unknown lens, or a lens for an unknown view.
     """
     corners = corners.select(views=sorted(corners.views, key=natural_key))
@@ -124,7 +126,9 @@ def _usable(corners: Corners, min_corners: int) -> BoolArray:
 
 
 def _plane_seen(grid: BoolArray, min_corners: int) -> BoolArray:
-    """(view, frame) enough corners of the grid (view, frame, row, column) are there, and in two rows and columns or more."""
+    """(view, frame) enough corners of the grid (view, frame, row, column) are there, and in two rows and columns or
+    more.
+    """
     several = (grid.any(-1).sum(-1) >= 2) & (grid.any(-2).sum(-1) >= 2)
     result: BoolArray = (grid.sum((-1, -2)) >= max(min_corners, 4)) & several
     return result
@@ -140,23 +144,27 @@ def _check_boards(corners: Corners, usable: BoolArray) -> None:
         partial = int((corners.counts()[view] > 0).sum()) - int(counts[view])
         also = f" ({partial} more show too few corners or corners on one line)" if partial else ""
         raise CalibrationError(
-            f"View {name} has {counts[view]} usable boards in {len(corners.frames)} instants{also}; at least {_FEWEST_BOARDS} are needed, "
-            "and 20 or more, tilted and all over the picture, for a good calibration."
+            f"View {name} has {counts[view]} usable boards in {len(corners.frames)} instants{also}; at least "
+            f"{_FEWEST_BOARDS} are needed, and 20 or more, tilted and all over the picture, for a good calibration."
         )
 
 
 def _adjust(
     state: RigState, board_xyz: FloatArray, px: FloatArray, usable: BoolArray, reject_outliers: bool, min_corners: int
 ) -> _Adjusted:
-    """Bundle adjustment in rounds: robustly, throwing out what lies too far off until nothing changes, then by plain least squares."""
-    placed = usable & np.isfinite(state.world_from_board).all((1, 2))[None, :, None]
+    """Bundle adjustment in rounds: robustly, throwing out what lies too far off until nothing changes, then by plain
+    least squares.
+    """
+    known = np.asarray(np.isfinite(state.world_from_board).all((1, 2)))
+    placed = usable & known[None, :, None]
     state = replace(
         state, world_from_board=np.where(np.isfinite(state.world_from_board), state.world_from_board, np.eye(4))
     )
     free = free_unknowns(state.lenses)
     used, rounds = placed, []
     error = residuals(state, board_xyz, px)
-    # The first fit starts from rough poses: it is robust against whatever is far off, and precise only to the next round.
+    # The first fit starts from rough poses: it is robust against whatever is far off, and precise only to the next
+    # round.
     used = placed & np.isfinite(error).all(-1)
     for _ in range(_MOST_ROUNDS):
         sd = _noise(error, used)
@@ -186,7 +194,7 @@ def _noise(error: FloatArray, used: BoolArray) -> FloatArray:
     """(view,) standard deviation of a corner's coordinate, from the median distance, px."""
     distance = np.linalg.norm(error, axis=-1)
     medians = [np.median(distance[view][used[view]]) if used[view].any() else np.inf for view in range(len(used))]
-    return np.maximum(np.array(medians) / _RAYLEIGH_MEDIAN, _SMALLEST_SD_PX)
+    return np.asarray(np.maximum(np.array(medians) / _RAYLEIGH_MEDIAN, _SMALLEST_SD_PX))
 
 
 def _check_left(corners: Corners, adjusted: _Adjusted) -> None:
@@ -194,13 +202,16 @@ def _check_left(corners: Corners, adjusted: _Adjusted) -> None:
     for view, name in enumerate(corners.views):
         if boards[view] < _FEWEST_BOARDS:
             raise CalibrationError(
-                f"View {name}: only {boards[view]} boards agree with the other views, the others were thrown out as outliers. The view may be "
+                f"View {name}: only {boards[view]} boards agree with the other views, the others were thrown out as "
+                "outliers. The view may be "
                 "mirrored, not synchronous with the others, or its files mixed up with another view's."
             )
 
 
 def _covariance(adjusted: _Adjusted, board_xyz: FloatArray, px: FloatArray) -> FloatArray:
-    """(C, C) of all camera unknowns: the noise times the inverse of the second derivative with the boards eliminated."""
+    """(C, C) of all camera unknowns: the noise times the inverse of the second derivative with the boards
+    eliminated.
+    """
     free = free_unknowns(adjusted.state.lenses)
     normals = reduced_normals(adjusted.state, board_xyz, px, adjusted.used)[np.ix_(free, free)]
     error = residuals(adjusted.state, board_xyz, px)[adjusted.used]
@@ -247,7 +258,7 @@ def _describe(corners: Corners, joined: Joined, adjusted: _Adjusted, held_out: F
             camera.name, report, float(camera.lens.params[0]), camera.lens.param_names[0], largest_tilt(poses)
         )
         reports[camera.name] = report
-    boards = adjusted.used.any((0, 2))
+    boards = np.asarray(adjusted.used.any((0, 2)))
     sides = square_errors(rig, corners.board, corners.px, adjusted.used)
     summary = CalibrationReport(
         unit=rig.unit,

@@ -33,13 +33,14 @@ class Verdict:
 class CameraReport:
     """Figures of one camera.
 
-    rms_px: root of the mean of dx² + dy² over the corners used, fitted; held_out_rms_px: the same over boards that were left out.
+    rms_px: root of the mean of dx² + dy² over the corners used, fitted; held_out_rms_px: the same over boards that were
+        left out.
     lens: name of the model; size: (width, height) px.
     coverage: share of a grid of 10 x 10 cells over the picture that hold a corner.
     boards, corners, rejected: how many boards and corners were used, and how many corners thrown out.
-    sd: standard deviation of every parameter: lens parameters by their names, and the pose (`rotation_x` ... radians about the camera's
-        axes, `translation_x` ... in the rig's unit), which is zero for the first camera because its frame is the world. From the noise
-        of the corners, taken as independent.
+    sd: standard deviation of every parameter: lens parameters by their names, and the pose (`rotation_x` ... radians
+        about the camera's axes, `translation_x` ... in the rig's unit), which is zero for the first camera because its
+        frame is the world. From the noise of the corners, taken as independent.
     """
 
     rms_px: float
@@ -58,11 +59,11 @@ class CalibrationReport:
     """Figures of a calibration; NaN where one cannot be told (`held_out_rms_px` with fewer than 4 boards).
 
     rms_px: root of the mean of dx² + dy² over all corners used, fitted, with rigid boards.
-    held_out_rms_px: the same over boards that were left out: the rig is fitted to the other boards in turn, and of a board left out only its
-        six pose unknowns are estimated.
+    held_out_rms_px: the same over boards that were left out: the rig is fitted to the other boards in turn, and of a
+        board left out only its six pose unknowns are estimated.
     boards_used: instants whose board was used; board_views_used: pictures of it (an instant counts once in every view).
-    square_error_percent: root mean square of how far the sides of the squares, each corner triangulated by itself from two or more views,
-        differ from their true length; NaN for a single camera.
+    square_error_percent: root mean square of how far the sides of the squares, each corner triangulated by itself from
+        two or more views, differ from their true length; NaN for a single camera.
     shared_boards: for two views, how many boards they saw together and how many of these agree on their relative pose.
     rounds: corners thrown out so far, after each round of outlier removal.
     """
@@ -117,8 +118,9 @@ class Calibration:
 
     rig: the cameras in natural order of their names; the world is the frame of the first.
     report: figures and verdicts.
-    covariance: (P, P) of all camera parameters in the order of `parameter_names` ("left.rotation_x" ... "left.k3"); rotations and
-        translations are small changes applied on the left of `camera_from_world`; rows of held parameters are zero.
+    covariance: (P, P) of all camera parameters in the order of `parameter_names` ("left.rotation_x" ... "left.k3");
+        rotations and translations are small changes applied on the left of `camera_from_world`; rows of held parameters
+        are zero.
     corners: the corners, in the order of the rig's cameras, the corners of each board named alike in all views.
     world_from_board: (frame, 4, 4), NaN where no board was used.
     residuals: (view, frame, corner, 2) seen minus projected, px, of the corners used; NaN elsewhere.

@@ -42,9 +42,9 @@ def held_out_residuals(
 ) -> FloatArray:
     """Errors (view, frame, corner, 2) of boards that the rig was not fitted to, px; NaN for corners not used.
 
-    The instants are dealt into `folds` groups at random. For each group the cameras are fitted to the other boards, then held, and of every
-    board left out only the pose is estimated (from all views together), so each picture's error shows the rig and the corners' noise, not the fit.
-    All NaN with fewer than 4 boards.
+    The instants are dealt into `folds` groups at random. For each group the cameras are fitted to the other boards,
+    then held, and of every board left out only the pose is estimated (from all views together), so each picture's error
+    shows the rig and the corners' noise, not the fit. All NaN with fewer than 4 boards.
     """
     result = np.full(px.shape, np.nan)
     frames = np.flatnonzero(used.any((0, 2)))
@@ -82,7 +82,7 @@ def square_errors(rig: CameraRig, board: Board, px: FloatArray, used: BoolArray)
     Every corner is put, by itself, at the point nearest to its rays; nothing tells it that the board is rigid or flat.
     """
     origins, directions = rig.rays(np.where(used[..., None], px, np.nan))
-    known = np.isfinite(directions).all(-1)
+    known: BoolArray = np.asarray(np.isfinite(directions).all(-1))
     across = np.eye(3) - directions[..., :, None] * directions[..., None, :]
     across = np.where(known[..., None, None], across, 0.0)
     enough = known.sum(0) >= 2
@@ -128,13 +128,15 @@ def judge(name: str, report: CameraReport, focal: float, focal_name: str, tilt: 
     if report.coverage < _LOW_COVERAGE:
         add(
             "coverage",
-            f"The boards reach {report.coverage:.0%} of the picture of {name}; its lens is extrapolated elsewhere. Move the board into the "
+            f"The boards reach {report.coverage:.0%} of the picture of {name}; its lens is extrapolated elsewhere. "
+            "Move the board into the "
             "corners of the picture, and nearer.",
         )
     if tilt < _SMALL_TILT:
         add(
             "frontal",
-            f"{name} saw all boards nearly frontal (tilted by at most {np.rad2deg(tilt):.0f} degrees), from which focal length and distance "
+            f"{name} saw all boards nearly frontal (tilted by at most {np.rad2deg(tilt):.0f} degrees), from which "
+            "focal length and distance "
             "cannot be told apart. Tilt the board by 30 to 45 degrees, about both of its axes.",
         )
     share = report.sd[focal_name] / focal
@@ -151,13 +153,15 @@ def judge(name: str, report: CameraReport, focal: float, focal_name: str, tilt: 
     if report.rejected > _MANY_REJECTED * (report.corners + report.rejected):
         add(
             "rejected",
-            f"{report.rejected} of {report.corners + report.rejected} corners of {name} were thrown out. Look for blurred pictures, a bent "
+            f"{report.rejected} of {report.corners + report.rejected} corners of {name} were thrown out. Look for "
+            "blurred pictures, a bent "
             "board, or views that are not synchronous.",
         )
     if report.held_out_rms_px > _HELD_OUT_RATIO * report.rms_px:
         add(
             "held_out",
-            f"Boards that were left out have an error of {report.held_out_rms_px:.2f} px in {name}, the fitted ones {report.rms_px:.2f} px: "
+            f"Boards that were left out have an error of {report.held_out_rms_px:.2f} px in {name}, the fitted ones "
+            f"{report.rms_px:.2f} px: "
             "there are too few boards for this lens. Film more, or take a simpler lens.",
         )
     return verdicts
