@@ -158,14 +158,13 @@ class Labels:
         place = Path(path)
         if not place.is_file():
             raise FormatError(f"There is no file {place}.")
-        texts = dict.fromkeys(_TEXTS, str)
         try:
-            table = pd.read_csv(place, dtype=texts, keep_default_na=False, na_values={"x": [""], "y": [""]})
+            table = pd.read_csv(place, dtype=str, keep_default_na=False)
         except (ValueError, UnicodeDecodeError) as error:
             raise FormatError(f"{place} cannot be read as a table of labels ({error}).") from error
         if "schema_version" in table:
             for version in table["schema_version"].unique().tolist():
-                check_schema(version, place)
+                check_schema(int(version) if version.isdecimal() else version, place)
             table = table.drop(columns="schema_version")
         try:
             return cls(table, tuple(keypoints))
@@ -255,9 +254,10 @@ def _check_table(given: pd.DataFrame) -> pd.DataFrame:
     for name in _NAMES:
         _check_rows(table, table[name].str.strip() == "", f"{name} is empty")
     for name in ("frame", "x", "y"):
-        numbers = pd.to_numeric(table[name], errors="coerce")
-        _check_rows(table, numbers.isna() & table[name].notna(), f"{name} is not a number")
-        table[name] = numbers.astype(np.float64)
+        numbers = np.array([_number(cell) for cell in table[name]], dtype=np.float64)
+        given_cell = (table[name].notna() & (table[name] != "")).to_numpy()
+        _check_rows(table, np.isnan(numbers) & given_cell, f"{name} is not a number")
+        table[name] = numbers
     whole = (table["frame"] >= 0) & (table["frame"] % 1 == 0)
     _check_rows(table, ~whole, "frame must be a whole number from 0 on")
     table["frame"] = table["frame"].astype(np.int64)
@@ -270,6 +270,14 @@ def _check_table(given: pd.DataFrame) -> pd.DataFrame:
     _check_rows(table, nowhere & placed, "an absent or unlabelled point cannot have a position")
     _check_rows(table, table.duplicated(list(KEY)), "the point stands twice")
     return table
+
+
+def _number(cell: Any) -> float:
+    """A cell as a number, NaN where it is none; cell by cell, for pandas may read the last digit otherwise."""
+    try:
+        return float(cell)
+    except (TypeError, ValueError):
+        return float("nan")
 
 
 def _check_rows(table: pd.DataFrame, wrong: Any, problem: str) -> None:

@@ -15,6 +15,7 @@ import warnings
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 
+import h5py
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
@@ -63,12 +64,13 @@ def read_labels(path: str | os.PathLike[str], *, view: str, recording: str | Non
             f"{place} has the columns {', '.join(sorted(map(str, coords)))} for each point; labels have x and y. If it "
             "holds the predictions of a network, read it as key points."
         )
+    doubled = sorted({name for name in names if names.count(name) > 1})
+    if doubled:
+        raise FormatError(f"{place} has more than one row for {', '.join(doubled[:5])}. Keep one of them.")
     recordings = [recording or _recording_of(name, place) for name in names]
     frames = _number_pictures(recordings, names)
     base = _find_base(place, names)
     pictures = {(recordings[i], frames[i]): base / name for i, name in enumerate(names)}
-    if len(pictures) < len(names):
-        raise FormatError(f"{place} holds a picture twice; {len(names)} rows, {len(pictures)} pictures.")
     return Labels(_long_table(table, place, view, recordings, frames), _parts(table)), pictures
 
 
@@ -217,6 +219,8 @@ def _read_table(path: Path) -> pd.DataFrame:
 
 def _read_hdf(path: Path) -> pd.DataFrame:
     try:
+        with h5py.File(path):  # h5py tells a truncated file by OSError; PyTables has errors of its own
+            pass
         table = pd.read_hdf(path)
     except (OSError, ValueError, KeyError) as error:
         raise FormatError(f"{path} is not a readable HDF5 table of pandas ({error}).") from error

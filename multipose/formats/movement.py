@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -76,7 +77,8 @@ def read_trajectories(path: str | os.PathLike[str], *, unit: str | None = None) 
         filled["reprojection_error"] = (("time", "individual", "keypoint"), np.full(shape, np.nan))
     if "n_views" not in filled:
         filled["n_views"] = (("time", "individual", "keypoint"), np.zeros(shape, dtype=np.int64))
-    return check_trajectories3d(filled.assign_attrs(attributes))
+    filled.attrs = attributes
+    return check_trajectories3d(filled)
 
 
 def read_keypoints(path: str | os.PathLike[str], *, view: str = "view_0") -> xr.Dataset:
@@ -96,7 +98,8 @@ def read_keypoints(path: str | os.PathLike[str], *, view: str = "view_0") -> xr.
     if "frame" not in filled:
         numbers = np.broadcast_to(np.arange(filled.sizes["time"]), (filled.sizes["view"], filled.sizes["time"]))
         filled["frame"] = (("view", "time"), numbers)
-    return check_keypoints2d(filled.assign_attrs(_attributes(dataset, "keypoints2d", "px")))
+    filled.attrs = _attributes(dataset, "keypoints2d", "px")
+    return check_keypoints2d(filled)
 
 
 def _write(dataset: xr.Dataset, path: Path, singular: bool) -> list[Path]:
@@ -157,8 +160,8 @@ def _fill(dataset: xr.Dataset, point: tuple[str, ...]) -> xr.Dataset:
     return filled.transpose(*(dim for dim in order if dim in filled.dims))
 
 
-def _attributes(dataset: xr.Dataset, kind: str, unit: str | None) -> dict[str, object]:
-    attributes: dict[str, object] = {"kind": kind, "schema_version": SCHEMA_VERSION, "unit": unit}
+def _attributes(dataset: xr.Dataset, kind: str, unit: str | None) -> dict[str, Any]:
+    attributes: dict[str, Any] = {"kind": kind, "schema_version": SCHEMA_VERSION, "unit": unit}
     if dataset.attrs.get("fps") is not None:
         attributes["fps"] = float(dataset.attrs["fps"])
     return attributes

@@ -61,7 +61,7 @@ def read_trajectories(path: str | os.PathLike[str]) -> xr.Dataset:
             table[["x", "y", "z"]].to_numpy(dtype=np.float64).reshape(*shape, 3),
             table["confidence"].to_numpy(dtype=np.float64).reshape(shape),
             table["reprojection_error"].to_numpy(dtype=np.float64).reshape(shape),
-            table["n_views"].to_numpy(dtype=np.int64).reshape(shape),
+            _whole(table, "n_views", place).reshape(shape),
             _covariance(table, "xyz").reshape(*shape, 3, 3),
             keypoints=names[2],
             individuals=names[1],
@@ -91,7 +91,7 @@ def read_keypoints(path: str | os.PathLike[str]) -> xr.Dataset:
             keypoints=names[3],
             individuals=names[2],
             time=names[1],
-            frame=table["frame"].to_numpy(dtype=np.int64).reshape(shape)[:, :, 0, 0],
+            frame=_whole(table, "frame", place).reshape(shape)[:, :, 0, 0],
             fps=_fps(table),
         )
     except DataError as error:
@@ -130,13 +130,7 @@ def _read(
     if not path.is_file():
         raise FormatError(f"There is no file {path}.")
     try:
-        table = pd.read_csv(
-            path,
-            dtype=dict.fromkeys(_TEXTS, str),
-            float_precision="round_trip",
-            keep_default_na=False,
-            na_values=[""],
-        )
+        table = pd.read_csv(path, dtype=str, keep_default_na=False)
     except (ValueError, UnicodeDecodeError) as error:
         raise FormatError(f"{path} cannot be read as a table ({error}).") from error
     covariances = [f"cov_{space[i]}{space[j]}" for i, j in _pairs(space)]
@@ -145,8 +139,13 @@ def _read(
     if missing or table.empty:
         what = f"it lacks the columns {', '.join(missing)}" if missing else "it has no rows"
         raise FormatError(f"{path} is no table of points as multipose writes it: {what}.")
+    for name in table.columns.difference(_TEXTS):
+        try:  # cell by cell, because the reader of pandas may be off by the last digit
+            table[name] = [float(cell) if cell else np.nan for cell in table[name]]
+        except ValueError as error:
+            raise FormatError(f"{path}: a cell of the column {name} is no number ({error}).") from error
     for version in table["schema_version"].unique().tolist():
-        check_schema(version, path)
+        check_schema(int(version) if version == version // 1 else version, path)
     names = [list(dict.fromkeys(table[dim].tolist())) for dim in point]
     expected = pd.MultiIndex.from_product(names, names=point)
     if len(table) != len(expected) or table.duplicated(list(point)).any():
@@ -155,6 +154,13 @@ def _read(
             f"make {len(expected)}, each point once."
         )
     return table.set_index(list(point)).loc[expected].reset_index(), names
+
+
+def _whole(table: pd.DataFrame, name: str, path: Path) -> npt.NDArray[np.int64]:
+    values = table[name].to_numpy(dtype=np.float64)
+    if not (np.isfinite(values) & (values % 1 == 0)).all():
+        raise FormatError(f"{path}: the column {name} must hold whole numbers.")
+    return values.astype(np.int64)
 
 
 def _covariance(table: pd.DataFrame, space: str) -> npt.NDArray[np.float64]:
