@@ -1,0 +1,22 @@
+"""From 2D key points to 3D: triangulation with uncertainty, offsets between views, and comparison with a truth."""
+
+from __future__ import annotations
+
+from multipose.triangulate.comparison import RigComparison, align_rigs, compare_rigs, position_errors
+from multipose.triangulate.offsets import estimate_offsets, remove_offsets
+from multipose.triangulate.points import STATES, Points, triangulate
+from multipose.triangulate.reconstruction import leave_one_out, reconstruct
+
+__all__ = [
+    "STATES",
+    "Points",
+    "RigComparison",
+    "align_rigs",
+    "compare_rigs",
+    "estimate_offsets",
+    "leave_one_out",
+    "position_errors",
+    "reconstruct",
+    "remove_offsets",
+    "triangulate",
+]

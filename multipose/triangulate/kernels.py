@@ -1,0 +1,647 @@
+"""The compiled inner loops of triangulation: one pass over the points, every lens model, every view.
+
+A camera is a row of `CameraRig.packed()`: 16 lens values [model, a, b, cx, cy, 8 of distortion, valid radius², 0, 0],
+9 of the rotation (row by row) and 3 of the translation of `camera_from_world`. The lens formulas are those of
+multipose.lens, which the tests compare with these. Everything is float64; a view that does not count is NaN.
+
+Each point is solved as follows (`triangulate`):
+
+1. Every pixel becomes a ray. The point nearest to the rays is the solution of a 3x3 system.
+2. The same system, with every ray's distance measured in the pixels of its view at the depth just found and weighed by
+   confidence / covariance. This is the linear answer.
+3. Gauss-Newton steps on the reprojection error itself, halved while they do not lower it, until the next one would move
+   the projections by less than 1e-9 px.
+4. Robust only: where a view is farther off than the gate, every pair of views proposes a point; the one with the
+   smallest truncated error is refitted on the views that agree with it.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numba
+import numpy as np
+
+from multipose.compilation import Kernel
+
+# What became of a point.
+MISSING = 0  # fewer views than asked for
+CONSISTENT = 1  # three or more views agree
+TWO_VIEWS = 2  # rests on two views: an error along their epipolar lines would go unseen
+AMBIGUOUS = 3  # different sets of views agree on different points, equally well
+INCONSISTENT = 4  # too few views agree, or the rays meet behind a camera or nowhere
+
+# model_id of the lenses (multipose.lens); what is neither of these is a Brown lens
+_RATIONAL = 1
+_FISHEYE = 2
+_TELECENTRIC = 3
+
+_CONVERGED_PX2 = 1e-18
+_NEWTON_STEPS = 30
+_GAUSS_NEWTON_STEPS = 30
+_PARALLEL = 1e-13  # least det / (trace/3)³ of a 3x3 system that counts as solvable: a parallax of about 1e-6 rad
+_SMALLEST_VARIANCE = 1e-4  # px²; no detector knows a point better than 0.01 px
+_TIE = 0.9  # a rival with this share of the best support is as good
+
+# Functions within the kernel allocate nothing, so numba need not count references to their arrays (2.4 times as fast).
+_OPTIONS: dict[str, Any] = {
+    "nogil": True,
+    "error_model": "numpy",
+    "fastmath": {"contract", "nsz"},
+    "_nrt": False,
+    "no_cpython_wrapper": True,
+    "no_cfunc_wrapper": True,
+}
+_device: Any = numba.njit(**_OPTIONS)
+_inlined: Any = numba.njit(forceinline=True, **_OPTIONS)
+
+
+@_inlined
+def _distort(cameras, c, x, y):  # type: ignore[no-untyped-def]
+    """Distorted plane coordinates and their derivatives by x, x and y (the matrix is symmetric), y."""
+    r2 = x * x + y * y
+    if cameras[c, 0] == _FISHEYE:
+        r = math.sqrt(r2)
+        if r == 0.0:
+            return x, y, 1.0, 0.0, 1.0
+        bent, slope = _bend(cameras, c, math.atan(r))
+        across = bent / r
+        change = (slope / (1.0 + r2) - across) / r2
+        return x * across, y * across, across + change * x * x, change * x * y, across + change * y * y
+    k1, k2, p1, p2, k3 = cameras[c, 5], cameras[c, 6], cameras[c, 7], cameras[c, 8], cameras[c, 9]
+    radial = 1.0 + r2 * (k1 + r2 * (k2 + r2 * k3))
+    slope = k1 + r2 * (2.0 * k2 + r2 * 3.0 * k3)  # d radial / d r²
+    if cameras[c, 0] == _RATIONAL:
+        k4, k5, k6 = cameras[c, 10], cameras[c, 11], cameras[c, 12]
+        below = 1.0 / (1.0 + r2 * (k4 + r2 * (k5 + r2 * k6)))
+        radial *= below
+        slope = (slope - radial * (k4 + r2 * (2.0 * k5 + r2 * 3.0 * k6))) * below
+    twist = 2.0 * (p1 * y + p2 * x)
+    along = radial + 2.0 * twist
+    return (
+        x * (radial + twist) + p2 * r2,
+        y * (radial + twist) + p1 * r2,
+        along + 2.0 * (x * (x * slope + p2) - p1 * y),
+        2.0 * (x * y * slope + p1 * x + p2 * y),
+        along + 2.0 * (y * (y * slope + p1) - p2 * x),
+    )
+
+
+@_inlined
+def _bend(cameras, c, angle):  # type: ignore[no-untyped-def]
+    """Distorted angle of a fisheye lens and its derivative."""
+    k1, k2, k3, k4 = cameras[c, 5], cameras[c, 6], cameras[c, 7], cameras[c, 8]
+    t = angle * angle
+    bent = angle * (1.0 + t * (k1 + t * (k2 + t * (k3 + t * k4))))
+    slope = 1.0 + t * (3.0 * k1 + t * (5.0 * k2 + t * (7.0 * k3 + t * 9.0 * k4)))
+    return bent, slope
+
+
+@_inlined
+def _lens(cameras, c, x, y, z):  # type: ignore[no-untyped-def]
+    """Pixel (u, v) of a point in the camera's frame and d(u, v) / d(x, y, z); NaN outside what the lens sees."""
+    a, b, inverse = x, y, 1.0
+    perspective = cameras[c, 0] != _TELECENTRIC
+    if perspective:
+        inverse = 1.0 / z if z > 0.0 else math.nan
+        a = x * inverse
+        b = y * inverse
+    if not a * a + b * b < cameras[c, 13]:
+        nan = math.nan
+        return nan, nan, nan, nan, nan, nan, nan, nan
+    xd, yd, xx, xy, yy = _distort(cameras, c, a, b)
+    fx, fy = cameras[c, 1] * inverse, cameras[c, 2] * inverse
+    ux, uy, vx, vy = fx * xx, fx * xy, fy * xy, fy * yy
+    uz, vz = 0.0, 0.0
+    if perspective:
+        uz = -(ux * a + uy * b)
+        vz = -(vx * a + vy * b)
+    return cameras[c, 1] * xd + cameras[c, 3], cameras[c, 2] * yd + cameras[c, 4], ux, uy, uz, vx, vy, vz
+
+
+@_device
+def _radius(cameras, c, goal):  # type: ignore[no-untyped-def]
+    """Undistorted radius in the plane of a distorted one by bisection, without the tangential terms."""
+    low = 0.0
+    high = math.sqrt(cameras[c, 13])
+    if cameras[c, 0] == _FISHEYE:
+        high = math.atan(high)
+    elif high == math.inf:
+        high = 1.0
+        for _ in range(60):
+            if _along(cameras, c, high) >= goal:
+                break
+            high *= 2.0
+    for _ in range(60):
+        middle = 0.5 * (low + high)
+        if _along(cameras, c, middle) < goal:
+            low = middle
+        else:
+            high = middle
+    return math.tan(low) if cameras[c, 0] == _FISHEYE else low
+
+
+@_device
+def _along(cameras, c, r):  # type: ignore[no-untyped-def]
+    """Distorted radius of an undistorted one (of an angle, for a fisheye) without the tangential terms."""
+    if cameras[c, 0] == _FISHEYE:
+        return _bend(cameras, c, r)[0]
+    t = r * r
+    value = r * (1.0 + t * (cameras[c, 5] + t * (cameras[c, 6] + t * cameras[c, 9])))
+    if cameras[c, 0] == _RATIONAL:
+        value /= 1.0 + t * (cameras[c, 10] + t * (cameras[c, 11] + t * cameras[c, 12]))
+    return value
+
+
+@_device
+def _newton(cameras, c, xd, yd, x, y):  # type: ignore[no-untyped-def]
+    """Undistorted plane coordinates from a start (x, y), and whether they were found in the valid field."""
+    tolerance = _CONVERGED_PX2 / (cameras[c, 1] * cameras[c, 1])
+    floor = 1e-31 * (xd * xd + yd * yd)
+    for _ in range(_NEWTON_STEPS):
+        xg, yg, xx, xy, yy = _distort(cameras, c, x, y)
+        ex = xg - xd
+        ey = yg - yd
+        if ex * ex + ey * ey <= tolerance + floor:
+            return x, y, x * x + y * y < cameras[c, 13]
+        inverse = 1.0 / (xx * yy - xy * xy)
+        x -= (yy * ex - xy * ey) * inverse
+        y -= (xx * ey - xy * ex) * inverse
+    return x, y, False
+
+
+@_device
+def _undistort(cameras, c, u, v):  # type: ignore[no-untyped-def]
+    """Undistorted plane coordinates of a pixel; NaN outside what the lens sees."""
+    xd = (u - cameras[c, 3]) / cameras[c, 1]
+    yd = (v - cameras[c, 4]) / cameras[c, 2]
+    goal = math.sqrt(xd * xd + yd * yd)
+    ratio = 1.0
+    if cameras[c, 0] == _FISHEYE and 0.0 < goal < 1.4:
+        ratio = math.tan(goal) / goal
+    x, y, found = _newton(cameras, c, xd, yd, xd * ratio, yd * ratio)
+    if not found:
+        ratio = _radius(cameras, c, goal) / goal
+        x, y, found = _newton(cameras, c, xd, yd, xd * ratio, yd * ratio)
+    if not found:
+        return math.nan, math.nan
+    return x, y
+
+
+@_inlined
+def _project(cameras, c, x, y, z):  # type: ignore[no-untyped-def]
+    """Pixel (u, v) of a point of the world and d(u, v) / d(point)."""
+    u, v, ux, uy, uz, vx, vy, vz = _lens(
+        cameras,
+        c,
+        cameras[c, 16] * x + cameras[c, 17] * y + cameras[c, 18] * z + cameras[c, 25],
+        cameras[c, 19] * x + cameras[c, 20] * y + cameras[c, 21] * z + cameras[c, 26],
+        cameras[c, 22] * x + cameras[c, 23] * y + cameras[c, 24] * z + cameras[c, 27],
+    )
+    return (
+        u,
+        v,
+        ux * cameras[c, 16] + uy * cameras[c, 19] + uz * cameras[c, 22],
+        ux * cameras[c, 17] + uy * cameras[c, 20] + uz * cameras[c, 23],
+        ux * cameras[c, 18] + uy * cameras[c, 21] + uz * cameras[c, 24],
+        vx * cameras[c, 16] + vy * cameras[c, 19] + vz * cameras[c, 22],
+        vx * cameras[c, 17] + vy * cameras[c, 20] + vz * cameras[c, 23],
+        vx * cameras[c, 18] + vy * cameras[c, 21] + vz * cameras[c, 24],
+    )
+
+
+@_device
+def _ray(cameras, c, u, v, seen, n):  # type: ignore[no-untyped-def]
+    """Write the world ray of a pixel into seen[n, 2:8], origin and direction; False where there is none."""
+    x, y = _undistort(cameras, c, u, v)
+    if x != x:
+        return False
+    ox, oy, oz = -cameras[c, 25], -cameras[c, 26], -cameras[c, 27]
+    dx, dy, dz = 0.0, 0.0, 1.0
+    if cameras[c, 0] == _TELECENTRIC:
+        ox += x
+        oy += y
+    else:
+        dz = 1.0 / math.sqrt(1.0 + x * x + y * y)
+        dx = x * dz
+        dy = y * dz
+    for i in range(3):
+        r0, r1, r2 = cameras[c, 16 + i], cameras[c, 19 + i], cameras[c, 22 + i]
+        seen[n, 2 + i] = r0 * ox + r1 * oy + r2 * oz
+        seen[n, 5 + i] = r0 * dx + r1 * dy + r2 * dz
+    return True
+
+
+@_device
+def _invert(a, inverse):  # type: ignore[no-untyped-def]
+    """Invert a symmetric 3x3 matrix in closed form; False if it is singular."""
+    c0 = a[3] * a[5] - a[4] * a[4]
+    c1 = a[2] * a[4] - a[1] * a[5]
+    c2 = a[1] * a[4] - a[2] * a[3]
+    det = a[0] * c0 + a[1] * c1 + a[2] * c2
+    mean = (a[0] + a[3] + a[5]) / 3.0
+    if not det > _PARALLEL * mean * mean * mean:
+        return False
+    scale = 1.0 / det
+    inverse[0] = c0 * scale
+    inverse[1] = c1 * scale
+    inverse[2] = c2 * scale
+    inverse[3] = (a[0] * a[5] - a[2] * a[2]) * scale
+    inverse[4] = (a[1] * a[2] - a[0] * a[4]) * scale
+    inverse[5] = (a[0] * a[3] - a[1] * a[1]) * scale
+    return True
+
+
+@_device
+def _multiply(a, b, out):  # type: ignore[no-untyped-def]
+    out[0] = a[0] * b[0] + a[1] * b[1] + a[2] * b[2]
+    out[1] = a[1] * b[0] + a[3] * b[1] + a[4] * b[2]
+    out[2] = a[2] * b[0] + a[4] * b[1] + a[5] * b[2]
+
+
+@_device
+def _column(a, r, out):  # type: ignore[no-untyped-def]
+    """Column r of a symmetric 3x3 matrix."""
+    out[0] = a[r]
+    out[1] = a[1 if r == 0 else r + 2]
+    out[2] = a[2 if r == 0 else r + 3]
+
+
+@_device
+def _nearest(seen, chosen, n, a, inverse, b, point):  # type: ignore[no-untyped-def]
+    """The point nearest to the chosen rays, distances weighed by confidence; False where they are parallel."""
+    for i in range(6):
+        a[i] = 0.0
+    b[0] = b[1] = b[2] = 0.0
+    for k in range(n):
+        if not chosen[k]:
+            continue
+        w = seen[k, 8]
+        o0, o1, o2, d0, d1, d2 = seen[k, 2], seen[k, 3], seen[k, 4], seen[k, 5], seen[k, 6], seen[k, 7]
+        along = d0 * o0 + d1 * o1 + d2 * o2
+        a[0] += w * (1.0 - d0 * d0)
+        a[1] -= w * d0 * d1
+        a[2] -= w * d0 * d2
+        a[3] += w * (1.0 - d1 * d1)
+        a[4] -= w * d1 * d2
+        a[5] += w * (1.0 - d2 * d2)
+        b[0] += w * (o0 - along * d0)
+        b[1] += w * (o1 - along * d1)
+        b[2] += w * (o2 - along * d2)
+    if not _invert(a, inverse):
+        return False
+    _multiply(inverse, b, point)
+    return True
+
+
+@_device
+def _weigh(cameras, view, seen, chosen, n, a, inverse, b, point):  # type: ignore[no-untyped-def]
+    """Move the point to the linear answer in pixels; False where a chosen view cannot see it."""
+    for i in range(6):
+        a[i] = 0.0
+    b[0] = b[1] = b[2] = 0.0
+    for k in range(n):
+        if not chosen[k]:
+            continue
+        depth = 0.0
+        for i in range(3):
+            depth += seen[k, 5 + i] * (point[i] - seen[k, 2 + i])
+        f0 = seen[k, 2] + depth * seen[k, 5]
+        f1 = seen[k, 3] + depth * seen[k, 6]
+        f2 = seen[k, 4] + depth * seen[k, 7]
+        if cameras[view[k], 0] != _TELECENTRIC and not depth > 0.0:
+            return False
+        _, _, u0, u1, u2, v0, v1, v2 = _project(cameras, view[k], f0, f1, f2)
+        w = seen[k, 8]
+        i00, i01, i11 = w * seen[k, 9], w * seen[k, 10], w * seen[k, 11]
+        p0, p1, p2 = i00 * u0 + i01 * v0, i00 * u1 + i01 * v1, i00 * u2 + i01 * v2
+        q0, q1, q2 = i01 * u0 + i11 * v0, i01 * u1 + i11 * v1, i01 * u2 + i11 * v2
+        a[0] += p0 * u0 + q0 * v0
+        a[1] += p0 * u1 + q0 * v1
+        a[2] += p0 * u2 + q0 * v2
+        a[3] += p1 * u1 + q1 * v1
+        a[4] += p1 * u2 + q1 * v2
+        a[5] += p2 * u2 + q2 * v2
+        s = u0 * f0 + u1 * f1 + u2 * f2
+        t = v0 * f0 + v1 * f1 + v2 * f2
+        b[0] += p0 * s + q0 * t
+        b[1] += p1 * s + q1 * t
+        b[2] += p2 * s + q2 * t
+    if not _invert(a, inverse):
+        return False
+    _multiply(inverse, b, point)
+    return True
+
+
+@_device
+def _evaluate(cameras, view, seen, chosen, n, point, errors, a, spread, b):  # type: ignore[no-untyped-def]
+    """Squared reprojection errors of all views in px² (inf where a view cannot see the point), and of the chosen ones
+    the normal equations a, b, the matrix `spread` of the noise they let through, and the weighted sum of squares."""
+    for i in range(6):
+        a[i] = 0.0
+        spread[i] = 0.0
+    b[0] = b[1] = b[2] = 0.0
+    total = 0.0
+    for k in range(n):
+        u, v, u0, u1, u2, v0, v1, v2 = _project(cameras, view[k], point[0], point[1], point[2])
+        eu = seen[k, 0] - u
+        ev = seen[k, 1] - v
+        squared = eu * eu + ev * ev
+        if not squared >= 0.0:
+            squared = math.inf
+        errors[k] = squared
+        if not chosen[k]:
+            continue
+        if squared == math.inf:
+            return math.inf
+        w = seen[k, 8]
+        i00, i01, i11 = w * seen[k, 9], w * seen[k, 10], w * seen[k, 11]
+        p0, p1, p2 = i00 * u0 + i01 * v0, i00 * u1 + i01 * v1, i00 * u2 + i01 * v2
+        q0, q1, q2 = i01 * u0 + i11 * v0, i01 * u1 + i11 * v1, i01 * u2 + i11 * v2
+        h0 = p0 * u0 + q0 * v0
+        h1 = p0 * u1 + q0 * v1
+        h2 = p0 * u2 + q0 * v2
+        h3 = p1 * u1 + q1 * v1
+        h4 = p1 * u2 + q1 * v2
+        h5 = p2 * u2 + q2 * v2
+        a[0] += h0
+        a[1] += h1
+        a[2] += h2
+        a[3] += h3
+        a[4] += h4
+        a[5] += h5
+        spread[0] += w * h0
+        spread[1] += w * h1
+        spread[2] += w * h2
+        spread[3] += w * h3
+        spread[4] += w * h4
+        spread[5] += w * h5
+        b[0] += p0 * eu + q0 * ev
+        b[1] += p1 * eu + q1 * ev
+        b[2] += p2 * eu + q2 * ev
+        total += i00 * eu * eu + 2.0 * i01 * eu * ev + i11 * ev * ev
+    return total
+
+
+@_device
+def _refine(cameras, view, seen, chosen, n, point, errors, a, spread, b, inverse, step, trial):  # type: ignore[no-untyped-def]
+    """Gauss-Newton on the reprojection error of the chosen views, from `point`, in place; False where it fails.
+
+    On return `errors`, `a` and `spread` are those of a point a last step (well below 1e-4 px) before the answer.
+    """
+    weight = 0.0
+    for k in range(n):
+        if chosen[k]:
+            weight += seen[k, 8] * 0.5 * (seen[k, 9] + seen[k, 11])
+    total = _evaluate(cameras, view, seen, chosen, n, point, errors, a, spread, b)
+    if total == math.inf:
+        return False
+    before = 0.0
+    for _ in range(_GAUSS_NEWTON_STEPS):
+        if not _invert(a, inverse):
+            return False
+        _multiply(inverse, b, step)
+        moved = (step[0] * b[0] + step[1] * b[1] + step[2] * b[2]) / weight  # mean squared movement in px²
+        if moved <= _CONVERGED_PX2 or (moved < before and moved * moved <= before * _CONVERGED_PX2):
+            for i in range(3):
+                point[i] += step[i]
+            return True
+        before = moved
+        lower = False
+        for _ in range(12):
+            for i in range(3):
+                trial[i] = point[i] + step[i]
+            now = _evaluate(cameras, view, seen, chosen, n, trial, errors, a, spread, b)
+            if now <= total * (1.0 + 1e-12):
+                lower = True
+                break
+            for i in range(3):
+                step[i] *= 0.5
+        if not lower:  # the rounding floor: no step lowers the error any more
+            _evaluate(cameras, view, seen, chosen, n, point, errors, a, spread, b)
+            return _invert(a, inverse)
+        total = now
+        for i in range(3):
+            point[i] = trial[i]
+    return True
+
+
+@_device
+def _gather(px, confidence, covariance, noise2, cameras, i, view, seen):  # type: ignore[no-untyped-def]
+    """Rows of `seen` for the views that have point i (pixel, ray, confidence, inverse covariance); their number."""
+    n = np.int64(0)
+    for c in range(px.shape[0]):
+        u, v = px[c, i, 0], px[c, i, 1]
+        w = confidence[c, i]
+        if not (w > 0.0 and u * u + v * v >= 0.0):
+            continue
+        if not _ray(cameras, c, u, v, seen, n):
+            continue
+        seen[n, 0] = u
+        seen[n, 1] = v
+        seen[n, 8] = w
+        s00, s01, s11 = noise2, 0.0, noise2
+        if covariance.shape[1] > 0 and covariance[c, i, 0, 0] >= 0.0:
+            s00, s01, s11 = covariance[c, i, 0, 0], covariance[c, i, 0, 1], covariance[c, i, 1, 1]
+            if not s00 * s11 - s01 * s01 > _SMALLEST_VARIANCE**2:
+                s00 = max(s00, _SMALLEST_VARIANCE)
+                s11 = max(s11, _SMALLEST_VARIANCE)
+                s01 = 0.0
+        det = s00 * s11 - s01 * s01
+        seen[n, 9] = s11 / det
+        seen[n, 10] = -s01 / det
+        seen[n, 11] = s00 / det
+        view[n] = c
+        n += 1
+    return n
+
+
+@_device
+def _propose(cameras, view, seen, n, gate2, nobody, pairs, errors, best, scratch):  # type: ignore[no-untyped-def]
+    """Let every pair of views propose a point. Fill `pairs` with (support, x, y, z) of each, `best` with the point of
+    smallest truncated error; returns the number of proposals that both of their views agree with."""
+    a, inverse, b, point, spread = scratch[0], scratch[1], scratch[2, :3], scratch[3, :3], scratch[4]
+    least = math.inf
+    m = 0
+    for p in range(n):
+        for q in range(p + 1, n):
+            nobody[p] = True
+            nobody[q] = True
+            solved = _nearest(seen, nobody, n, a, inverse, b, point)
+            solved = solved and _weigh(cameras, view, seen, nobody, n, a, inverse, b, point)
+            nobody[p] = False
+            nobody[q] = False
+            if not solved:
+                continue
+            _evaluate(cameras, view, seen, nobody, n, point, errors, a, spread, b)
+            if not (errors[p] <= gate2 and errors[q] <= gate2):
+                continue
+            cost = 0.0
+            support = 0.0
+            for k in range(n):
+                cost += seen[k, 8] * min(errors[k], gate2)
+                if errors[k] <= gate2:
+                    support += seen[k, 8]
+            pairs[m, 0] = support
+            for i in range(3):
+                pairs[m, 1 + i] = point[i]
+            m += 1
+            if cost < least:
+                least = cost
+                for i in range(3):
+                    best[i] = point[i]
+    return m
+
+
+@_device
+def _agree(cameras, view, seen, n, gate2, nobody, chosen, point, errors, scratch):  # type: ignore[no-untyped-def]
+    """Refit `point` on the views within the gate until that set stands still; returns its size, 0 where it fails."""
+    a, inverse, b, step = scratch[0], scratch[1], scratch[2, :3], scratch[3, :3]
+    spread, trial = scratch[4], scratch[5, :3]
+    _evaluate(cameras, view, seen, nobody, n, point, errors, a, spread, b)
+    for turn in range(8):
+        limit = 4.0 * gate2 if turn == 0 else gate2
+        count = 0
+        same = True
+        for k in range(n):
+            inside = errors[k] <= limit
+            same = same and inside == chosen[k]
+            chosen[k] = inside
+            if inside:
+                count += 1
+        if count < 2:
+            return 0
+        if same and turn > 1:
+            return count
+        if not _refine(cameras, view, seen, chosen, n, point, errors, a, spread, b, inverse, step, trial):
+            return 0
+    for k in range(n):
+        if chosen[k] and not errors[k] <= gate2:
+            return 0
+    return count
+
+
+@_device
+def _rivalled(cameras, view, seen, n, gate2, nobody, chosen, pairs, m, errors, scratch):  # type: ignore[no-untyped-def]
+    """Whether another proposal has as much support as the chosen views and puts the point elsewhere."""
+    a, b, point, spread = scratch[0], scratch[2, :3], scratch[3, :3], scratch[4]
+    support = 0.0
+    for k in range(n):
+        if chosen[k]:
+            support += seen[k, 8]
+    for p in range(m):
+        if pairs[p, 0] < _TIE * support:
+            continue
+        for i in range(3):
+            point[i] = pairs[p, 1 + i]
+        _evaluate(cameras, view, seen, nobody, n, point, errors, a, spread, b)
+        for k in range(n):
+            if chosen[k] and errors[k] > 4.0 * gate2:
+                return True
+    return False
+
+
+@Kernel
+def triangulate(  # type: ignore[no-untyped-def]
+    px,
+    confidence,
+    covariance,
+    noise2,
+    cameras,
+    min_views,
+    gate2,
+    refine,
+    position,
+    spread_out,
+    error,
+    inlier,
+    usable,
+    state,
+):
+    """Solve points from their pixels in several views; the outputs are written in place.
+
+    Args:
+        px: (view, point, 2).
+        confidence: (view, point); 0 = the view does not count.
+        covariance: (view, point, 2, 2) px², NaN where unknown; (view, 0, 2, 2) for none at all.
+        noise2: px², the variance per coordinate of points whose covariance is unknown.
+        cameras: (view, 28) of CameraRig.packed().
+        min_views: least number of views of a point, at least 2.
+        gate2: px²; a view whose squared error is larger does not agree. Infinite: every view is believed.
+        refine: whether Gauss-Newton follows the linear answer.
+        position: out (point, 3); spread_out: out (point, 3, 3) covariance of the position;
+        error: out (point,) mean distance in px over the views used; inlier: out (view, point) the views used;
+        usable: out (point,) number of views that had the point; state: out (point,) what became of it.
+    """
+    n_cameras = px.shape[0]
+    view = np.empty(n_cameras, np.int64)
+    seen = np.empty((n_cameras, 12))
+    errors = np.empty(n_cameras)
+    chosen = np.empty(n_cameras, np.bool_)
+    nobody = np.zeros(n_cameras, np.bool_)
+    pairs = np.empty((n_cameras * (n_cameras - 1) // 2, 4))
+    scratch = np.empty((6, 6))
+    a, inverse, b, step = scratch[0], scratch[1], scratch[2, :3], scratch[3, :3]
+    spread, trial = scratch[4], scratch[5, :3]
+    point = np.empty(3)
+    for i in range(px.shape[1]):
+        for r in range(3):
+            position[i, r] = math.nan
+            for k in range(3):
+                spread_out[i, r, k] = math.nan
+        error[i] = math.nan
+        for c in range(n_cameras):
+            inlier[c, i] = False
+        n = _gather(px, confidence, covariance, noise2, cameras, i, view, seen)
+        usable[i] = n
+        if n < min_views:
+            state[i] = MISSING
+            continue
+        state[i] = INCONSISTENT
+        for k in range(n):
+            chosen[k] = True
+        solved = _nearest(seen, chosen, n, a, inverse, b, point)
+        solved = solved and _weigh(cameras, view, seen, chosen, n, a, inverse, b, point)
+        if solved and refine:
+            solved = _refine(cameras, view, seen, chosen, n, point, errors, a, spread, b, inverse, step, trial)
+        elif solved:
+            solved = _evaluate(cameras, view, seen, chosen, n, point, errors, a, spread, b) < math.inf
+            solved = solved and _invert(a, inverse)
+        good = solved
+        for k in range(n):
+            good = good and errors[k] <= gate2
+        count = n
+        if not good:
+            if n == 2 or gate2 == math.inf:
+                continue
+            m = _propose(cameras, view, seen, n, gate2, nobody, pairs, errors, point, scratch)
+            if m == 0:
+                continue
+            for k in range(n):
+                chosen[k] = False
+            count = _agree(cameras, view, seen, n, gate2, nobody, chosen, point, errors, scratch)
+            if count < min_views:
+                continue
+            if _rivalled(cameras, view, seen, n, gate2, nobody, chosen, pairs, m, errors, scratch):
+                state[i] = AMBIGUOUS
+                continue
+            _evaluate(cameras, view, seen, chosen, n, point, errors, a, spread, b)
+            if not _invert(a, inverse):
+                continue
+        state[i] = TWO_VIEWS if count == 2 else CONSISTENT
+        total = 0.0
+        for k in range(n):
+            if chosen[k]:
+                inlier[view[k], i] = True
+                total += math.sqrt(errors[k])
+        error[i] = total / count
+        for r in range(3):
+            position[i, r] = point[r]
+        # covariance = inverse @ spread @ inverse, the noise let through by the weights confidence / covariance
+        for r in range(3):
+            _column(inverse, r, point)
+            _multiply(spread, point, trial)
+            _multiply(inverse, trial, step)
+            for k in range(3):
+                spread_out[i, k, r] = step[k]

@@ -1,0 +1,226 @@
+"""The constant disagreement of a key point between views.
+
+People (and the networks they train) do not click the same place of a body in every view: the "haunch" seen from the
+back is not the one seen from the side. Such an error does not average out over frames. Here it is a constant offset
+in px per key point and view, estimated together with the 3D points.
+
+**Gauge.** Offsets that one shift of the 3D point would make in all views cannot be told from that shift: 3 numbers
+per key point are free. They are fixed by asking that the offsets be orthogonal to the picture of every such shift
+(averaged over the frames), which makes them the smallest ones that explain the disagreement. Taking the offsets off
+therefore makes the views agree; where exactly on the body they then agree is a convention, the middle of what the
+views say.
+
+With V views 2V - 3 numbers per key point are estimated: two views show only the offset across their epipolar lines.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from multipose.camera import Camera, CameraRig
+from multipose.errors import DataError
+from multipose.tracks import check_keypoints2d
+from multipose.triangulate.points import FloatArray, triangulate
+from multipose.triangulate.reconstruction import MIN_CONFIDENCE, Observations, error_limit, observations
+
+_TURNS = 30
+_CONVERGED_PX = 1e-4
+_FEWEST_FRAMES = 10
+_MOST_FRAMES = 2000  # of a key point, evenly spread: errors last for many frames, so more would add little
+_UNDETERMINED = 1e-6  # least relative eigenvalue of a combination of offsets that counts as determined
+_HUBER = 1.5  # standard deviations
+
+
+@dataclass(frozen=True, eq=False)
+class _KeypointOffsets:
+    """Offsets of one key point: values and their standard deviations (view, 2), frames used, autocorrelation time."""
+
+    offset: FloatArray
+    sd: FloatArray
+    n_frames: int
+    correlation: float
+
+
+def estimate_offsets(
+    keypoints: xr.Dataset,
+    rig: CameraRig,
+    *,
+    min_confidence: float = MIN_CONFIDENCE,
+    max_error_px: float | None = None,
+    threads: int | None = None,
+) -> xr.Dataset:
+    """The constant offset of each key point in each view, in px, with its standard deviation.
+
+    The 3D points and the offsets are solved in turns: points from the 2D points less their offsets (robustly),
+    offsets from the residuals, each frame's residuals projected off what a move of its 3D point would explain, with
+    Huber's weights. The
+    individuals of a recording share their offsets: they are a habit of whoever labels.
+
+    The standard deviations follow from the scatter of the frames; since errors last for many frames, their variance is
+    multiplied by the autocorrelation time of the residuals (`correlation_frames`).
+
+    Args:
+        keypoints: Keypoints2D.
+        rig: cameras with the names of the key points' views.
+        min_confidence: 2D points below it are left out.
+        max_error_px: views farther off are left out of a frame; by default as in `reconstruct`.
+        threads: how many to use.
+
+    Returns:
+        A dataset with `offset` and `sd` (view, keypoint, space) in px, NaN where fewer than 10 frames determine them;
+        `n_frames` (keypoint); `correlation_frames` (keypoint). An offset is seen minus expected position.
+
+    Raises:
+        DataError: as `reconstruct`.
+    """
+    seen = observations(keypoints, rig, min_confidence)
+    gate = error_limit(seen, threads)[0] if max_error_px is None else max_error_px
+    n_times, n_individuals, n_keypoints = seen.shape
+    n_views = len(seen.rig)
+    found = []
+    for keypoint in range(n_keypoints):
+        # rows of this key point, one individual after the other, so that neighbours are neighbours in time
+        rows = np.arange(n_times * n_individuals * n_keypoints).reshape(seen.shape)[:, :, keypoint].T.ravel()
+        rows = rows[seen.usable[:, rows].sum(axis=0) >= 2]
+        rows = rows[np.unique(np.linspace(0, len(rows) - 1, min(len(rows), _MOST_FRAMES)).astype(int))]
+        found.append(_solve(seen, rows, gate, threads))
+    names = [str(name) for name in keypoints["keypoint"].values]
+    place = ("view", "keypoint", "space")
+    return xr.Dataset(
+        {
+            "offset": (place, np.stack([one.offset for one in found], axis=1).reshape(n_views, n_keypoints, 2)),
+            "sd": (place, np.stack([one.sd for one in found], axis=1).reshape(n_views, n_keypoints, 2)),
+            "n_frames": ("keypoint", np.array([one.n_frames for one in found])),
+            "correlation_frames": ("keypoint", np.array([one.correlation for one in found])),
+        },
+        coords={"view": list(seen.rig.names), "keypoint": names, "space": ["x", "y"]},
+        attrs={"kind": "offsets2d", "unit": "px", "max_error_px": gate, "min_confidence": float(min_confidence)},
+    )
+
+
+def remove_offsets(keypoints: xr.Dataset, offsets: xr.Dataset) -> xr.Dataset:
+    """The key points with their offsets taken off; where an offset is unknown (NaN) the position stays as it is.
+
+    Raises:
+        DataError: the offsets lack a view or a key point.
+    """
+    check_keypoints2d(keypoints)
+    for dim in ("view", "keypoint"):
+        wanted, known = ([str(name) for name in dataset[dim].values] for dataset in (keypoints, offsets))
+        lacking = [name for name in wanted if name not in known]
+        if lacking:
+            raise DataError(
+                f"There are no offsets for the {dim} {', '.join(lacking)}; the offsets have {', '.join(known)}, the "
+                f"key points {', '.join(wanted)}. Estimate the offsets from key points of the same names."
+            )
+    shift = offsets["offset"].fillna(0.0).sel(view=keypoints["view"], keypoint=keypoints["keypoint"])
+    position = (keypoints["position"] - shift).transpose(*keypoints["position"].dims)
+    return keypoints.assign(position=position.assign_attrs(keypoints["position"].attrs))
+
+
+def _solve(seen: Observations, rows: NDArray[np.int64], gate: float, threads: int | None) -> _KeypointOffsets:
+    """The offsets of one key point from its rows (points in time)."""
+    n_views = len(seen.rig)
+    offset = np.zeros((n_views, 2))
+    unknown = np.full((n_views, 2), np.nan)
+    if len(rows) < _FEWEST_FRAMES:
+        return _KeypointOffsets(unknown, unknown, len(rows), float("nan"))
+    px = seen.px[:, rows]
+    covariance = None if seen.covariance is None else seen.covariance[:, rows]
+    for _ in range(_TURNS):
+        points = triangulate(
+            px - offset[:, None],
+            seen.rig,
+            confidence=seen.weight[:, rows],
+            covariance=covariance,
+            max_error_px=gate,
+            threads=threads,
+        )
+        solved = np.flatnonzero(np.isfinite(points.position[:, 0]))
+        if len(solved) < _FEWEST_FRAMES:
+            return _KeypointOffsets(unknown, unknown, len(solved), float("nan"))
+        used = points.inlier[:, solved]
+        views = np.flatnonzero(used.sum(axis=1) >= _FEWEST_FRAMES)
+        position = points.position[solved]
+        by_position = np.stack([_by_position(seen.rig.cameras[view], position) for view in views])
+        residual = (px[:, solved] - offset[:, None] - seen.rig.project(position))[views]
+        step, covariance_of_step, correlation = _step(residual, by_position, used[views])
+        offset[views] += step
+        if np.nanmax(np.abs(step), initial=0.0) < _CONVERGED_PX:
+            break
+    value, sd = unknown.copy(), unknown.copy()
+    variance = np.diag(covariance_of_step).reshape(-1, 2)
+    value[views] = np.where(np.isfinite(variance), offset[views], np.nan)
+    sd[views] = np.sqrt(variance)
+    return _KeypointOffsets(value, sd, len(solved), correlation)
+
+
+def _by_position(camera: Camera, position: FloatArray) -> FloatArray:
+    """Derivatives (n, 2, 3) of a view's pixels by the world position; zero where the view cannot see it."""
+    _, by_point, _ = camera.lens.jacobian(position @ camera.rotation.T + camera.translation)
+    return np.nan_to_num(by_point @ camera.rotation)
+
+
+def _step(
+    residual: FloatArray, by_position: FloatArray, used: NDArray[np.bool_]
+) -> tuple[FloatArray, FloatArray, float]:
+    """Change of the offsets (view, 2), its covariance (2 view, 2 view), and the autocorrelation time in frames.
+
+    residual (view, n, 2), by_position (view, n, 2, 3), used (view, n).
+    """
+    n_views, n, _ = residual.shape
+    distance = np.linalg.norm(np.where(used[..., None], residual, 0.0), axis=-1)
+    scale = max(float(np.median(distance[used])) / 1.1774, 1e-9)  # of a Rayleigh distribution
+    weight = np.where(used, np.minimum(1.0, _HUBER * scale / np.maximum(distance, 1e-12)), 0.0)
+    flat = np.repeat(weight.T, 2, axis=1)  # (n, 2 view)
+    r = np.where(flat > 0, residual.transpose(1, 0, 2).reshape(n, -1), 0.0)
+    J = by_position.transpose(1, 0, 2, 3).reshape(n, -1, 3)
+    WJ = flat[..., None] * J
+    inner = np.swapaxes(J, -1, -2) @ WJ
+    solvable = np.linalg.cond(inner) < 1e12
+    inner[~solvable] = np.eye(3)
+    # each frame's weights with what a move of its point explains projected out
+    projected = flat[:, :, None] * np.eye(2 * n_views) - WJ @ np.linalg.solve(inner, np.swapaxes(WJ, -1, -2))
+    projected[~solvable] = 0.0
+    basis = _gauge_basis(J.mean(axis=0))
+    score = np.einsum("nij,nj->ni", projected, r) @ basis
+    normal = basis.T @ projected.sum(axis=0) @ basis
+    eigenvalue, vector = np.linalg.eigh(normal)
+    determined = eigenvalue > _UNDETERMINED * eigenvalue[-1]
+    inverse = (vector[:, determined] / eigenvalue[determined]) @ vector[:, determined].T
+    moved = inverse @ score.sum(axis=0)
+    left = score - np.einsum("nij,j->ni", projected, basis @ moved) @ basis
+    whitened = left @ inverse
+    correlation = _autocorrelation_time(whitened)
+    covariance = basis @ (whitened.T @ whitened) @ basis.T * correlation * n / max(n - 1, 1)
+    loose = np.abs(basis @ vector[:, ~determined]).max(axis=1, initial=0.0) > 1e-3
+    covariance[loose] = np.nan
+    covariance[:, loose] = np.nan
+    step = (basis @ moved).reshape(n_views, 2)
+    return step, covariance, correlation
+
+
+def _gauge_basis(by_position: FloatArray) -> FloatArray:
+    """Orthonormal columns (2 view, 2 view - 3): offsets that no shift of the 3D point, by_position (2 view, 3), makes."""
+    u, _, _ = np.linalg.svd(by_position)
+    basis: FloatArray = u[:, 3:]
+    return basis
+
+
+def _autocorrelation_time(series: FloatArray) -> float:
+    """1 + 2 * the summed autocorrelation of rows (n, k) up to its first value below 0.05, at least 1."""
+    n = len(series)
+    power = float((series**2).sum()) / n
+    if power == 0:
+        return 1.0
+    total = 1.0
+    for lag in range(1, n // 4):
+        value = float((series[:-lag] * series[lag:]).sum()) / (n - lag) / power
+        if value < 0.05:
+            break
+        total += 2 * value
+    return total

@@ -1,0 +1,303 @@
+"""From 2D key points of several views to 3D trajectories."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import combinations
+from typing import Literal
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from multipose.camera import CameraRig
+from multipose.errors import DataError
+from multipose.progress import SILENT, Progress
+from multipose.tracks import check_keypoints2d, check_trajectories3d, trajectories3d
+from multipose.triangulate.points import STATES, FloatArray, Points, triangulate
+from multipose.triangulate.uncertainty import pair_noise, residual_noise
+
+MIN_CONFIDENCE = 0.3
+"""2D points of lower confidence are left out unless the caller says otherwise."""
+
+_GATE = 6.0  # a view this many standard deviations of the noise off does not agree
+_SMALLEST_GATE_PX = 3.0
+_SWAP_GAIN = 4.0  # views whose exchange lessens the disagreement by this factor have swapped names
+_SWAP_NOISE_PX = 8.0  # below this disagreement nobody asks whether names are swapped
+
+
+@dataclass(frozen=True, eq=False)
+class Observations:
+    """The key points as the kernels want them: flat over time, individual and keypoint.
+
+    px: (view, n, 2); weight: (view, n) confidence, 0 where the point does not count; covariance: (view, n, 2, 2) or
+    None where no point has one; rig: the cameras of these views, in this order; shape: (time, individual, keypoint);
+    n_low: number of known 2D points left out for their confidence.
+    """
+
+    px: FloatArray
+    weight: FloatArray
+    covariance: FloatArray | None
+    rig: CameraRig
+    shape: tuple[int, int, int]
+    n_low: int
+
+    @property
+    def usable(self) -> NDArray[np.bool_]:
+        """(view, n) which points count."""
+        return self.weight > 0
+
+
+def reconstruct(
+    keypoints: xr.Dataset,
+    rig: CameraRig,
+    *,
+    method: Literal["robust", "linear"] = "robust",
+    min_confidence: float = MIN_CONFIDENCE,
+    max_error_px: float | None = None,
+    min_views: int = 2,
+    noise_px: float | None = None,
+    threads: int | None = None,
+    progress: Progress = SILENT,
+) -> xr.Dataset:
+    """3D trajectories of 2D key points.
+
+    "linear" believes every view: the weighted linear answer in pixels, in closed form. "robust" minimises the weighted
+    squared reprojection error and leaves out views that disagree: where a view is farther than `max_error_px` from the
+    point that all views suggest, every two views propose a point, and the one that most views agree with is fitted to
+    these. Both weigh a view by its confidence and by the inverse of its 2D covariance.
+
+    What cannot be known is not decided. With two views an error along their epipolar lines goes unseen (state
+    `two_views`), and when they disagree nobody can say which is wrong (`inconsistent`). With three views of which one
+    is wrong along an epipolar line of another, two pairs may agree equally well on different points (`ambiguous`).
+    Points in the states `missing`, `ambiguous` and `inconsistent` have no position.
+
+    Args:
+        keypoints: Keypoints2D.
+        rig: cameras with the names of the key points' views; it may hold more.
+        method: "robust" or "linear".
+        min_confidence: 2D points below it are left out and counted (attribute `n_low_confidence`, and a note to
+            `progress`). A known point whose confidence is NaN (set by hand) counts as certain.
+        max_error_px: for "robust"; by default 6 times the standard deviation of the noise, learned from the views'
+            disagreement, and at least 3 px.
+        min_views: least number of views that agree on a point.
+        noise_px: standard deviation per coordinate of 2D points that carry no covariance; by default learned from the
+            residuals.
+        threads: how many to use; by default one per core. The result does not depend on it.
+        progress: where to report.
+
+    Returns:
+        Trajectories3D with `position`; `confidence` = the summed confidence of the views used over the number of views
+        that had the point, so that a view left out lowers it (0 where there is no position); `reprojection_error` =
+        mean distance in px over the views used; `n_views` used; `covariance` = that of the position under the 2D
+        covariances as given (or noise_px² I), without the calibration's share; beyond the schema `inlier` (view,
+        time, individual, keypoint) = the views used, and `state` (time, individual, keypoint), whose attributes name
+        its values.
+        Attributes: method, min_confidence, max_error_px, noise_px, n_low_confidence, and variance_factor = how many
+        times larger the residuals' variance is than the covariances say (1 = they tell the truth).
+
+    Raises:
+        DataError: names of views that the rig does not have or that are swapped, fewer than two views, or nothing to
+            reconstruct from.
+    """
+    if method not in ("robust", "linear"):
+        raise DataError(f"method must be 'robust' or 'linear', got {method!r}.")
+    seen = observations(keypoints, rig, min_confidence)
+    if seen.n_low:
+        total = int((seen.weight > 0).sum()) + seen.n_low
+        progress.note(
+            f"{seen.n_low} of {total} 2D points ({100 * seen.n_low / total:.1f} %) have a confidence below "
+            f"{min_confidence:g} and are left out."
+        )
+    gate, learned = error_limit(seen, threads) if max_error_px is None or noise_px is None else (max_error_px, noise_px)
+    gate = float("inf") if method == "linear" else gate if max_error_px is None else max_error_px
+    points = triangulate(
+        seen.px,
+        seen.rig,
+        confidence=seen.weight,
+        covariance=seen.covariance,
+        noise_px=learned if noise_px is None else noise_px,
+        min_views=min_views,
+        max_error_px=gate,
+        refine=method == "robust",
+        threads=threads,
+        progress=progress,
+    )
+    attributes: dict[str, str | float | int] = {
+        "method": method,
+        "min_confidence": float(min_confidence),
+        "max_error_px": gate,
+        "noise_px": float(learned if noise_px is None else noise_px),
+        "n_low_confidence": seen.n_low,
+        "variance_factor": _variance_factor(seen, points, learned if noise_px is None else noise_px),
+    }
+    return _dataset(keypoints, seen, points, attributes)
+
+
+def leave_one_out(
+    keypoints: xr.Dataset,
+    rig: CameraRig,
+    *,
+    min_confidence: float = MIN_CONFIDENCE,
+    max_error_px: float | None = None,
+    threads: int | None = None,
+) -> dict[str, float]:
+    """For each view the median distance in px of its 2D points from what the other views say.
+
+    The other views reconstruct a point without this one, robustly; it is projected into this view and compared with the
+    2D point there, low-confidence points left out as in `reconstruct`. NaN for a view that shares no point with two
+    others.
+
+    Raises:
+        DataError: as `reconstruct`.
+    """
+    seen = observations(keypoints, rig, min_confidence)
+    gate = error_limit(seen, threads)[0] if max_error_px is None else max_error_px
+    result = {}
+    for view, name in enumerate(seen.rig.names):
+        others = [other for other in range(len(seen.rig)) if other != view]
+        result[name] = float("nan")
+        if len(others) < 2:
+            continue
+        points = triangulate(
+            seen.px[others],
+            seen.rig.subset([seen.rig.names[other] for other in others]),
+            confidence=seen.weight[others],
+            covariance=None if seen.covariance is None else seen.covariance[others],
+            max_error_px=gate,
+            threads=threads,
+        )
+        distance = np.linalg.norm(seen.px[view] - seen.rig[name].project(points.position), axis=-1)
+        distance = distance[seen.usable[view] & np.isfinite(distance)]
+        if len(distance):
+            result[name] = float(np.median(distance))
+    return result
+
+
+def observations(keypoints: xr.Dataset, rig: CameraRig, min_confidence: float = MIN_CONFIDENCE) -> Observations:
+    """The key points as flat arrays with the cameras that belong to them, checked.
+
+    Raises:
+        DataError: as `reconstruct`, save for swapped names.
+    """
+    check_keypoints2d(keypoints)
+    views = [str(name) for name in keypoints["view"].values]
+    unknown = [name for name in views if name not in rig]
+    if unknown:
+        raise DataError(
+            f"The rig has no camera for the views {', '.join(unknown)}. The key points have the views "
+            f"{', '.join(views)}; the rig has the cameras {', '.join(rig.names)}. Rename the one or the other so that they match."
+        )
+    if len(views) < 2:
+        raise DataError(f"A 3D point needs at least 2 views, but the key points have only {views[0]!r}.")
+    if not 0 <= min_confidence <= 1:
+        raise DataError(f"min_confidence must lie between 0 and 1, got {min_confidence}.")
+    position = keypoints["position"].values
+    px = position.reshape(len(views), -1, 2)
+    confidence = keypoints["confidence"].values.reshape(len(views), -1)
+    known = np.isfinite(px).all(axis=-1)
+    weight = np.where(known, np.where(np.isnan(confidence), 1.0, confidence), 0.0)
+    low = known & (weight < min_confidence)
+    weight[low] = 0.0
+    if not (weight > 0).any():
+        raise DataError(
+            f"There is nothing to reconstruct: none of the {known.size} 2D points is known with a confidence of at "
+            f"least {min_confidence:g} ({int(known.sum())} are known). Look at the predictions, or lower min_confidence."
+        )
+    if ((weight > 0).sum(axis=0) < 2).all():
+        counts = ", ".join(f"{name} {int(count)}" for name, count in zip(views, (weight > 0).sum(axis=1), strict=True))
+        raise DataError(
+            f"No point is seen by two views at the same time (2D points with a confidence of at least "
+            f"{min_confidence:g}: {counts}). Are the recordings of the same time, and the key points named alike?"
+        )
+    covariance = keypoints["covariance"].values.reshape(len(views), -1, 2, 2)
+    return Observations(
+        px=px,
+        weight=weight,
+        covariance=covariance if np.isfinite(covariance).any() else None,
+        rig=rig.subset(views),
+        shape=position.shape[1:4],
+        n_low=int(low.sum()),
+    )
+
+
+def error_limit(seen: Observations, threads: int | None = None) -> tuple[float, float]:
+    """How far a view may be off to agree, and the standard deviation per coordinate of the noise, both in px.
+
+    The noise is estimated from pairs of views, then again from the residuals of a robust reconstruction of a sample.
+
+    Raises:
+        DataError: the names of two views are swapped.
+    """
+    rough = pair_noise(seen.px, seen.rig, seen.usable, threads)
+    if rough > _SWAP_NOISE_PX:
+        _check_swapped(seen, rough, threads)
+    several = np.flatnonzero(seen.usable.sum(axis=0) >= 2)
+    sample = several[np.unique(np.linspace(0, len(several) - 1, min(len(several), 5000)).astype(int))]
+    points = triangulate(
+        seen.px[:, sample],
+        seen.rig,
+        confidence=seen.weight[:, sample],
+        max_error_px=max(_SMALLEST_GATE_PX, _GATE * rough),
+        threads=threads,
+    )
+    noise = residual_noise(seen.px[:, sample], seen.rig, points)
+    if np.isnan(noise):
+        sizes = ", ".join(f"{name} {width}x{height}" for name, (width, height) in seen.rig.sizes.items())
+        raise DataError(
+            "No two views agree on any point: their rays meet behind the cameras or nowhere. Do the rig and the key "
+            f"points belong together, after the same crop, flip, turn and scale? The rig's pictures: {sizes}."
+        )
+    return max(_SMALLEST_GATE_PX, _GATE * noise), max(noise, 1e-3)
+
+
+def _check_swapped(seen: Observations, noise: float, threads: int | None) -> None:
+    for first, second in combinations(range(len(seen.rig)), 2):
+        if len(seen.rig) == 2:
+            return  # two views look much the same from either side; nothing to judge by
+        order = list(range(len(seen.rig)))
+        order[first], order[second] = second, first
+        exchanged = pair_noise(seen.px[order], seen.rig, seen.usable[order], threads)
+        if exchanged * _SWAP_GAIN < noise:
+            names = seen.rig.names
+            raise DataError(
+                f"The views {names[first]!r} and {names[second]!r} have swapped names: as named, views disagree by "
+                f"about {noise:.3g} px, with these two exchanged by {exchanged:.2g} px. Exchange the names in the key "
+                f"points or in the rig."
+            )
+
+
+def _variance_factor(seen: Observations, points: Points, noise_px: float) -> float:
+    if seen.covariance is None:
+        return float(residual_noise(seen.px, seen.rig, points) ** 2 / noise_px**2)
+    stated = np.isfinite(seen.covariance).all(axis=(-2, -1), keepdims=True)
+    covariance = np.where(stated, seen.covariance, np.eye(2) * noise_px**2)
+    return float(residual_noise(seen.px, seen.rig, points, covariance) ** 2)
+
+
+def _dataset(
+    keypoints: xr.Dataset, seen: Observations, points: Points, attributes: dict[str, str | float | int]
+) -> xr.Dataset:
+    """The points as checked Trajectories3D with the coordinates of the key points."""
+    shape = seen.shape
+    agreed = np.where(points.inlier, seen.weight, 0.0).sum(axis=0)
+    confidence = np.clip(agreed / np.maximum(points.n_usable, 1), 0.0, 1.0)
+    dataset = trajectories3d(
+        points.position.reshape(*shape, 3),
+        confidence.reshape(shape),
+        points.error.reshape(shape),
+        points.inlier.sum(axis=0).reshape(shape),
+        points.covariance.reshape(*shape, 3, 3),
+        keypoints=[str(name) for name in keypoints["keypoint"].values],
+        individuals=[str(name) for name in keypoints["individual"].values],
+        fps=keypoints.attrs.get("fps"),
+        time=keypoints["time"].values,
+        unit=seen.rig.unit,
+    )
+    point = ("time", "individual", "keypoint")
+    dataset = dataset.assign_coords(view=list(seen.rig.names))
+    dataset["inlier"] = (("view", *point), points.inlier.reshape(len(seen.rig), *shape))
+    meanings = {"flag_values": list(range(len(STATES))), "flag_meanings": " ".join(STATES)}
+    dataset["state"] = (point, points.state.reshape(shape), meanings)
+    dataset.attrs.update(attributes)
+    return check_trajectories3d(dataset)
