@@ -139,7 +139,7 @@ def _read(
     if missing or table.empty:
         what = f"it lacks the columns {', '.join(missing)}" if missing else "it has no rows"
         raise FormatError(f"{path} is no table of points as multipose writes it: {what}.")
-    for name in table.columns.difference(_TEXTS):
+    for name in table.columns.difference(list(_TEXTS)):
         try:  # cell by cell, because the reader of pandas may be off by the last digit
             table[name] = [float(cell) if cell else np.nan for cell in table[name]]
         except ValueError as error:
