@@ -43,7 +43,8 @@ check: .venv/installed
 	cd build/typing && ../../$(VENV)/mypy --config-file ../../setup.cfg -p multipose
 
 docs: .venv/installed
-	$(VENV)/mkdocs build --strict --config-file docs/mkdocs.yml --site-dir ../build/docs
+	$(VENV)/python docs/make_cli.py
+	$(VENV)/mkdocs build --strict
 
 sample-data: .venv/installed
 	$(VENV)/python sample_data/generate.py
