@@ -1,0 +1,159 @@
+"""Runs make what is missing or stale, and only that; a kill in the middle loses nothing."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from multipose.errors import ProjectError
+from multipose.files import content_hash
+from multipose.pipeline.overview import look_over
+from multipose.pipeline.plan import describe, judge_all, open_hashes, plan
+from multipose.pipeline.provenance import Judgement, making, resumable
+from multipose.pipeline.reconstruction import reconstruct_recording
+from multipose.pipeline.running import run
+from multipose.project import Project
+from multipose.synthetic import walk
+from multipose.tracks import load_tracks
+
+RUN1 = ["recordings/run1/keypoints2d.nc", "recordings/run1/trajectories3d.nc", "recordings/run1/player.html"]
+
+
+def judge_paths(project: Project) -> dict[str, Judgement]:
+    judged = judge_all(project, plan(project), open_hashes(project))
+    return {project.relative(judgement.product.path): judgement for judgement in judged}
+
+
+def test_a_run_reconstructs_and_a_second_does_nothing(project: Project) -> None:
+    outcome = run(project)
+    assert list(outcome.made) == RUN1
+    assert outcome.kept == 1  # the rig was given
+    tracks = load_tracks(project.trajectories_path("run1"))
+    error = np.linalg.norm(tracks["position"].values[:, 0] - walk(40, seed=1).points, axis=-1)
+    assert np.nanmedian(error) < 0.6  # mm; measured 0.42 with 0.5 px of noise
+    assert outcome.made[RUN1[1]]["reconstructed_fraction"] > 0.95
+    before = {path: content_hash(project.folder / path) for path in RUN1}
+    again = run(project)
+    assert again.made == {}
+    assert again.kept == 4
+    assert before == {path: content_hash(project.folder / path) for path in RUN1}
+
+
+def test_staleness_names_its_reason_and_goes_down_the_line(project: Project) -> None:
+    run(project)
+    text = (project.folder / "multipose.toml").read_text(encoding="utf-8")
+    changed = text.replace('# method = "robust" ', 'method = "linear" ')
+    assert changed != text
+    (project.folder / "multipose.toml").write_text(changed, encoding="utf-8")
+    project = Project.open(project.folder)
+    judged = judge_paths(project)
+    assert judged[RUN1[0]].state == "current"
+    assert judged[RUN1[1]].reasons == ('method is now "linear", was "robust"',)
+    assert judged[RUN1[2]].reasons == ("stale: the trajectories",)
+    assert list(run(project).made) == RUN1[1:]
+    assert look_over(project).next == ""
+
+
+def test_a_changed_input_makes_everything_after_it_anew(project: Project) -> None:
+    run(project)
+    rig = project.rig_path("lab")
+    rig.write_text(rig.read_text(encoding="utf-8").replace('"mm"', '"cm"'), encoding="utf-8")
+    judged = judge_paths(project)
+    assert judged[RUN1[0]].state == "current"
+    assert judged[RUN1[1]].reasons == ("changed: the rig",)
+    assert set(run(project).made) == set(RUN1[1:])
+    assert load_tracks(project.trajectories_path("run1")).attrs["unit"] == "cm"
+
+
+def test_products_changed_by_hand_are_kept(project: Project) -> None:
+    run(project)
+    player = project.player_path("run1")
+    player.write_text("mine", encoding="utf-8")
+    assert judge_paths(project)[RUN1[2]].state == "edited"
+    assert run(project).made == {}
+    assert player.read_text(encoding="utf-8") == "mine"
+
+
+def test_settings_of_the_command_line_are_remembered(project: Project) -> None:
+    run(project)
+    recording, hashes = project.recording("run1"), open_hashes(project)
+    reconstruct_recording(project, recording, hashes, settings={"min_views": 3})
+    assert judge_paths(project)[RUN1[1]].state == "current"
+    assert (load_tracks(project.trajectories_path("run1"))["n_views"].values != 2).all()
+
+
+def test_removed_offsets_are_stated(project: Project) -> None:
+    run(project)
+    recording, hashes = project.recording("run1"), open_hashes(project)
+    result = reconstruct_recording(project, recording, hashes, settings={"remove_offsets": True})
+    assert result["offsets_removed"] is True
+    assert "taken off" in load_tracks(project.trajectories_path("run1")).attrs["offsets"]
+    lengths = [np.hypot(*offset) for rows in result["offsets_px"].values() for offset in rows.values()]
+    assert np.nanmax(lengths) < 1.0  # there are none in these data; noise 0.5 px over 40 frames
+
+
+def test_a_killed_stage_is_made_anew(project: Project) -> None:
+    run(project)
+    product, hashes = describe(project, "reconstruct", "run1"), open_hashes(project)
+    old = content_hash(product.path)
+    with pytest.raises(KeyboardInterrupt), making(product, hashes):
+        raise KeyboardInterrupt
+    judged = judge_paths(project)
+    assert judged[RUN1[1]].state == "interrupted"
+    assert content_hash(product.path) == old  # the old product is whole
+    assert resumable(product, hashes)
+    assert not resumable(dataclasses.replace(product, parameters={"other": 1}), hashes)
+    assert RUN1[1] in run(project).made
+    assert judge_paths(project)[RUN1[1]].state == "current"
+
+
+def test_what_cannot_be_made_says_what_to_do(project: Project) -> None:
+    project.rig_path("lab").unlink()
+    outcome = run(project)
+    assert list(outcome.made) == RUN1[:1]
+    assert "no section [board]" in outcome.blocked["calibration/lab/rig.toml"][0]
+    assert "multipose calibrate" in outcome.blocked[RUN1[1]][0]
+    with pytest.raises(ProjectError, match="multipose calibrate"):
+        reconstruct_recording(project, project.recording("run1"), open_hashes(project))
+
+
+def test_records_of_a_newer_multipose_are_refused(project: Project) -> None:
+    run(project)
+    record = project.results_folder("run1") / "provenance.json"
+    table = json.loads(record.read_text(encoding="utf-8"))
+    assert set(table["products"]) == {"keypoints2d.nc", "trajectories3d.nc", "player.html"}
+    record.write_text(json.dumps({**table, "schema_version": 99}), encoding="utf-8")
+    with pytest.raises(Exception, match="newer multipose"):
+        run(project)
+
+
+def test_the_memory_of_hashes_notices_changes(project: Project) -> None:
+    path = project.folder / "file"
+    path.write_text("a", encoding="utf-8")
+    hashes = open_hashes(project)
+    first = hashes.of(path)
+    hashes.save()
+    memory = project.folder / ".multipose" / "hashes.json"
+    assert first in memory.read_text(encoding="utf-8")
+    path.write_text("bb", encoding="utf-8")
+    assert open_hashes(project).of(path) != first
+    memory.write_text("not json", encoding="utf-8")
+    assert open_hashes(project).of(path) == content_hash(path)
+
+
+def test_an_unfinished_network_blocks_nothing_else(project: Project, tmp_path: Path) -> None:
+    """A recording whose videos need a network that has no labels is told, and the other is still made."""
+    from multipose.project import Recording
+
+    for view in project.views:
+        (project.folder / f"{view}.mp4").write_bytes(b"x")
+    extended = project.with_recordings([Recording("run2", {view: f"{view}.mp4" for view in project.views})])
+    extended.save_manifest()
+    outcome = run(Project.open(project.folder))
+    assert list(outcome.made) == RUN1
+    assert "no labels of view 'back'" in outcome.blocked["models/back/model.toml"][0]
+    assert "multipose train" in outcome.blocked["recordings/run2/keypoints2d.nc"][0]
