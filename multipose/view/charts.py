@@ -89,36 +89,29 @@ def reprojection_errors(
     return figure
 
 
-def offsets(offset: xr.DataArray, *, title: str = "Constant offset of each key point and view") -> go.Figure:
-    """A heat map of how far the 2D points of a view lie, on average, from the projected 3D points.
+def offsets(estimate: xr.Dataset, *, title: str = "Constant offset of each key point and view") -> go.Figure:
+    """A heat map of how far the 2D points of a view lie, on average, from where the other views expect them.
 
     Args:
-        offset: dims view, keypoint, space (and individual, then one row per individual and key point), px.
+        estimate: as `estimate_offsets` returns it: `offset` and `sd` (view, keypoint, space) in px, NaN where unknown.
         title: heading of the figure.
 
     Raises:
-        DataError: the array has other dimensions.
+        DataError: a variable is missing or has other dimensions.
     """
-    wanted = {"view", "keypoint", "space"}
-    if not wanted <= set(offset.dims) or set(offset.dims) - wanted - {"individual"}:
-        raise DataError(f"Offsets must have the dims view, keypoint, space (and individual), got {offset.dims}.")
-    if "individual" in offset.dims:
-        table = offset.transpose("individual", "keypoint", "view", "space")
-        several = offset.sizes["individual"] > 1
-        rows = [
-            f"{individual} {keypoint}" if several else str(keypoint)
-            for individual in table["individual"].values
-            for keypoint in table["keypoint"].values
-        ]
-    else:
-        table = offset.transpose("keypoint", "view", "space")
-        rows = [str(keypoint) for keypoint in table["keypoint"].values]
-    values = table.values.reshape(len(rows), -1, 2)
-    views = [str(view) for view in offset["view"].values]
+    for name in ("offset", "sd"):
+        if name not in estimate or set(estimate[name].dims) != {"view", "keypoint", "space"}:
+            raise DataError(
+                "Offsets are a dataset with `offset` and `sd` (view, keypoint, space); got "
+                f"{', '.join(map(str, estimate.data_vars))} with the sizes {dict(estimate.sizes)}."
+            )
+    values, errors = (estimate[name].transpose("keypoint", "view", "space").values for name in ("offset", "sd"))
+    rows = [str(keypoint) for keypoint in estimate["keypoint"].values]
+    views = [str(view) for view in estimate["view"].values]
     length = np.linalg.norm(values, axis=-1)
-    text = [
-        ["" if np.isnan(cell).any() else f"{_signed(cell[0])}, {_signed(cell[1])}" for cell in row] for row in values
-    ]
+    if not np.isfinite(length).any():
+        raise DataError("No offset is known: too few frames determine any of them.")
+    text = [["" if np.isnan(cell).any() else ", ".join(map(_signed, cell)) for cell in row] for row in values]
     figure = go.Figure(
         go.Heatmap(
             x=views,
@@ -126,11 +119,13 @@ def offsets(offset: xr.DataArray, *, title: str = "Constant offset of each key p
             z=length,
             text=text,
             texttemplate="%{text}",
+            customdata=np.concatenate([values, errors], axis=-1),
             colorscale=SEQUENTIAL,
             zmin=0,
             zmax=float(np.nanmax(length)),
             colorbar={"title": {"text": "length of<br>offset (px)"}, "thickness": 14},
-            hovertemplate="%{y}, %{x}: %{z:.2f} px (dx, dy: %{text})<extra></extra>",
+            hovertemplate="<b>%{y}, %{x}</b>: %{z:.2f} px<br>dx %{customdata[0]:.2f} ± %{customdata[2]:.2f} px"
+            "<br>dy %{customdata[1]:.2f} ± %{customdata[3]:.2f} px<extra></extra>",
             hoverongaps=False,
             xgap=2,
             ygap=2,
@@ -138,7 +133,7 @@ def offsets(offset: xr.DataArray, *, title: str = "Constant offset of each key p
     )
     figure.update_layout(
         template=template(),
-        title={"text": f"{title}<br><sup>dx, dy in px: measured minus projected</sup>"},
+        title={"text": f"{title}<br><sup>dx, dy in px: seen minus expected</sup>"},
         height=150 + 28 * len(rows),
         margin={"t": 72, "l": 8, "r": 8, "b": 8},
         xaxis={"title": {"text": "view"}, "showgrid": False, "type": "category"},

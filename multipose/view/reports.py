@@ -131,7 +131,7 @@ def calibration_page(calibration: Calibration, *, title: str = "Calibration", su
                 (
                     Table(
                         _parameters(calibration),
-                        "Parameters ± standard deviations, which come from the noise of the corners; fx, fy, cx, cy in px; "
+                        "Parameters ± standard deviations, from the noise of the corners; fx, fy, cx, cy in px; "
                         "scales of a telecentric lens in px per unit",
                     ),
                 ),

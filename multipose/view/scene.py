@@ -240,7 +240,7 @@ def up_direction(rig: CameraRig) -> Array:
     """
     right = np.array([camera.rotation[0] for camera in rig])
     upward = np.mean([-camera.rotation[1] for camera in rig], axis=0)
-    values, vectors = np.linalg.eigh(right.T @ right / len(right) - 0.05 * np.outer(upward, upward))
+    values, vectors = np.linalg.eigh(right.T @ right / len(right) - 0.005 * np.outer(upward, upward))
     up: Array = vectors[:, np.argmin(values)]
     return up if up @ upward >= 0 else -up
 
