@@ -79,7 +79,8 @@ def coefficient_derivatives(c: Coefficients, x: FloatArray, y: FloatArray) -> Fl
 def undistort_plane(c: Coefficients, radius: float, x: FloatArray, y: FloatArray) -> tuple[FloatArray, FloatArray]:
     """Undistorted coordinates of x, y (n,) inside the valid radius, by Newton's method; the caller checks the answer.
 
-    The purely radial answer, which a bracket makes safe, is where the two-dimensional steps start.
+    The purely radial answer, which a bracket makes safe, is where the two-dimensional steps start; a step that does not
+    come closer is halved, as befits the gradient of a convex function.
     """
 
     def curve(r: FloatArray) -> tuple[FloatArray, FloatArray]:
@@ -90,25 +91,26 @@ def undistort_plane(c: Coefficients, radius: float, x: FloatArray, y: FloatArray
     r = invert_curve(curve, distance, radius)
     twisted = any(c[2:4])
     if twisted and np.isfinite(radius):
-        r = np.where(np.isnan(r), 0.99 * radius, r)  # what the radial part does not reach, the tangential one may
+        reach = curve(np.array(radius))[0] + 3 * np.hypot(*c[2:4]) * radius**2
+        r = np.where(np.isnan(r) & (distance <= reach), 0.99 * radius, r)  # the tangential part may add what is missing
     ratio = np.divide(r, distance, out=np.ones_like(r), where=distance > 0)
     u, v = x * ratio, y * ratio
     if not twisted:
         return u, v
-    limit = radius * (1 - 1e-9)
-    active = np.arange(len(x))
+    active, damping = np.flatnonzero(np.isfinite(u)), np.ones_like(u)
+    error = np.stack([x, y]) - distort_plane(c, u, v)
     for _ in range(_MAX_STEPS):
-        un, vn = u[active], v[active]
-        got_x, got_y = distort_plane(c, un, vn)
-        error_x, error_y = x[active] - got_x, y[active] - got_y
-        matrix = plane_derivatives(c, un, vn)
+        matrix = plane_derivatives(c, u[active], v[active])
         m, n, o = matrix[..., 0, 0], matrix[..., 0, 1], matrix[..., 1, 1]
-        determinant = m * o - n * n
-        du, dv = (o * error_x - n * error_y) / determinant, (m * error_y - n * error_x) / determinant
-        un, vn = un + du, vn + dv
+        ex, ey = error[:, active] * damping[active] / (m * o - n * n)
+        du, dv = o * ex - n * ey, m * ey - n * ex
+        un, vn = u[active] + du, v[active] + dv
         size = np.hypot(un, vn)
-        shrink = np.minimum(1.0, limit / np.maximum(size, np.finfo(np.float64).tiny))
-        u[active], v[active] = un * shrink, vn * shrink
+        tried = np.stack([x[active], y[active]]) - distort_plane(c, un, vn)
+        better = (np.hypot(*tried) < np.hypot(*error[:, active])) & (size < radius)
+        good = active[better]
+        u[good], v[good], error[:, good] = un[better], vn[better], tried[:, better]
+        damping[active] = np.where(better, np.minimum(1, 2 * damping[active]), damping[active] / 2)
         active = active[np.hypot(du, dv) > 4 * _EPS * size]
         if not len(active):
             break
@@ -176,8 +178,8 @@ def invert_curve(
         over = got > wanted
         high[active], low[active] = np.where(over, r, high[active]), np.where(over, low[active], r)
         newton = r + (wanted - got) / slope
-        fast = (newton >= low[active]) & (newton <= high[active]) & (np.abs(newton - r) <= last[active] / 2)
-        done = (np.abs(got - wanted) <= _EPS * wanted) | (high[active] - low[active] <= 2 * _EPS * r)
+        fast = (newton >= low[active]) & (newton <= high[active]) & (np.abs(newton - r) < last[active] / 2)
+        done = (np.abs(got - wanted) <= 4 * _EPS * wanted) | (high[active] - low[active] <= 2 * _EPS * r)
         step = np.where(fast, newton, (low[active] + high[active]) / 2)
         result[active], last[active] = np.where(done, r, step), np.abs(step - r)
         active = active[~done]
