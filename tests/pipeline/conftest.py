@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 
 from multipose.formats.movement import write_keypoints
 from multipose.pipeline.beginning import make_project
+from multipose.pipeline.running import run
 from multipose.project import Project, Recording
 from multipose.synthetic import KEYPOINTS, observe, sample_rig, walk
 from multipose.video import write_video
@@ -16,10 +18,7 @@ from multipose.video import write_video
 VIEWS = ("back", "mid", "top")
 
 
-@pytest.fixture
-def project(tmp_path: Path) -> Project:
-    """Recording `run1`, 40 frames, key points of three views as movement files; session `lab` has a rig."""
-    folder = tmp_path / "mice"
+def _begin(folder: Path) -> Project:
     project = make_project(folder, VIEWS, KEYPOINTS)
     rig = sample_rig(names=VIEWS)
     rig.save(project.rig_path("lab"))
@@ -30,6 +29,26 @@ def project(tmp_path: Path) -> Project:
     project = project.with_recordings([recording])
     project.save_manifest()
     return Project.open(folder)
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Project:
+    """Recording `run1`, 40 frames, key points of three views as movement files; session `lab` has a rig."""
+    return _begin(tmp_path / "mice")
+
+
+@pytest.fixture(scope="session")
+def _run_once(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    project = _begin(tmp_path_factory.mktemp("finished") / "mice")
+    run(project)
+    return project
+
+
+@pytest.fixture
+def finished(_run_once: Project, tmp_path: Path) -> Project:
+    """The same project after a run, a copy for each test."""
+    shutil.copytree(_run_once.folder, tmp_path / "mice")
+    return Project.open(tmp_path / "mice")
 
 
 def write_noise(path: Path, count: int, fps: float = 20.0, seed: int = 0, size: tuple[int, int] = (64, 48)) -> Path:

@@ -43,8 +43,8 @@ def test_a_run_reconstructs_and_a_second_does_nothing(project: Project) -> None:
     assert before == {path: content_hash(project.folder / path) for path in RUN1}
 
 
-def test_staleness_names_its_reason_and_goes_down_the_line(project: Project) -> None:
-    run(project)
+def test_staleness_names_its_reason_and_goes_down_the_line(finished: Project) -> None:
+    project = finished
     text = (project.folder / "multipose.toml").read_text(encoding="utf-8")
     changed = text.replace('# method = "robust" ', 'method = "linear" ')
     assert changed != text
@@ -58,8 +58,8 @@ def test_staleness_names_its_reason_and_goes_down_the_line(project: Project) -> 
     assert look_over(project).next == ""
 
 
-def test_a_changed_input_makes_everything_after_it_anew(project: Project) -> None:
-    run(project)
+def test_a_changed_input_makes_everything_after_it_anew(finished: Project) -> None:
+    project = finished
     rig = project.rig_path("lab")
     rig.write_text(rig.read_text(encoding="utf-8").replace('"mm"', '"cm"'), encoding="utf-8")
     judged = judge_paths(project)
@@ -69,8 +69,8 @@ def test_a_changed_input_makes_everything_after_it_anew(project: Project) -> Non
     assert load_tracks(project.trajectories_path("run1")).attrs["unit"] == "cm"
 
 
-def test_products_changed_by_hand_are_kept(project: Project) -> None:
-    run(project)
+def test_products_changed_by_hand_are_kept(finished: Project) -> None:
+    project = finished
     player = project.player_path("run1")
     player.write_text("mine", encoding="utf-8")
     assert judge_paths(project)[RUN1[2]].state == "edited"
@@ -78,16 +78,16 @@ def test_products_changed_by_hand_are_kept(project: Project) -> None:
     assert player.read_text(encoding="utf-8") == "mine"
 
 
-def test_settings_of_the_command_line_are_remembered(project: Project) -> None:
-    run(project)
+def test_settings_of_the_command_line_are_remembered(finished: Project) -> None:
+    project = finished
     recording, hashes = project.recording("run1"), open_hashes(project)
     reconstruct_recording(project, recording, hashes, settings={"min_views": 3})
     assert judge_paths(project)[RUN1[1]].state == "current"
     assert (load_tracks(project.trajectories_path("run1"))["n_views"].values != 2).all()
 
 
-def test_removed_offsets_are_stated(project: Project) -> None:
-    run(project)
+def test_removed_offsets_are_stated(finished: Project) -> None:
+    project = finished
     recording, hashes = project.recording("run1"), open_hashes(project)
     result = reconstruct_recording(project, recording, hashes, settings={"remove_offsets": True})
     assert result["offsets_removed"] is True
@@ -96,8 +96,8 @@ def test_removed_offsets_are_stated(project: Project) -> None:
     assert np.nanmax(lengths) < 1.0  # there are none in these data; noise 0.5 px over 40 frames
 
 
-def test_a_killed_stage_is_made_anew(project: Project) -> None:
-    run(project)
+def test_a_killed_stage_is_made_anew(finished: Project) -> None:
+    project = finished
     product, hashes = describe(project, "reconstruct", "run1"), open_hashes(project)
     old = content_hash(product.path)
     with pytest.raises(KeyboardInterrupt), making(product, hashes):
@@ -121,8 +121,8 @@ def test_what_cannot_be_made_says_what_to_do(project: Project) -> None:
         reconstruct_recording(project, project.recording("run1"), open_hashes(project))
 
 
-def test_records_of_a_newer_multipose_are_refused(project: Project) -> None:
-    run(project)
+def test_records_of_a_newer_multipose_are_refused(finished: Project) -> None:
+    project = finished
     record = project.results_folder("run1") / "provenance.json"
     table = json.loads(record.read_text(encoding="utf-8"))
     assert set(table["products"]) == {"keypoints2d.nc", "trajectories3d.nc", "player.html"}
