@@ -37,7 +37,7 @@ def cross_validate_model(
     *,
     folds: int,
     split: Literal["random", "blocks"],
-    budget: dict[str, float | int | None],
+    budget: dict[str, Any],
     seed: int,
     threads: int | None = None,
     progress: Progress = SILENT,

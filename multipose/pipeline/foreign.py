@@ -23,7 +23,7 @@ def read_keypoints(path: Path, view: str) -> xr.Dataset:
         if view not in dataset["view"].values:
             raise FormatError(f"{path} has no view {view!r}; it has {', '.join(map(str, dataset['view'].values))}.")
         return dataset.sel(view=[view])
-    return (sleap if kind == "sleap" else deeplabcut).read_keypoints({view: path})
+    return sleap.read_keypoints({view: path}) if kind == "sleap" else deeplabcut.read_keypoints({view: path})
 
 
 def guess_format(path: Path) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -113,7 +114,7 @@ def offsets_table(offsets: xr.Dataset) -> dict[str, dict[str, list[float]]]:
 
 def large_offsets(table: dict[str, dict[str, list[float]]]) -> list[tuple[str, str, float]]:
     """(view, key point, length px) of the offsets that are worth a warning, longest first."""
-    lengths = [(view, name, float(np.hypot(*offset))) for view, rows in table.items() for name, offset in rows.items()]
+    lengths = [(view, name, math.hypot(*offset)) for view, rows in table.items() for name, offset in rows.items()]
     return sorted((row for row in lengths if row[2] > LARGE_OFFSET_PX), key=lambda row: -row[2])
 
 

@@ -27,7 +27,7 @@ def train_model(
     name: str,
     hashes: Hashes,
     *,
-    budget: dict[str, float | int | None] | None = None,
+    budget: dict[str, Any] | None = None,
     seed: int | None = None,
     resume: bool | None = None,
     threads: int | None = None,
