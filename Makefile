@@ -37,10 +37,10 @@ test-fast: .venv/installed
 check: .venv/installed
 	$(VENV)/ruff check .
 	$(VENV)/ruff format --check .
-	$(VENV)/lint-imports --config setup.cfg
-	rm -rf build/typing
-	$(VENV)/python -m pip install -q --no-deps --target build/typing .
-	cd build/typing && ../../$(VENV)/mypy --config-file ../../setup.cfg -p multipose
+	rm -rf build/lib build/installed
+	$(VENV)/python -m pip install -q --no-deps --target build/installed .
+	cd build/installed && ../../$(VENV)/lint-imports --no-cache --config ../../setup.cfg
+	cd build/installed && ../../$(VENV)/mypy --config-file ../../setup.cfg -p multipose
 
 docs: .venv/installed
 	$(VENV)/python docs/make_cli.py
