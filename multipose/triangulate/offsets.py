@@ -25,10 +25,15 @@ from multipose.camera import Camera, CameraRig
 from multipose.errors import DataError
 from multipose.tracks import check_keypoints2d
 from multipose.triangulate.points import FloatArray, triangulate
-from multipose.triangulate.reconstruction import MIN_CONFIDENCE, Observations, error_limit, observations
+from multipose.triangulate.reconstruction import MIN_CONFIDENCE, Observations, check_names, observations
 
 _TURNS = 30
 _CONVERGED_PX = 1e-4
+_SETTLED_PX = 0.05
+_BELIEVING_TURNS = 10  # at most so many turns believe every view
+_GATE = 6.0  # standard deviations
+_SMALLEST_GATE_PX = 3.0
+_MEDIAN_RAYLEIGH = 1.1774  # median length of a 2D normal error of standard deviation 1
 _FEWEST_FRAMES = 10
 _MOST_FRAMES = 2000  # of a key point, evenly spread: errors last for many frames, so more would add little
 _UNDETERMINED = 1e-6  # least relative eigenvalue of a combination of offsets that counts as determined
@@ -55,10 +60,11 @@ def estimate_offsets(
 ) -> xr.Dataset:
     """The constant offset of each key point in each view, in px, with its standard deviation.
 
-    The 3D points and the offsets are solved in turns: points from the 2D points less their offsets (robustly),
-    offsets from the residuals, each frame's residuals projected off what a move of its 3D point would explain, with
-    Huber's weights. The
-    individuals of a recording share their offsets: they are a habit of whoever labels.
+    The 3D points and the offsets are solved in turns: points from the 2D points less their offsets, offsets from the
+    residuals, each frame's residuals projected off what a move of its 3D point would explain, with Huber's weights. At
+    first every view is believed, since one that is always off by much is what is sought; when the offsets have nearly
+    settled, views that are off in single frames are left out of these. The individuals of a recording share their
+    offsets: they are a habit of whoever labels.
 
     The standard deviations follow from the scatter of the frames; since errors last for many frames, their variance is
     multiplied by the autocorrelation time of the residuals (`correlation_frames`).
@@ -67,7 +73,8 @@ def estimate_offsets(
         keypoints: Keypoints2D.
         rig: cameras with the names of the key points' views.
         min_confidence: 2D points below it are left out.
-        max_error_px: views farther off are left out of a frame; by default as in `reconstruct`.
+        max_error_px: a view farther off than this, its offset taken off, is left out of a frame; by default 6 times the
+            standard deviation of the key point's residuals, and at least 3 px.
         threads: how many to use.
 
     Returns:
@@ -78,7 +85,7 @@ def estimate_offsets(
         DataError: as `reconstruct`.
     """
     seen = observations(keypoints, rig, min_confidence)
-    gate = error_limit(seen, threads)[0] if max_error_px is None else max_error_px
+    check_names(seen, threads)
     n_times, n_individuals, n_keypoints = seen.shape
     n_views = len(seen.rig)
     found = []
@@ -87,7 +94,7 @@ def estimate_offsets(
         rows = np.arange(n_times * n_individuals * n_keypoints).reshape(seen.shape)[:, :, keypoint].T.ravel()
         rows = rows[seen.usable[:, rows].sum(axis=0) >= 2]
         rows = rows[np.unique(np.linspace(0, len(rows) - 1, min(len(rows), _MOST_FRAMES)).astype(int))]
-        found.append(_solve(seen, rows, gate, threads))
+        found.append(_solve(seen, rows, max_error_px, threads))
     names = [str(name) for name in keypoints["keypoint"].values]
     place = ("view", "keypoint", "space")
     return xr.Dataset(
@@ -98,7 +105,7 @@ def estimate_offsets(
             "correlation_frames": ("keypoint", np.array([one.correlation for one in found])),
         },
         coords={"view": list(seen.rig.names), "keypoint": names, "space": ["x", "y"]},
-        attrs={"kind": "offsets2d", "unit": "px", "max_error_px": gate, "min_confidence": float(min_confidence)},
+        attrs={"kind": "offsets2d", "unit": "px", "min_confidence": float(min_confidence)},
     )
 
 
@@ -122,7 +129,7 @@ def remove_offsets(keypoints: xr.Dataset, offsets: xr.Dataset) -> xr.Dataset:
     return keypoints.assign(position=position.assign_attrs(keypoints["position"].attrs))
 
 
-def _solve(seen: Observations, rows: NDArray[np.int64], gate: float, threads: int | None) -> _KeypointOffsets:
+def _solve(seen: Observations, rows: NDArray[np.int64], limit: float | None, threads: int | None) -> _KeypointOffsets:
     """The offsets of one key point from its rows (points in time)."""
     n_views = len(seen.rig)
     offset = np.zeros((n_views, 2))
@@ -131,7 +138,8 @@ def _solve(seen: Observations, rows: NDArray[np.int64], gate: float, threads: in
         return _KeypointOffsets(unknown, unknown, len(rows), float("nan"))
     px = seen.px[:, rows]
     covariance = None if seen.covariance is None else seen.covariance[:, rows]
-    for _ in range(_TURNS):
+    gate = np.inf
+    for turn in range(_TURNS):
         points = triangulate(
             px - offset[:, None],
             seen.rig,
@@ -148,9 +156,14 @@ def _solve(seen: Observations, rows: NDArray[np.int64], gate: float, threads: in
         position = points.position[solved]
         by_position = np.stack([_by_position(seen.rig.cameras[view], position) for view in views])
         residual = (px[:, solved] - offset[:, None] - seen.rig.project(position))[views]
-        step, covariance_of_step, correlation = _step(residual, by_position, used[views])
+        distance = np.linalg.norm(residual[used[views]], axis=-1)
+        scale = max(float(np.median(distance)) / _MEDIAN_RAYLEIGH, 1e-9)
+        step, covariance_of_step, correlation = _step(residual, by_position, used[views], scale)
         offset[views] += step
-        if np.nanmax(np.abs(step), initial=0.0) < _CONVERGED_PX:
+        moved = float(np.abs(step).max(initial=0.0))
+        if gate == np.inf and (moved < _SETTLED_PX or turn >= _BELIEVING_TURNS):
+            gate = max(_SMALLEST_GATE_PX, _GATE * scale) if limit is None else limit
+        elif moved < _CONVERGED_PX:
             break
     value, sd = unknown.copy(), unknown.copy()
     variance = np.diag(covariance_of_step).reshape(-1, 2)
@@ -166,15 +179,14 @@ def _by_position(camera: Camera, position: FloatArray) -> FloatArray:
 
 
 def _step(
-    residual: FloatArray, by_position: FloatArray, used: NDArray[np.bool_]
+    residual: FloatArray, by_position: FloatArray, used: NDArray[np.bool_], scale: float
 ) -> tuple[FloatArray, FloatArray, float]:
     """Change of the offsets (view, 2), its covariance (2 view, 2 view), and the autocorrelation time in frames.
 
-    residual (view, n, 2), by_position (view, n, 2, 3), used (view, n).
+    residual (view, n, 2), by_position (view, n, 2, 3), used (view, n); scale: standard deviation of the residuals, px.
     """
     n_views, n, _ = residual.shape
     distance = np.linalg.norm(np.where(used[..., None], residual, 0.0), axis=-1)
-    scale = max(float(np.median(distance[used])) / 1.1774, 1e-9)  # of a Rayleigh distribution
     weight = np.where(used, np.minimum(1.0, _HUBER * scale / np.maximum(distance, 1e-12)), 0.0)
     flat = np.repeat(weight.T, 2, axis=1)  # (n, 2 view)
     r = np.where(flat > 0, residual.transpose(1, 0, 2).reshape(n, -1), 0.0)
@@ -205,7 +217,7 @@ def _step(
 
 
 def _gauge_basis(by_position: FloatArray) -> FloatArray:
-    """Orthonormal columns (2 view, 2 view - 3): offsets that no shift of the 3D point, by_position (2 view, 3), makes."""
+    """Orthonormal columns (2 view, 2 view - 3) of offsets that no shift of the 3D point makes."""
     u, _, _ = np.linalg.svd(by_position)
     basis: FloatArray = u[:, 3:]
     return basis

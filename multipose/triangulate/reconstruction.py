@@ -186,7 +186,8 @@ def observations(keypoints: xr.Dataset, rig: CameraRig, min_confidence: float = 
     if unknown:
         raise DataError(
             f"The rig has no camera for the views {', '.join(unknown)}. The key points have the views "
-            f"{', '.join(views)}; the rig has the cameras {', '.join(rig.names)}. Rename the one or the other so that they match."
+            f"{', '.join(views)}; the rig has the cameras {', '.join(rig.names)}. "
+            "Rename the one or the other so that they match."
         )
     if len(views) < 2:
         raise DataError(f"A 3D point needs at least 2 views, but the key points have only {views[0]!r}.")
@@ -202,7 +203,8 @@ def observations(keypoints: xr.Dataset, rig: CameraRig, min_confidence: float = 
     if not (weight > 0).any():
         raise DataError(
             f"There is nothing to reconstruct: none of the {known.size} 2D points is known with a confidence of at "
-            f"least {min_confidence:g} ({int(known.sum())} are known). Look at the predictions, or lower min_confidence."
+            f"least {min_confidence:g} ({int(known.sum())} are known). Look at the predictions, or lower "
+            "min_confidence."
         )
     if ((weight > 0).sum(axis=0) < 2).all():
         counts = ", ".join(f"{name} {int(count)}" for name, count in zip(views, (weight > 0).sum(axis=1), strict=True))
@@ -229,9 +231,7 @@ def error_limit(seen: Observations, threads: int | None = None) -> tuple[float, 
     Raises:
         DataError: the names of two views are swapped.
     """
-    rough = pair_noise(seen.px, seen.rig, seen.usable, threads)
-    if rough > _SWAP_NOISE_PX:
-        _check_swapped(seen, rough, threads)
+    rough = check_names(seen, threads)
     several = np.flatnonzero(seen.usable.sum(axis=0) >= 2)
     sample = several[np.unique(np.linspace(0, len(several) - 1, min(len(several), 5000)).astype(int))]
     points = triangulate(
@@ -251,10 +251,16 @@ def error_limit(seen: Observations, threads: int | None = None) -> tuple[float, 
     return max(_SMALLEST_GATE_PX, _GATE * noise), max(noise, 1e-3)
 
 
-def _check_swapped(seen: Observations, noise: float, threads: int | None) -> None:
+def check_names(seen: Observations, threads: int | None = None) -> float:
+    """The noise by `pair_noise`, in px. Two views cannot be told from each other: their names are not checked.
+
+    Raises:
+        DataError: views disagree by much, and by much less when two of them are exchanged.
+    """
+    noise = pair_noise(seen.px, seen.rig, seen.usable, threads)
+    if noise <= _SWAP_NOISE_PX or len(seen.rig) == 2:
+        return noise
     for first, second in combinations(range(len(seen.rig)), 2):
-        if len(seen.rig) == 2:
-            return  # two views look much the same from either side; nothing to judge by
         order = list(range(len(seen.rig)))
         order[first], order[second] = second, first
         exchanged = pair_noise(seen.px[order], seen.rig, seen.usable[order], threads)
@@ -265,6 +271,7 @@ def _check_swapped(seen: Observations, noise: float, threads: int | None) -> Non
                 f"about {noise:.3g} px, with these two exchanged by {exchanged:.2g} px. Exchange the names in the key "
                 f"points or in the rig."
             )
+    return noise
 
 
 def _variance_factor(seen: Observations, points: Points, noise_px: float) -> float:

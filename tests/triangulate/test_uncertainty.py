@@ -1,0 +1,97 @@
+"""Noise learned from the views' disagreement, and whether the ellipsoids hold the truth as often as they say."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy.stats import chi2
+
+from multipose.camera import Camera, CameraRig
+from multipose.geometry import look_at
+from multipose.lens import BrownLens
+from multipose.triangulate.points import STATES, triangulate
+from multipose.triangulate.uncertainty import pair_noise, residual_noise
+
+LENS = BrownLens(1300.0, 1300.0, 639.5, 511.5, (-0.15, 0.06, 0.0, 0.0, 0.0))
+
+
+def arc(n_views, spread, distance=750.0):
+    """Cameras on an arc of `spread` rad that all look at the origin, at two heights."""
+    cameras = []
+    for i in range(n_views):
+        angle = spread * i / (n_views - 1)
+        height = np.deg2rad([15, 40][i % 2]) if spread > 0.5 else 0.2
+        center = distance * np.array([np.cos(angle) * np.cos(height), np.sin(angle) * np.cos(height), np.sin(height)])
+        cameras.append(Camera(f"cam_{i}", (1280, 1024), LENS, look_at(center, (0, 0, 0), (0, 0, 1))))
+    return CameraRig(tuple(cameras), unit="mm")
+
+
+@pytest.mark.parametrize("n_views", [2, 3, 6])
+def test_noise_is_found_from_disagreement(n_views):
+    rig = arc(n_views, 2.0)
+    rng = np.random.default_rng(0)
+    px = rig.project(rng.normal(0, 50, (3000, 3))) + rng.normal(0, 0.8, (n_views, 3000, 2))
+    usable = np.ones(px.shape[:2], bool)
+    assert pair_noise(px, rig, usable) == pytest.approx(0.8, rel=0.1)
+    assert residual_noise(px, rig, triangulate(px, rig)) == pytest.approx(0.8, rel=0.06)
+    covariance = np.broadcast_to(0.16 * np.eye(2), (*px.shape, 2))
+    assert residual_noise(px, rig, triangulate(px, rig), covariance) == pytest.approx(2.0, rel=0.06)
+
+
+def test_gross_errors_hardly_disturb_the_noise():
+    rig = arc(3, 2.0)
+    rng = np.random.default_rng(0)
+    px = rig.project(rng.normal(0, 50, (3000, 3))) + rng.normal(0, 0.8, (3, 3000, 2))
+    usable = np.ones(px.shape[:2], bool)
+    wrong = rng.integers(0, 3, 3000)
+    px[wrong, np.arange(3000)] += rng.uniform(-150, 150, (3000, 2))  # a wrong view in every point
+    assert 0.8 < pair_noise(px, rig, usable) < 4.5
+    robust = triangulate(px, rig, max_error_px=20.0)
+    assert residual_noise(px, rig, robust) == pytest.approx(0.8, rel=0.6)
+    assert np.isnan(pair_noise(px, rig, np.zeros_like(usable)))
+
+
+@pytest.mark.parametrize("n_views", [2, 3, 5])
+@pytest.mark.parametrize("spread", [0.12, 2.0], ids=["low parallax", "high parallax"])
+@pytest.mark.parametrize("limit", [np.inf, 6.0], ids=["all views", "robust"])
+def test_ellipsoids_hold_the_truth_as_often_as_they_say(n_views, spread, limit):
+    """4000 points, noise of 0.3 to 1.2 px that differs by point and direction: 50 % within 2.5 points, 95 % within 1.2
+    (2.5 standard deviations of the count are 2.0 and 0.9); measured 49.1 to 51.6 and 94.4 to 95.7."""
+    n = 4000
+    rig = arc(n_views, spread)
+    rng = np.random.default_rng(1)
+    xyz = rng.normal(0, 50, (n, 3))
+    half = rng.uniform(0.3, 0.9, (n_views, n, 1, 1)) * (np.eye(2) + rng.uniform(-0.3, 0.3, (n_views, n, 2, 2)))
+    covariance = half @ np.swapaxes(half, -1, -2)
+    px = rig.project(xyz) + (half @ rng.normal(0, 1, (n_views, n, 2, 1)))[..., 0]
+    confidence = rng.uniform(0.4, 1.0, (n_views, n))
+    found = triangulate(px, rig, confidence=confidence, covariance=covariance, max_error_px=limit)
+    assert np.isin(found.state, (STATES.index("consistent"), STATES.index("two_views"))).mean() > 0.999
+    known = np.isfinite(found.position[:, 0])
+    off = found.position[known] - xyz[known]
+    squared = (off * np.linalg.solve(found.covariance[known], off[..., None])[..., 0]).sum(-1)
+    assert (squared < chi2.ppf(0.5, 3)).mean() == pytest.approx(0.50, abs=0.025)
+    assert (squared < chi2.ppf(0.95, 3)).mean() == pytest.approx(0.95, abs=0.012)
+
+
+def test_six_cameras_reach_the_noise_floor():
+    """0.5 px noise, 5 % missing, 3 % off by 50 to 200 px; measured: median 0.23 mm and 95th percentile 0.42 mm."""
+    rig = arc(6, 2 * np.pi * 5 / 6)
+    rng = np.random.default_rng(2)
+    n = 20_000
+    xyz = rng.uniform(-90, 90, (n, 3))
+    px = rig.project(xyz) + rng.normal(0, 0.5, (6, n, 2))
+    angle, gross = rng.uniform(0, 2 * np.pi, (6, n)), rng.random((6, n)) < 0.03
+    shift = rng.uniform(50, 200, (6, n)) * gross
+    px += shift[..., None] * np.stack([np.cos(angle), np.sin(angle)], -1)
+    missing = rng.random((6, n)) < 0.05
+    px[missing] = np.nan
+    found = triangulate(px, rig, max_error_px=3.0)
+    off = np.linalg.norm(found.position - xyz, axis=1)
+    hit = (gross & ~missing).any(0)
+    assert np.isnan(off).mean() < 1e-3
+    assert np.nanmedian(off) < 0.24
+    assert np.nanquantile(off, 0.95) < 0.44
+    assert np.nanmedian(off[hit]) < 0.26
+    assert np.nanquantile(off[hit], 0.95) < 0.49
+    assert not (found.inlier & gross).any()
