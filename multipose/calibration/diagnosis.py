@@ -18,6 +18,8 @@ Gray: TypeAlias = NDArray[np.uint8]
 
 _ENLARGED = 3
 _REDUCED = 4
+# Drawn boards in pictures of 640 x 480 were read wholly with cells of 2 px and more, in part with 1.75 px.
+_SMALLEST_CELL_PX = 2.0
 _UNIFORM_SD = 4.0
 # Markers of one dictionary are contained in the larger ones of its family, so only the largest of each family is tried.
 _FAMILIES = ("4X4_1000", "5X5_1000", "6X6_1000", "7X7_1000", "ARUCO_ORIGINAL", "APRILTAG_16H5", "APRILTAG_25H9",
@@ -59,6 +61,10 @@ def diagnose(board: Board, pictures: Sequence[Gray], reasons: Sequence[str]) -> 
             return f"{found_nothing}. {best.advice.format(count=f'{max(counts)} of {n} pictures tried')}"
         tried.append(kind)
     if isinstance(board, CharucoBoard):
+        unread = _unread_markers(board, pictures)
+        if unread:
+            return f"{found_nothing}. {unread}"
+        tried.append("a plain chessboard")
         numbers = _foreign_markers(board, pictures)
         if numbers:
             shown = ", ".join(map(str, numbers[:8])) + (" ..." if len(numbers) > 8 else "")
@@ -112,35 +118,53 @@ def _foreign_markers(board: CharucoBoard, pictures: Sequence[Gray]) -> list[int]
 
 def _trials(board: Board) -> Iterator[tuple[str, list[_Trial]]]:
     """Mistakes by kind, the likeliest first."""
-    if isinstance(board, Chessboard):
-        yield "other numbers of inner corners", _chessboard_sizes(board)
-    else:
+    if isinstance(board, CharucoBoard):
         mirrored = (
             "The view is mirrored: with the pictures flipped, {count} show the board. Say flip = true for this view."
         )
         yield "the mirrored picture", [_Trial(board, mirrored, _flip)]
         yield "other numbers of squares, and the legacy pattern", _charuco_layouts(board)
         yield "other dictionaries", _dictionaries(board)
+        return
+    yield "other numbers of inner corners", _chessboard_sizes(board)
+    yield "ChArUco boards", _charuco_instead(board)
     small = (
-        f"The board is too small in the picture: enlarged {_ENLARGED} times, {{count}} show it. Bring it nearer, use "
-        "a larger board, or do not "
-        "scale the view down."
+        f"The board is too small in the picture: enlarged {_ENLARGED} times, {{count}} show it. Bring it nearer, use a "
+        "larger board, or do not scale the view down."
     )
     yield "enlarged pictures (board too small)", [_Trial(board, small, _enlarge)]
     blurred = (
-        "The pictures are blurred: at a quarter of their resolution {count} show the board. Focus, light more, or move "
-        "the board slower."
+        f"The pictures are blurred: at 1/{_REDUCED} of their resolution {{count}} show the board. Focus, light more, or "
+        "move the board slower."
     )
     yield "reduced pictures (blur)", [_Trial(board, blurred, _reduce)]
-    if isinstance(board, CharucoBoard):
-        plain = Chessboard(max(board.columns - 1, 3), max(board.rows - 1, 3), board.square, board.unit)
-        text = (
-            f"{{count}} show a plain chessboard of {plain.columns} x {plain.rows} inner corners. Say that the board is "
-            "a chessboard."
+
+
+def _unread_markers(board: CharucoBoard, pictures: Sequence[Gray]) -> str:
+    """What to say if the squares of a ChArUco board are seen but no marker can be read; "" if no squares are seen."""
+    squares = Chessboard(max(board.columns - 1, 3), max(board.rows - 1, 3), board.square, board.unit)
+    finder = board_finder(squares)
+    sights = [finder.find(picture).px for picture in pictures]
+    spacings = [
+        float(np.median(neighbour_distances(px, squares.corner_shape))) for px in sights if np.isfinite(px).all()
+    ]
+    if not spacings:
+        return ""
+    spacing = float(np.median(spacings))
+    cell = spacing * board.marker / board.square / (marker_dictionary(board.dictionary).markerSize + 2)
+    seen = (
+        f"{len(spacings)} of {len(pictures)} pictures tried show its squares, {spacing:.0f} px wide, but no marker can be "
+        "read in them"
+    )
+    if cell < _SMALLEST_CELL_PX:
+        return (
+            f"The board is too small in the picture: {seen}, because a cell of a marker is only {cell:.1f} px wide; "
+            f"{_SMALLEST_CELL_PX:g} or more are needed. Bring it nearer, use larger squares, or do not scale the view down."
         )
-        yield "a plain chessboard", [_Trial(plain, text)]
-    else:
-        yield "ChArUco boards", _charuco_instead(board)
+    return (
+        f"{seen}. Either the board has none: then say that it is a chessboard of {squares.columns} x {squares.rows} inner "
+        "corners; or the pictures are too blurred for them: focus, light more, or move the board slower."
+    )
 
 
 def _chessboard_sizes(board: Chessboard) -> list[_Trial]:

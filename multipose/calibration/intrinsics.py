@@ -30,7 +30,7 @@ LENS_MODELS: dict[str, type[BrownLens] | type[RationalLens] | type[FisheyeLens]]
 }
 # Focal lengths tried, as shares of the picture's larger side: 0.15 is a fisheye of 180 degrees, 20 a view of 3 degrees.
 _FOCAL_SHARES = np.geomspace(0.15, 20, 30)
-_BOARDS_FOR_FOCAL = 20
+_BOARDS_FOR_FOCAL = 12
 _BOARDS_FOR_LENS = 40
 # Corners further than this from the homography of most others do not take part in a board's first pose: the larger of
 # px and times the median.
@@ -96,17 +96,19 @@ def planar_poses(lens: Lens, board_xyz: FloatArray, px: FloatArray, used: BoolAr
     By infinitesimal plane-based pose estimation (Collins & Bartoli 2014). NaN where a board has fewer than 4 corners or
     the pose fails.
     """
-    poses, rms = np.full((len(px), 2, 4, 4), np.nan), np.full((len(px), 2), np.nan)
+    rms = np.full((len(px), 2), np.nan)
     plane = np.where(used[..., None], lens.undistort(px), np.nan)
+    turns, shifts = np.full((len(px), 2, 3), np.nan), np.full((len(px), 2, 3), np.nan)
     for frame, points in enumerate(plane):
         known = np.isfinite(points).all(-1)
         if known.sum() < 4:
             continue
-        count, turns, shifts, _ = cv2.solvePnPGeneric(
+        count, turn, shift, _ = cv2.solvePnPGeneric(
             board_xyz[known], points[known], np.eye(3), np.zeros(5), flags=cv2.SOLVEPNP_IPPE
         )
         for k in range(min(count, 2)):
-            poses[frame, k] = pose(rotation_from_vector(np.ravel(turns[k])), np.ravel(shifts[k]))
+            turns[frame, k], shifts[frame, k] = np.ravel(turn[k]), np.ravel(shift[k])
+    poses = np.where(np.isfinite(turns[..., :1, None]), pose(rotation_from_vector(turns), shifts), np.nan)
     for k in range(2):
         rms[:, k] = _rms(lens, board_xyz, px, used, poses[:, k])
     return _sort(poses, rms)

@@ -12,6 +12,7 @@ from multipose.calibration.bundle import RigState, free_unknowns, minimise, resi
 from multipose.calibration.report import CameraReport, Verdict
 from multipose.camera import CameraRig
 from multipose.progress import SILENT, Progress
+from multipose.triangulate import triangulate
 
 FloatArray: TypeAlias = NDArray[np.float64]
 BoolArray: TypeAlias = NDArray[np.bool_]
@@ -79,19 +80,14 @@ def rms(residual_px: FloatArray) -> float:
 def square_errors(rig: CameraRig, board: Board, px: FloatArray, used: BoolArray) -> FloatArray:
     """(n,) relative errors of the sides of all squares whose two corners two or more views saw.
 
-    Every corner is put, by itself, at the point nearest to its rays; nothing tells it that the board is rigid or flat.
+    Every corner is triangulated by itself; nothing tells it that the board is rigid or flat.
     """
-    origins, directions = rig.rays(np.where(used[..., None], px, np.nan))
-    known: BoolArray = np.asarray(np.isfinite(directions).all(-1))
-    across = np.eye(3) - directions[..., :, None] * directions[..., None, :]
-    across = np.where(known[..., None, None], across, 0.0)
-    enough = known.sum(0) >= 2
-    system = across.sum(0)
-    right = np.einsum("vfcij,vfcj->fci", across, np.where(known[..., None], origins, 0.0))
-    xyz = np.full(right.shape, np.nan)
-    xyz[enough] = np.linalg.solve(system[enough], right[enough][..., None])[..., 0]
+    n_views, n_frames = px.shape[:2]
+    if n_views < 2:
+        return np.empty(0)
+    xyz = triangulate(np.where(used[..., None], px, np.nan).reshape(n_views, -1, 2), rig).position
     columns, rows = board.corner_shape
-    grid = xyz.reshape(len(xyz), rows, columns, 3)
+    grid = xyz.reshape(n_frames, rows, columns, 3)
     sides = [np.linalg.norm(np.diff(grid, axis=axis), axis=-1).ravel() for axis in (1, 2)]
     error = np.concatenate(sides) / board.square - 1
     result: FloatArray = error[np.isfinite(error)]

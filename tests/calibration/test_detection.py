@@ -1,0 +1,156 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from multipose.board import Board, CharucoBoard, Chessboard
+from multipose.calibration import detect_board
+from multipose.calibration.detection import Gray
+from multipose.calibration.patterns import board_finder, order_chessboard
+from multipose.errors import DataError
+from multipose.geometry import homography
+from multipose.opencv import cv2
+from multipose.video import write_picture, write_video
+
+pytestmark = pytest.mark.opencv
+
+CHESS = Chessboard(columns=7, rows=4, square=20.0)
+CHARUCO = CharucoBoard(columns=7, rows=5, square=20.0, marker=15.0, dictionary="4X4_100")
+SIZE = (480, 360)
+# Where the board's four outer corners are seen, clockwise from its top left.
+QUAD = np.array([[90.0, 70], [400, 50], [420, 290], [70, 310]])
+
+
+def picture_of(board: Board, quad: np.ndarray = QUAD, size: tuple[int, int] = SIZE) -> tuple[Gray, np.ndarray]:
+    """A gray picture of the board in perspective, and its true corners (n, 2)."""
+    scale, over = 24, 4
+    drawn = board.draw(scale, margin=scale // 2)
+    height, width = drawn.shape[:2]
+    outer = np.array([[-0.5, -0.5], [width - 0.5, -0.5], [width - 0.5, height - 0.5], [-0.5, height - 0.5]])
+    seen_from_drawn = homography(outer, quad)
+    larger = np.array([[over, 0, (over - 1) / 2], [0, over, (over - 1) / 2], [0, 0, 1]])  # averaged down afterwards
+    big = cv2.warpPerspective(
+        drawn, larger @ seen_from_drawn, (over * size[0], over * size[1]), borderMode=cv2.BORDER_CONSTANT,
+        borderValue=(128, 128, 128),
+    )  # fmt: skip
+    picture = cv2.cvtColor(cv2.resize(big, size, interpolation=cv2.INTER_AREA), cv2.COLOR_RGB2GRAY)
+    picture = cv2.GaussianBlur(picture, (0, 0), 0.7)
+    at = np.c_[board.picture_from_board(board.corners, scale, scale // 2), np.ones(board.n_corners)]
+    corners = at @ seen_from_drawn.T
+    return np.asarray(picture, dtype=np.uint8), corners[:, :2] / corners[:, 2:]
+
+
+def rgb(gray: Gray) -> np.ndarray:
+    return np.repeat(gray[..., None], 3, axis=-1)
+
+
+@pytest.mark.parametrize("board", [CHESS, CHARUCO], ids=["chessboard", "charuco"])
+def test_corners_are_found_to_a_fraction_of_a_pixel(board: Board) -> None:
+    picture, truth = picture_of(board)
+    sight = board_finder(board).find(picture)
+    error = np.linalg.norm(sight.px - truth, axis=-1)
+    assert sight.reason == ""
+    assert error.max() < 0.15  # measured: 0.06 (chessboard), 0.1 (ChArUco, whose window ends at the marker)
+    assert np.abs((sight.px - truth).mean(0)).max() < 0.03
+
+
+@pytest.mark.parametrize("turns", [0, 1, 2, 3])
+def test_board_with_even_and_odd_sides_keeps_its_order_when_turned(turns: int) -> None:
+    picture, truth = picture_of(CHESS)
+    turned = np.ascontiguousarray(np.rot90(picture, -turns))
+    for _ in range(turns):
+        truth = np.stack([SIZE[1] - 1 - truth[:, 1], truth[:, 0]], -1) if _ % 2 == 0 else np.stack(
+            [SIZE[0] - 1 - truth[:, 1], truth[:, 0]], -1
+        )  # fmt: skip
+    sight = board_finder(CHESS).find(turned)
+    assert np.linalg.norm(sight.px - truth, axis=-1).max() < 0.2
+
+
+def test_orders_of_any_detector_become_the_boards() -> None:
+    picture, truth = picture_of(CHESS)
+    grid = truth.reshape(4, 7, 2)
+    for version in (grid, grid[::-1, ::-1], grid[::-1], grid[:, ::-1]):
+        ordered = order_chessboard(picture, np.ascontiguousarray(version).reshape(-1, 2), (7, 4))
+        np.testing.assert_allclose(ordered, truth)
+    flat = np.full_like(picture, 100)
+    assert order_chessboard(flat, truth, (7, 4)) is None
+
+
+def test_parts_of_a_charuco_board_are_found_by_number() -> None:
+    picture, truth = picture_of(CHARUCO)
+    picture[:, :200] = 128
+    sight = board_finder(CHARUCO).find(picture)
+    seen = np.isfinite(sight.px).all(-1)
+    assert 6 <= seen.sum() < CHARUCO.n_corners
+    assert np.linalg.norm(sight.px - truth, axis=-1)[seen].max() < 0.2
+
+
+def test_pictures_without_a_board_say_so() -> None:
+    noise = np.random.default_rng(0).integers(0, 255, (120, 160), dtype=np.uint8)
+    assert board_finder(CHESS).find(noise).reason == "no chessboard of 7 x 4 inner corners found"
+    assert board_finder(CHARUCO).find(noise).reason == "no marker 0 to 16 of 4X4_100 found"
+
+
+def save_pictures(folder: Path, board: Board, numbers: list[int], shift: float = 0.0) -> None:
+    for number in numbers:
+        picture, _ = picture_of(board, QUAD + np.array([shift + number, 0]))
+        write_picture(folder / f"img_{number:02d}.png", rgb(picture))
+
+
+def test_folders_globs_and_lists_are_matched_by_the_numbers_in_the_names(tmp_path: Path) -> None:
+    save_pictures(tmp_path / "a", CHESS, [1, 2, 10])
+    save_pictures(tmp_path / "b", CHESS, [2, 10, 11], shift=5)
+    write_picture(tmp_path / "c" / "x-10.png", np.full((360, 480, 3), 90, np.uint8))
+    corners = detect_board(
+        {"a": tmp_path / "a", "b": str(tmp_path / "b" / "*.png"), "c": [tmp_path / "c" / "x-10.png"]}, CHESS, threads=2
+    )
+    assert corners.frames.tolist() == [1, 2, 10, 11]
+    assert (corners.counts() > 0).tolist() == [[True, True, True, False], [False, True, True, True], [False] * 4]
+    assert corners.reasons[0, 3] == "this view has no picture of the instant"
+    assert corners.reasons[2, 2].startswith("no chessboard")
+    assert corners.sizes == dict.fromkeys("abc", SIZE)
+    np.testing.assert_allclose(corners.px[1, 2] - corners.px[0, 2], np.tile([5.0, 0], (28, 1)), atol=0.1)
+    only = detect_board({"a": tmp_path / "a", "b": tmp_path / "b"}, CHESS, frames=[10, 2])
+    assert only.frames.tolist() == [2, 10]
+    assert only.px.tobytes() == corners.select(["a", "b"], [2, 10]).px.tobytes()
+
+
+def test_views_are_cropped_flipped_and_turned_first(tmp_path: Path) -> None:
+    picture, truth = picture_of(CHARUCO)
+    write_picture(tmp_path / "m" / "0.png", rgb(picture[:, ::-1]))
+    settings = {"m": {"flip": True, "crop": (20, 10, 460, 350)}}
+    corners = detect_board({"m": tmp_path / "m"}, CHARUCO, views=settings)
+    assert corners.sizes["m"] == (460, 350)
+    # Cut off in the mirrored file: 20 px on its left, which are the right ones of the true picture.
+    np.testing.assert_allclose(corners.px[0, 0], truth - [0, 10], atol=0.2)
+    with pytest.raises(DataError, match="view 'n'"):
+        detect_board({"m": tmp_path / "m"}, CHARUCO, views={"n": {"flip": True}})
+
+
+def test_videos_must_have_equal_lengths_unless_frames_are_given(tmp_path: Path) -> None:
+    for name, n in (("left", 5), ("right", 4)):
+        frames = [rgb(picture_of(CHESS, QUAD + np.array([2.0 * k, 0]))[0]) for k in range(n)]
+        write_video(tmp_path / f"{name}.mp4", frames, fps=10, crf=10, threads=1)
+    sources = {name: tmp_path / f"{name}.mp4" for name in ("left", "right")}
+    with pytest.raises(DataError, match=r"left 5, right 4"):
+        detect_board(sources, CHESS)
+    corners = detect_board(sources, CHESS, frames=range(4))
+    assert (corners.counts() == 28).all()
+    np.testing.assert_allclose(np.diff(corners.px[0, :, :, 0], axis=0), 2.0, atol=0.3)
+    few = detect_board({"left": sources["left"]}, CHESS, max_frames=2)
+    assert few.frames.tolist() == [0, 4]
+    with pytest.raises(DataError, match="No view has the frame 7"):
+        detect_board(sources, CHESS, frames=[1, 7])
+
+
+def test_threads_do_not_change_the_result(tmp_path: Path) -> None:
+    save_pictures(tmp_path / "a", CHARUCO, list(range(20)))
+    one, many = (detect_board({"a": tmp_path / "a"}, CHARUCO, threads=threads) for threads in (1, 3))
+    assert one.px.tobytes() == many.px.tobytes()
+
+
+def test_no_views_are_an_error() -> None:
+    with pytest.raises(DataError, match="No views"):
+        detect_board({}, CHESS)

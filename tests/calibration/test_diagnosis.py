@@ -1,0 +1,101 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from multipose.board import Board, CharucoBoard, Chessboard
+from multipose.calibration import detect_board
+from multipose.calibration.diagnosis import diagnose
+from multipose.errors import CalibrationError
+from multipose.opencv import cv2
+from multipose.video import write_picture
+
+pytestmark = pytest.mark.opencv
+
+CHESS = Chessboard(columns=7, rows=4, square=20.0)
+CHARUCO = CharucoBoard(columns=7, rows=5, square=20.0, marker=15.0, dictionary="4X4_100")
+
+
+def picture_of(board: Board, pixels_per_square: int = 30) -> np.ndarray:
+    picture = cv2.cvtColor(board.draw(pixels_per_square, margin=pixels_per_square), cv2.COLOR_RGB2GRAY)
+    return np.asarray(cv2.GaussianBlur(picture, (0, 0), 0.8), dtype=np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("asked", "shown", "told"),
+    [
+        (Chessboard(8, 5, 20.0), CHESS, "its squares were counted. Give the inner corners, columns = 7 and rows = 4"),
+        (Chessboard(7, 5, 20.0), CHESS, "chessboard of 7 x 4 inner corners. Give columns = 7 and rows = 4"),
+        (
+            CharucoBoard(6, 4, 20.0, 15.0, dictionary="4X4_100"),
+            CHARUCO,
+            "its inner corners were counted. Give the squares, columns = 7 and rows = 5",
+        ),
+        (
+            CharucoBoard(7, 5, 20.0, 15.0, dictionary="5X5_100"),
+            CHARUCO,
+            'dictionary family of 4X4_1000. Say dictionary = "4X4_1000"',
+        ),
+        (
+            CharucoBoard(7, 6, 20.0, 15.0, dictionary="4X4_100", legacy=True),
+            CharucoBoard(7, 6, 20.0, 15.0, dictionary="4X4_100"),
+            "present pattern. Say legacy = false",
+        ),
+        (CHARUCO, Chessboard(6, 4, 20.0), "then say that it is a chessboard of 6 x 4 inner corners"),
+        (Chessboard(6, 4, 20.0), CHARUCO, "Say that the board is a ChArUco board"),
+    ],
+    ids=["squares counted", "size", "corners counted", "dictionary", "legacy", "chessboard", "charuco"],
+)
+def test_the_board_that_would_work_is_named(asked: Board, shown: Board, told: str) -> None:
+    text = diagnose(asked, [picture_of(shown)] * 2, ["no board"])
+    assert told in text
+    assert "2 of 2 pictures tried" in text
+
+
+def test_mirrored_pictures_are_recognised() -> None:
+    mirrored = np.ascontiguousarray(picture_of(CHARUCO)[:, ::-1])
+    assert "flip = true" in diagnose(CHARUCO, [mirrored], [])
+
+
+def test_boards_too_small_in_the_picture_are_recognised() -> None:
+    text = diagnose(CHARUCO, [picture_of(CHARUCO, 9)], [])
+    assert "too small in the picture: 1 of 1 pictures tried show its squares, 9 px wide" in text
+    tiny = cv2.resize(picture_of(CHESS, 20), None, fx=0.2, fy=0.2, interpolation=cv2.INTER_AREA)
+    assert "too small in the picture: enlarged 3 times" in diagnose(CHESS, [np.asarray(tiny, dtype=np.uint8)], [])
+
+
+def test_blurred_pictures_are_recognised() -> None:
+    blurred = cv2.GaussianBlur(picture_of(CHARUCO, 60), (0, 0), 9)
+    assert "too blurred for them" in diagnose(CHARUCO, [np.asarray(blurred, dtype=np.uint8)], [])
+    blurred = cv2.GaussianBlur(picture_of(CHESS, 60), (0, 0), 8)
+    assert "are blurred: at 1/4" in diagnose(CHESS, [np.asarray(blurred, dtype=np.uint8)], [])
+
+
+def test_dark_pictures_and_foreign_markers_are_told() -> None:
+    assert "nearly uniform, with a mean gray of 3" in diagnose(CHESS, [np.full((100, 100), 3, np.uint8)], [])
+    dictionary = cv2.aruco.getPredefinedDictionary(cv2.aruco.DICT_4X4_100)
+    picture = np.full((200, 400), 255, np.uint8)
+    for k, number in enumerate((40, 41)):
+        picture[50:150, 50 + 180 * k : 150 + 180 * k] = dictionary.generateImageMarker(number, 100)
+    assert "with other numbers (40, 41) than this board's, 0 to 16" in diagnose(CHARUCO, [picture], [])
+
+
+def test_what_was_tried_in_vain_is_said() -> None:
+    noise = np.random.default_rng(0).integers(0, 255, (120, 160), dtype=np.uint8)
+    text = diagnose(CHESS, [noise], ["no chessboard of 7 x 4 inner corners found"])
+    assert text.startswith("No board was found (no chessboard of 7 x 4 inner corners found).")
+    assert "other numbers of inner corners, ChArUco boards, enlarged" in text
+
+
+def test_calibration_of_a_view_without_boards_passes_the_diagnosis_on(tmp_path: Path) -> None:
+    from multipose.calibration import calibrate
+
+    for k in range(3):
+        picture = cv2.cvtColor(picture_of(CHESS), cv2.COLOR_GRAY2RGB)
+        write_picture(tmp_path / "a" / f"{k}.png", np.asarray(picture, dtype=np.uint8))
+    corners = detect_board({"a": tmp_path / "a"}, Chessboard(8, 5, 20.0))
+    assert "squares were counted" in corners.diagnoses["a"]
+    with pytest.raises(CalibrationError, match="View a: No board was found .* squares were counted"):
+        calibrate(corners)
