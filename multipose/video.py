@@ -403,8 +403,8 @@ def write_video(
         pixel_format: "yuv420p" plays everywhere; "yuv444p" keeps odd sizes and full colour.
         key_interval: frames from one key frame to the next at most; by default x264's 250.
         threads: of the encoder; 0: one for each core.
-        reproducible: the same frames and threads give the same bytes. x264's macroblock tree is left out for that, as
-            its assembly reads ahead of what was written; the file grows by 15 to 50 %.
+        reproducible: the same frames and threads give the same bytes. For that x264's macroblock tree is left out,
+            whose compiled code was seen to differ from run to run on small pictures; the file grows by 15 to 50 %.
 
     Raises:
         DataError: there are no frames, they differ in size, or the size cannot be encoded.
