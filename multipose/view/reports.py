@@ -71,10 +71,7 @@ def calibration_page(calibration: Calibration, *, title: str = "Calibration", su
         "pictures of boards used": str(report.board_views_used),
         "error of square sides, RMS (%)": _number(report.square_error_percent, ".3f"),
     }
-    verdicts = [
-        Text(f"{verdict.camera}: {verdict.text}" if verdict.camera else verdict.text, "warning")
-        for verdict in report.verdicts
-    ]
+    verdicts = [Text(verdict.text, "warning") for verdict in report.verdicts]
     summary: list[Item] = [Facts(facts), *(verdicts or [Text("No camera gives reason for doubt.", "good")])]
     summary.append(
         Text(

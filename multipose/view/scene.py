@@ -143,7 +143,8 @@ def camera_traces(rig: CameraRig, depth: float) -> list[go.Scatter3d | go.Mesh3d
 def frustum(camera: Camera, depth: float) -> tuple[Array, Array]:
     """What a camera sees, cut at a depth: lines to draw, and the border of its picture.
 
-    The border follows the lens, so that distortion shows. Pixels that the lens model does not reach are left out.
+    The border follows the lens, so that distortion shows. Where the lens model does not reach the picture's border, the
+    line runs along the last pixels that it reaches on the way from the middle.
 
     Args:
         camera: the camera.
@@ -163,7 +164,7 @@ def frustum(camera: Camera, depth: float) -> tuple[Array, Array]:
             np.stack([zeros, 1 - steps], -1),
         ]
     )
-    px = border * (width, height) - 0.5
+    px = _reached(camera, border * (width, height) - 0.5)
     origins, directions = camera.rays(px)
     forward = camera.rotation[2]
     cosines = np.clip(directions @ forward, _WIDEST_COSINE, None)
@@ -171,8 +172,8 @@ def frustum(camera: Camera, depth: float) -> tuple[Array, Array]:
     pane = ends[np.isfinite(ends).all(-1)]
     if len(pane) < 3:
         raise DataError(
-            f"Camera {camera.name}: its lens reaches fewer than three points on the border of its "
-            f"{width} x {height} picture, so its field cannot be drawn. Check the lens's distortion."
+            f"Camera {camera.name}: its lens model reaches next to nothing of its {width} x {height} picture, so its "
+            "field cannot be drawn. Check the lens's distortion."
         )
     up = -camera.rotation[1]
     gap = np.full((1, 3), np.nan)
@@ -183,6 +184,15 @@ def frustum(camera: Camera, depth: float) -> tuple[Array, Array]:
     top = ends[: _BORDER_STEPS + 1] + up * 0.08 * depth
     strokes += [top]
     return np.concatenate(strokes), pane
+
+
+def _reached(camera: Camera, border: Array) -> Array:
+    """The border pixels (n, 2), each moved towards the picture's middle until the lens model reaches it; else NaN."""
+    middle = (np.array(camera.size) - 1) / 2
+    px = middle + np.linspace(1.0, 0.05, 96)[:, None, None] * (border - middle)
+    reached = np.all(np.isfinite(camera.rays(px)[1]), axis=-1)
+    chosen = px[reached.argmax(0), np.arange(len(border))]
+    return np.where(reached.any(0)[:, None], chosen, np.nan)
 
 
 def world_axes(rig: CameraRig, depth: float) -> go.Scatter3d:

@@ -65,20 +65,21 @@ def labelled_video(
     rate = fps or keypoints.attrs.get("fps") or opened.fps
     if not rate:
         raise DataError(f"{opened.path}: neither the key points nor the source know a frame rate; give `fps`.")
-    here = keypoints.sel(view=view)
-    rows = np.flatnonzero(here["frame"].values >= 0)
-    indices = _frame_indices(opened, here["frame"].values[rows], view)
+    here = keypoints.sel(view=view).transpose("time", "individual", "keypoint", ...)
+    position, confidence, frame = (here[name].values for name in ("position", "confidence", "frame"))
+    rows = np.flatnonzero(frame >= 0)
+    indices = _frame_indices(opened, frame[rows], view)
+    row_of = dict(zip(indices.tolist(), rows.tolist(), strict=True))
     with progress.task(f"labelled video of {view}", total=len(rows)) as task:
 
         def frames() -> Iterator[Picture]:
-            row_of = dict(zip(indices.tolist(), rows.tolist(), strict=True))
             for index, picture in opened.read(indices.tolist()):
-                now = here.isel(time=row_of[index])
+                row = row_of[index]
                 drawn = draw_keypoints(
                     picture,
-                    now["position"].transpose("individual", "keypoint", "space").values,
+                    position[row],
                     shape,
-                    confidence=now["confidence"].transpose("individual", "keypoint").values,
+                    confidence=confidence[row],
                     min_confidence=min_confidence,
                     names=names,
                 )
@@ -86,7 +87,7 @@ def labelled_video(
                 yield np.pad(drawn, ((0, height % 2), (0, width % 2), (0, 0)))
                 task.advance()
 
-        return write_video(path, frames(), rate)
+        return write_video(path, frames(), rate, crf=21, preset="veryfast")
 
 
 def _frame_indices(source: FrameSource, numbers: npt.NDArray[np.int64], view: str) -> npt.NDArray[np.int64]:

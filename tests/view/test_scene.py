@@ -89,11 +89,22 @@ def test_wrong_shapes_are_told() -> None:
         draw_rig(sample_rig(2), points=np.zeros((5, 2)))
 
 
-def test_a_lens_that_reaches_no_border_is_told() -> None:
-    lens = BrownLens(fx=100.0, fy=100.0, cx=499.5, cy=499.5, distortion=(-0.5, 0.0, 0.0, 0.0, 0.0))
-    camera = Camera("wild", (1000, 1000), lens, np.eye(4))
+def test_where_the_lens_ends_before_the_border_the_frustum_ends_too() -> None:
+    # r (1 - 0.5 r²) grows up to r = 0.816, where it is 0.544: 54.4 px from the middle.
+    lens = BrownLens(fx=100.0, fy=100.0, cx=99.5, cy=99.5, distortion=(-0.5, 0.0, 0.0, 0.0, 0.0))
+    camera = Camera("wild", (200, 200), lens, np.eye(4))
+    lines, pane = frustum(camera, 1.0)
+    radius = np.linalg.norm(camera.project(pane) - 99.5, axis=1)
+    assert len(pane) == 32
+    assert (radius < 54.5).all()
+    assert (radius > 52.5).all()  # steps of one hundredth of the way to the border
+    assert np.isfinite(lines[2:14].reshape(4, 3, 3)[:, :2]).all()  # the four edges of the pyramid
+
+
+def test_a_lens_that_reaches_nothing_is_told() -> None:
+    lens = BrownLens(fx=1.0, fy=1.0, cx=499.5, cy=499.5, distortion=(-0.5, 0.0, 0.0, 0.0, 0.0))
     with pytest.raises(DataError, match="Camera wild"):
-        frustum(camera, 1.0)
+        frustum(Camera("wild", (1000, 1000), lens, np.eye(4)), 1.0)
 
 
 def level_rig(seed: int, up: np.ndarray) -> CameraRig:
