@@ -318,6 +318,19 @@ def test_pictures_keep_their_colours(tmp_path: Path) -> None:
         write_picture(tmp_path / "a.gif", numbered(3))
 
 
+def test_pictures_that_ask_for_rotation_are_turned(tmp_path: Path) -> None:
+    """EXIF orientation 6: to be shown turned by 90 degrees clockwise."""
+    done, data = cv2.imencode(".jpg", numbered(5)[:, :, ::-1])
+    assert done
+    tag = b"MM\x00\x2a\x00\x00\x00\x08" + b"\x00\x01\x01\x12\x00\x03\x00\x00\x00\x01\x00\x06\x00\x00" + b"\x00" * 4
+    segment = b"Exif\x00\x00" + tag
+    exif = b"\xff\xe1" + (len(segment) + 2).to_bytes(2, "big") + segment
+    (tmp_path / "turned.jpg").write_bytes(data.tobytes()[:2] + exif + data.tobytes()[2:])
+    source = ImageFolder(tmp_path)
+    assert source.size == (HEIGHT, WIDTH)
+    assert np.abs(next(iter(source))[1].astype(int) - np.rot90(numbered(5), -1)).mean() < 6
+
+
 def test_open_source_finds_the_kind(steady: Path, tmp_path: Path) -> None:
     write_picture(tmp_path / "7.png", numbered(7))
     assert isinstance(open_source(steady), VideoFile)
