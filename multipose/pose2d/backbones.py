@@ -43,8 +43,8 @@ class Backbone(nn.Module, ABC):
 
     channels: tuple[int, ...]
     strides: tuple[int, ...]
-    mean: Rgb = (0.485, 0.456, 0.406)
-    std: Rgb = (0.229, 0.224, 0.225)
+    mean: Rgb
+    std: Rgb
 
     @abstractmethod
     def forward(self, pictures: Tensor) -> list[Tensor]:
@@ -154,6 +154,8 @@ class EfficientNetLite0(Backbone):
 
     channels = tuple(_STAGES[stages[-1]][-1] for stages in _LEVEL_STAGES)
     strides = (2, 4, 8, 16, 32)
+    mean = (0.5, 0.5, 0.5)
+    std = (0.5, 0.5, 0.5)
 
     def __init__(self, classes: int = 0) -> None:
         super().__init__()
@@ -286,9 +288,8 @@ class TimmBackbone(Backbone):
                 f"The backbone {TIMM_PREFIX + name} gives features of strides {self.strides}; "
                 "4, 8, 16 and up to 32 are needed."
             )
-        normalisation = self.network.pretrained_cfg if hasattr(self.network, "pretrained_cfg") else {}
-        self.mean = tuple(normalisation.get("mean", Backbone.mean))
-        self.std = tuple(normalisation.get("std", Backbone.std))
+        normalisation = timm.get_pretrained_cfg(name)
+        self.mean, self.std = tuple(normalisation.mean), tuple(normalisation.std)
 
     def forward(self, pictures: Tensor) -> list[Tensor]:
         features: list[Tensor] = self.network(pictures)

@@ -55,19 +55,20 @@ class PoseDataset:
         n, n_keypoints = len(self.pictures), len(self.skeleton)
         object.__setattr__(self, "pictures", tuple(self.pictures))
         object.__setattr__(self, "xy", np.array(self.xy, dtype=np.float64))
-        object.__setattr__(self, "state", np.asarray(self.state).astype(np.str_))
+        state = np.asarray(self.state).astype(np.str_)
         object.__setattr__(self, "groups", tuple(self.groups))
         object.__setattr__(self, "names", tuple(self.names))
-        if self.xy.shape != (n, n_keypoints, 2) or self.state.shape != (n, n_keypoints):
+        if self.xy.shape != (n, n_keypoints, 2) or state.shape != (n, n_keypoints):
             raise DataError(
                 f"{n} pictures, {n_keypoints} key points: need xy {(n, n_keypoints, 2)} and state {(n, n_keypoints)}, "
-                f"got {self.xy.shape} and {self.state.shape}."
+                f"got {self.xy.shape} and {state.shape}."
             )
         if len(self.groups) != n or len(self.names) != n:
             raise DataError(f"{n} pictures need {n} groups and names, got {len(self.groups)} and {len(self.names)}.")
-        unknown = sorted(set(self.state.ravel()) - set(STATES))
+        unknown = sorted(set(state.ravel().tolist()) - set(STATES))
         if unknown:
             raise DataError(f"The state of a point is one of {', '.join(STATES)}, got {', '.join(map(repr, unknown))}.")
+        object.__setattr__(self, "state", state.astype("<U10"))
         self.xy[(self.state == "absent") | (self.state == "unlabelled")] = np.nan
         missing = (self.state == "visible") & ~np.isfinite(self.xy).all(-1)
         if missing.any():

@@ -43,20 +43,35 @@ def decode(logits: Tensor) -> DecodedPoints:
     maps = logits.float().reshape(n * n_keypoints, height, width)
     presence, peak = maps.flatten(1).max(1)
     row, column = peak // width, peak % width
-    offsets = torch.arange(-_RADIUS, _RADIUS + 1, device=maps.device)
-    rows, columns = row[:, None] + offsets, column[:, None] + offsets
-    inside = ((rows >= 0) & (rows < height))[:, :, None] & ((columns >= 0) & (columns < width))[:, None, :]
-    place = torch.arange(len(maps), device=maps.device)[:, None, None]
-    window = maps[place, rows.clamp(0, height - 1)[:, :, None], columns.clamp(0, width - 1)[:, None, :]]
-    window = (window - presence[:, None, None]).exp()
-    step = _newton_step(window[:, _RADIUS - 2 : _RADIUS + 3, _RADIUS - 2 : _RADIUS + 3])
+    density = (maps - presence[:, None, None]).exp()
+    # Beside the picture's border the step starts from the nearest cell that has all its neighbours.
+    start_row, start_column = _inner(row, height), _inner(column, width)
+    near, _ = _windows(density, start_row, start_column, radius=2)
+    start = torch.stack([start_column - column, start_row - row], -1).float()
+    step = (start + _newton_step(near)).clamp(-_MAX_STEP, _MAX_STEP)
     cells = torch.stack([column, row], -1).float() + step
-    covariance = _second_moment(window * inside, offsets.float())
+    around, inside = _windows(density, row, column, radius=_RADIUS)
+    covariance = _second_moment(around * inside)
     return DecodedPoints(
         position=((cells + 0.5) * STRIDE - 0.5).reshape(n, n_keypoints, 2),
         presence_logit=presence.reshape(n, n_keypoints),
         covariance=(covariance * STRIDE**2).reshape(n, n_keypoints, 2, 2),
     )
+
+
+def _inner(index: Tensor, length: int) -> Tensor:
+    """The index nearest to a cell's that is 2 from either end; the middle of maps that are too small."""
+    return index.clamp(2, length - 3) if length >= 5 else torch.full_like(index, length // 2)
+
+
+def _windows(maps: Tensor, row: Tensor, column: Tensor, radius: int) -> tuple[Tensor, Tensor]:
+    """The part (m, side, side) of each map around a cell, and which of it lies in the map; the border goes on beyond."""
+    height, width = maps.shape[-2:]
+    offsets = torch.arange(-radius, radius + 1, device=maps.device)
+    rows, columns = row[:, None] + offsets, column[:, None] + offsets
+    inside = ((rows >= 0) & (rows < height))[:, :, None] & ((columns >= 0) & (columns < width))[:, None, :]
+    place = torch.arange(len(maps), device=maps.device)[:, None, None]
+    return maps[place, rows.clamp(0, height - 1)[:, :, None], columns.clamp(0, width - 1)[:, None, :]], inside
 
 
 def _newton_step(window: Tensor) -> Tensor:
@@ -72,12 +87,14 @@ def _newton_step(window: Tensor) -> Tensor:
     safe = torch.where(peaked, determinant, torch.ones_like(determinant))
     x = -(yy * gradient[:, 0] - xy * gradient[:, 1]) / safe
     y = -(xx * gradient[:, 1] - xy * gradient[:, 0]) / safe
-    step = torch.stack([x, y], -1).clamp(-_MAX_STEP, _MAX_STEP)
+    step = torch.stack([x, y], -1)
     return torch.where(peaked[:, None], step, torch.zeros_like(step))
 
 
-def _second_moment(window: Tensor, offsets: Tensor) -> Tensor:
+def _second_moment(window: Tensor) -> Tensor:
     """Covariance (m, 2, 2) in cells² of unnormalised probabilities (m, side, side)."""
+    radius = window.shape[-1] // 2
+    offsets = torch.arange(-radius, radius + 1, device=window.device, dtype=window.dtype)
     total = window.sum((1, 2))
     along_x, along_y = window.sum(1), window.sum(2)
     mean_x = (along_x * offsets).sum(1) / total

@@ -45,7 +45,6 @@ _EVALUATIONS = 10  # of the held-out pictures, evenly over the budget ...
 _FIRST_EVALUATION = 3  # ... from this one on; the network is too raw before
 _PATIENCE = 4  # evaluations without a lower error until training stops
 _TOLERANCE = 1.02  # the later of two networks is kept if its held-out error is at most this many times the earlier's
-_CHECKPOINT_SECONDS = 30.0
 
 
 @dataclass(frozen=True)
@@ -60,7 +59,8 @@ class TrainingSettings:
         averaging: decay a step of the exponential average of the weights.
         frozen_levels: levels of the backbone that stay as they are.
         target_px: standard deviation of the target around a label, px of the network's input.
-        presence_weight: of the binary cross-entropy beside the cross-entropy.
+        cell_weight: of the binary cross-entropy, summed over each map, beside the cross-entropy.
+        peak_weight: of the binary cross-entropy of each map's maximum, which must not rise where the point is not.
         held_out: share of the labelled pictures that is held out, at least one picture.
         max_gradient: longer gradients are shortened to this norm.
     """
@@ -72,7 +72,8 @@ class TrainingSettings:
     averaging: float = 0.99
     frozen_levels: int = 2
     target_px: float = 6.0
-    presence_weight: float = 0.1
+    cell_weight: float = 0.1
+    peak_weight: float = 0.3
     held_out: float = 0.1
     max_gradient: float = 5.0
 
@@ -136,6 +137,7 @@ def train(
     scale: float | None = None,
     augmentation: Augmentation | None = None,
     settings: TrainingSettings = TrainingSettings(),
+    checkpoint_seconds: float = 30.0,
     progress: Progress = SILENT,
 ) -> TrainingResult:
     """Train a network and save it.
@@ -158,6 +160,7 @@ def train(
         scale: as of `PoseModel`; by default `choose_scale`.
         augmentation: by default `choose_augmentation`.
         settings: the recipe's numbers.
+        checkpoint_seconds: wall time between checkpoints.
         progress: is told in percent of the budget.
 
     Raises:
@@ -204,7 +207,7 @@ def train(
                 task.advance(int(100 * min(1.0, run.share)) - before, run.describe())
                 if run.finished:
                     break
-                if time.monotonic() - saved > _CHECKPOINT_SECONDS:
+                if time.monotonic() - saved >= checkpoint_seconds:
                     save_checkpoint(checkpoint, identity, run.state())
                     saved = time.monotonic()
         result = _finish(run, description, len(fitted), len(held_out))
@@ -257,9 +260,10 @@ def pose_loss(logits: Tensor, points: Tensor, known: Tensor, settings: TrainingS
     where = target / target.sum((2, 3), keepdim=True).clamp_min(1e-6)
     cross = -(where * functional.log_softmax(logits.flatten(2), 2).view_as(logits)).sum((2, 3))
     position = (cross * inside).sum() / inside.sum().clamp_min(1)
-    binary = functional.binary_cross_entropy_with_logits(logits, target, reduction="none").sum((2, 3))
-    presence = (binary * known).sum() / known.sum().clamp_min(1)
-    return position + settings.presence_weight * presence
+    cells = functional.binary_cross_entropy_with_logits(logits, target, reduction="none").sum((2, 3))
+    peak = functional.binary_cross_entropy_with_logits(logits.amax((2, 3)), inside.float(), reduction="none")
+    presence = settings.cell_weight * cells + settings.peak_weight * peak
+    return position + (presence * known).sum() / known.sum().clamp_min(1)
 
 
 Batch = tuple[Tensor, Tensor, Tensor]

@@ -1,0 +1,110 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from multipose.errors import DataError
+from multipose.pose2d.augmentation import Augmentation, augment, choose_augmentation
+from multipose.pose2d.dataset import PoseDataset
+from multipose.skeleton import Skeleton
+
+PLAIN = Augmentation(crop=96, contrast=0.0, brightness=0.0, gamma=0.0, blur=0.0, noise=0.0, around_point=1.0)
+STAY = np.arange(2)
+
+
+def spot(x: float, y: float) -> npt.NDArray[np.uint8]:
+    """A picture (80, 100, 3), black but for a soft spot."""
+    column, row = np.meshgrid(np.arange(100), np.arange(80))
+    grey = 255 * np.exp(-((column - x) ** 2 + (row - y) ** 2) / 18)
+    return np.repeat(grey[:, :, None], 3, axis=2).astype(np.uint8)
+
+
+def centre(picture: npt.NDArray[np.uint8]) -> npt.NDArray[np.float64]:
+    weight = picture[..., 0].astype(float)
+    row, column = np.mgrid[: picture.shape[0], : picture.shape[1]]
+    return np.array([(weight * column).sum(), (weight * row).sum()]) / weight.sum()
+
+
+@given(st.integers(0, 10_000), st.booleans())
+def test_points_move_with_their_picture(seed: int, flip: bool) -> None:
+    xy = np.array([[41.3, 37.6], [np.nan, np.nan]])
+    settings = replace(PLAIN, flip=flip)
+    crop, points, _ = augment(spot(*xy[0]), xy, settings, STAY, np.random.default_rng(seed))
+    assert crop.shape == (96, 96, 3)
+    assert np.isnan(points[1]).all()
+    if (points[0] > 15).all() and (points[0] < 80).all():
+        np.testing.assert_allclose(centre(crop), points[0], atol=0.15)
+
+
+@given(st.integers(0, 10_000))
+def test_mirrored_crops_swap_left_and_right(seed: int) -> None:
+    xy = np.array([[40.0, 30.0], [60.0, 30.0], [50.0, 50.0]])  # left, right, and one in the middle
+    swap = np.array([1, 0, 2])
+    picture = np.zeros((80, 100, 3), np.uint8)
+    crop, points, order = augment(picture, xy, replace(PLAIN, flip=True), swap, np.random.default_rng(seed))
+    (ax, ay), (bx, by) = points[1] - points[0], points[2] - points[0]
+    assert ax * by - ay * bx > 0  # the animal's own left stays left in every crop
+    assert order.tolist() in ([0, 1, 2], [1, 0, 2])
+    assert crop.max() == 0
+
+
+def test_the_same_seed_gives_the_same_crop() -> None:
+    settings = Augmentation(crop=64, flip=True)
+    xy = np.array([[41.3, 37.6], [20.0, 20.0]])
+    crops = [augment(spot(40, 40), xy, settings, STAY, np.random.default_rng(seed)) for seed in (3, 3, 4)]
+    np.testing.assert_array_equal(crops[0][0], crops[1][0])
+    np.testing.assert_array_equal(crops[0][1], crops[1][1])
+    assert not np.array_equal(crops[0][0], crops[2][0])
+
+
+def test_light_blur_and_noise_change_pictures_but_not_points() -> None:
+    xy = np.array([[41.3, 37.6], [20.0, 20.0]])
+    settings = Augmentation(crop=96, blur=1.0, turn=0.0, zoom=0.0, around_point=1.0)
+    greys = [augment(spot(*xy[0]), xy, settings, STAY, np.random.default_rng(seed))[0] for seed in range(8)]
+    assert len({int(grey.mean()) for grey in greys}) > 4
+    assert all(grey.dtype == np.uint8 for grey in greys)
+
+
+def test_frames_without_a_point_give_crops_anywhere() -> None:
+    crop, points, _ = augment(spot(5, 5), np.full((2, 2), np.nan), PLAIN, STAY, np.random.default_rng(0))
+    assert crop.shape == (96, 96, 3)
+    assert np.isnan(points).all()
+
+
+def test_crops_are_multiples_of_32() -> None:
+    with pytest.raises(DataError, match="multiple of 32 px, got 100"):
+        Augmentation(crop=100)
+
+
+def make_animals(angles: npt.NDArray[np.float64], pairs: tuple[tuple[str, str], ...] = (("a", "b"),)) -> PoseDataset:
+    shape = np.array([[-60.0, -10.0], [-60.0, 10.0], [60.0, 0.0]])
+    turns = np.array([[[np.cos(t), -np.sin(t)], [np.sin(t), np.cos(t)]] for t in angles])
+    xy = 200 + np.einsum("nij,kj->nki", turns, shape)
+    n = len(angles)
+    picture = np.zeros((400, 400, 3), np.uint8)
+    state = np.full((n, 3), "visible")
+    names = tuple(map(str, range(n)))
+    return PoseDataset((picture,) * n, xy, state, Skeleton(("a", "b", "c"), pairs=pairs), names, names)
+
+
+def test_augmentation_follows_the_labels() -> None:
+    anyhow = make_animals(np.linspace(0, 2 * np.pi, 12, endpoint=False))
+    free = choose_augmentation(anyhow, 1.0)
+    assert free.turn == pytest.approx(np.pi)
+    assert free.flip
+    assert free.crop in (224, 256)
+    assert choose_augmentation(anyhow, 0.5).crop == 128
+    steady = choose_augmentation(make_animals(np.linspace(-0.3, 0.3, 12)), 1.0)
+    assert steady.turn == pytest.approx(np.radians(15))
+    assert not steady.flip
+    assert not choose_augmentation(make_animals(np.linspace(0, 6, 12), pairs=()), 1.0).flip
+
+
+def test_one_labelled_frame_says_nothing_about_orientation(make_discs: Callable[..., PoseDataset]) -> None:
+    assert choose_augmentation(make_discs(1), 1.0).turn == pytest.approx(np.pi)

@@ -1,0 +1,217 @@
+from __future__ import annotations
+
+import tracemalloc
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import xarray as xr
+
+from multipose.errors import DataError, ModelError, VideoError
+from multipose.pose2d import runtime
+from multipose.pose2d.dataset import PoseDataset
+from multipose.pose2d.model import PoseModel
+from multipose.pose2d.network import PoseNetwork
+from multipose.pose2d.prediction import predict, predict_to_file
+from multipose.pose2d.training import TrainingResult
+from multipose.skeleton import Skeleton
+from multipose.tracks import load_tracks
+
+Make = Callable[..., PoseDataset]
+
+
+class Pictures:
+    """A FrameSource that makes its pictures when they are asked for, with frame numbers that begin at 1000."""
+
+    path = Path("pictures")
+
+    def __init__(
+        self,
+        count: int,
+        make: Callable[[int], npt.NDArray[np.uint8]],
+        fps: float | None = 50.0,
+        times: npt.NDArray[np.float64] | None = None,
+        broken_at: int | None = None,
+    ) -> None:
+        self._count, self._make, self.fps, self._broken_at = count, make, fps, broken_at
+        height, width = make(0).shape[:2]
+        self.size = (width, height)
+        self.times = np.arange(count) / 50.0 if times is None else times
+        self.frame_numbers = np.arange(count) + 1000
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __iter__(self) -> Iterator[tuple[int, npt.NDArray[np.uint8]]]:
+        return self.read(range(self._count))
+
+    def read(self, indices: Iterable[int]) -> Iterator[tuple[int, npt.NDArray[np.uint8]]]:
+        for index in indices:
+            if index == self._broken_at:
+                return
+            yield index, self._make(index)
+
+
+@pytest.fixture(scope="module")
+def moving(make_discs: Make) -> PoseDataset:
+    """Discs that are elsewhere in every frame."""
+    return make_discs(23, seed=600)
+
+
+def errors(found: xr.Dataset, view: str, truth: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    position = found["position"].sel(view=view).values[:, 0]
+    return np.asarray(np.hypot(*np.moveaxis(position - truth, -1, 0)))
+
+
+@pytest.mark.parametrize("batch_size", [1, 5, 64])
+def test_every_point_lands_at_its_own_frame(trained: TrainingResult, moving: PoseDataset, batch_size: int) -> None:
+    source = Pictures(23, moving.picture)
+    found = predict({"top": trained.model}, {"top": source}, batch_size=batch_size, threads=1)
+    assert np.median(errors(found, "top", moving.xy)) < 1.5
+    assert np.median(errors(found, "top", np.roll(moving.xy, 1, axis=0))) > 10
+    assert found["frame"].values.tolist() == [list(range(1000, 1023))]
+    np.testing.assert_allclose(found["time"], np.arange(23) / 50)
+    assert found.attrs["fps"] == 50
+    single = trained.model.estimate_pictures([moving.picture(11)], threads=1)
+    np.testing.assert_allclose(found["position"].values[0, 11, 0], single.position[0], atol=1e-2)
+    np.testing.assert_allclose(found["confidence"].values[0, 11, 0], single.confidence[0], atol=1e-3)
+
+
+def test_views_on_one_clock(trained: TrainingResult, moving: PoseDataset) -> None:
+    """The side view began 3 frames later and missed one."""
+    sources = {"top": Pictures(23, moving.picture), "side": Pictures(12, lambda i: moving.picture(2 * i))}
+    side = np.array([-1, -1, -1, 0, 1, 2, -1, 3, 4, 7])
+    models = {"top": trained.model, "side": trained.model, "unused": trained.model}
+    frames = {"top": np.arange(5, 15), "side": side}
+    found = predict(models, sources, frames=frames, batch_size=4, threads=1)
+    assert found["view"].values.tolist() == ["top", "side"]
+    assert np.median(errors(found, "top", moving.xy[5:15])) < 1.5
+    there = side >= 0
+    assert np.median(errors(found, "side", moving.xy[2 * side])[there]) < 1.5
+    assert np.isnan(found["position"].sel(view="side").values[~there]).all()
+    assert (found["confidence"].sel(view="side").values[~there] == 0).all()
+    assert found["frame"].sel(view="side").values.tolist() == [-1, -1, -1, 1000, 1001, 1002, -1, 1003, 1004, 1007]
+
+
+def test_the_file_holds_what_predict_returns(trained: TrainingResult, moving: PoseDataset, tmp_path: Path) -> None:
+    frames = {"top": np.arange(10), "side": np.r_[-1, np.arange(2, 10), -1]}
+    models = dict.fromkeys(frames, trained.model)
+    sources = {view: Pictures(23, moving.picture) for view in frames}
+    expected = predict(models, sources, frames=frames, batch_size=4, threads=1)
+    path = tmp_path / "keypoints2d.nc"
+    reports = predict_to_file(
+        models, sources, path, frames=frames, batch_size=4, threads=1, attributes={"inputs": "abc"}
+    )
+    loaded = load_tracks(path)
+    assert loaded.attrs.pop("inputs") == "abc"
+    xr.testing.assert_identical(loaded, expected)
+    assert {view: report.frames for view, report in reports.items()} == {"top": 10, "side": 8}
+    assert all(report.fps > 0 and "torch" in report.runtime for report in reports.values())
+    assert [place.name for place in tmp_path.iterdir()] == ["keypoints2d.nc"]
+
+
+def test_long_videos_cross_chunks_of_the_file(tmp_path: Path) -> None:
+    model = untrained()
+    frames = {"a": np.r_[np.arange(300), -np.ones(250, int), np.arange(300, 320)]}
+    sources = {"a": Pictures(320, lambda i: np.full((32, 32, 3), i % 256, np.uint8))}
+    predict_to_file({"a": model}, sources, tmp_path / "long.nc", frames=frames, batch_size=48, threads=1)
+    expected = predict({"a": model}, sources, frames=frames, batch_size=48, threads=1)
+    xr.testing.assert_identical(load_tracks(tmp_path / "long.nc"), expected)
+
+
+def untrained() -> PoseModel:
+    network = PoseNetwork("efficientnet_lite0", 3, pretrained=False).eval()
+    return PoseModel(network, "efficientnet_lite0", Skeleton(("red", "green", "blue")), 1.0)
+
+
+def test_memory_does_not_grow_with_the_video(tmp_path: Path) -> None:
+    """The pictures and points of 700 more frames (2.2 MB of pictures) leave no trace in the peak."""
+    model = untrained()
+
+    def peak(count: int) -> int:
+        sources = {"a": Pictures(count, lambda i: np.full((32, 32, 3), i % 256, np.uint8))}
+        tracemalloc.start()
+        predict_to_file({"a": model}, sources, tmp_path / f"{count}.nc", batch_size=32, threads=1)
+        _, highest = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        return highest
+
+    peak(32)
+    assert peak(1000) - peak(300) < 250_000
+
+
+def test_uneven_clocks_go_by_timestamps(moving: PoseDataset) -> None:
+    times = np.cumsum(np.linspace(0.01, 0.05, 4))
+    found = predict({"a": untrained()}, {"a": Pictures(4, moving.picture, fps=None, times=times)}, threads=1)
+    np.testing.assert_array_equal(found["time"], times)
+    assert "fps" not in found.attrs
+
+
+def test_what_does_not_go_together_is_told(moving: PoseDataset, tmp_path: Path) -> None:
+    model = untrained()
+    ten, eleven = Pictures(10, moving.picture), Pictures(11, moving.picture)
+    with pytest.raises(DataError, match="no network for view side, only for top"):
+        predict({"top": model}, {"side": ten})
+    with pytest.raises(DataError, match="top: 10, side: 11"):
+        predict({"top": model, "side": model}, {"top": ten, "side": eleven})
+    with pytest.raises(DataError, match="at least one view"):
+        predict({"top": model}, {})
+    for wrong in ([0, 2, 1], [0, 10], [-2, 1]):
+        with pytest.raises(DataError, match="frames must rise"):
+            predict({"top": model}, {"top": ten}, frames={"top": wrong})
+    with pytest.raises(DataError, match="each view"):
+        predict({"top": model, "side": model}, {"top": ten, "side": ten}, frames={"top": [0, 1]})
+    with pytest.raises(DataError, match="one value a frame"):
+        predict({"top": model}, {"top": ten}, time=[0.0, 1.0])
+    with pytest.raises(DataError, match="batch_size"):
+        predict({"top": model}, {"top": ten}, batch_size=0)
+    network = PoseNetwork("efficientnet_lite0", 1, pretrained=False)
+    other = PoseModel(network, "efficientnet_lite0", Skeleton(("nose",)), 1.0)
+    with pytest.raises(ModelError, match="same key points"):
+        predict({"top": model, "side": other}, {"top": ten, "side": ten})
+    cut = Pictures(10, moving.picture, broken_at=6)
+    with pytest.raises(VideoError, match="only 6 of 10 frames"):
+        predict_to_file({"top": model}, {"top": cut}, tmp_path / "cut.nc", threads=1)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_error_of_the_source_reaches_the_caller() -> None:
+    def items() -> Iterator[int]:
+        yield 1
+        yield 2
+        raise VideoError("the disk is gone")
+
+    got = []
+    with pytest.raises(VideoError, match="the disk is gone"):
+        for item in runtime.read_ahead(items()):
+            got.append(item)  # noqa: PERF402 (what came before the error counts)
+    assert got == [1, 2]
+
+
+def test_reading_ahead_keeps_order_and_stops_early() -> None:
+    made: list[int] = []
+
+    def items() -> Iterator[int]:
+        for number in range(100):
+            made.append(number)
+            yield number
+
+    ahead = runtime.read_ahead(items(), depth=3)
+    assert [next(ahead) for _ in range(5)] == [0, 1, 2, 3, 4]
+    ahead.close()  # type: ignore[attr-defined]
+    assert len(made) <= 9
+
+
+def test_threads_are_given_back() -> None:
+    import torch
+
+    before = torch.get_num_threads()
+    with runtime.share_threads(1) as count:
+        assert count == torch.get_num_threads() == 1
+    assert torch.get_num_threads() == before
+    with pytest.raises(ModelError, match="at least 1"), runtime.share_threads(0):
+        pass
+    with pytest.raises(ModelError, match="'tpu9'"):
+        runtime.choose_device("tpu9")

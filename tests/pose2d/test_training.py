@@ -1,0 +1,268 @@
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from multipose.errors import DataError, ModelError
+from multipose.pose2d.augmentation import Augmentation
+from multipose.pose2d.checkpoints import CHECKPOINT_FILE
+from multipose.pose2d.dataset import PoseDataset
+from multipose.pose2d.model import PoseModel
+from multipose.pose2d.network import STRIDE
+from multipose.pose2d.training import (
+    METRICS_FILE,
+    Budget,
+    TrainingResult,
+    TrainingSettings,
+    pose_loss,
+    split_held_out,
+    train,
+)
+
+Make = Callable[..., PoseDataset]
+SMALL_CROPS = Augmentation(crop=64, zoom=0.1, blur=0.0)
+TINY_BATCH = TrainingSettings(batch=2)
+
+
+class StopAfter:
+    """A progress that interrupts training after some steps, as Ctrl-C does."""
+
+    def __init__(self, steps: int) -> None:
+        self._left = steps
+
+    def task(self, description: str, total: float | None = None) -> Any:
+        return self
+
+    def note(self, text: str) -> None:
+        pass
+
+    def __enter__(self) -> Any:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def advance(self, amount: float = 1.0, note: str = "") -> None:
+        if "step" in note:
+            self._left -= 1
+            if self._left < 0:
+                raise KeyboardInterrupt
+
+
+def weights(model: PoseModel) -> dict[str, torch.Tensor]:
+    return model.network.state_dict()
+
+
+def same_weights(a: PoseModel, b: PoseModel) -> bool:
+    return all(torch.equal(weights(a)[name], weights(b)[name]) for name in weights(a))
+
+
+def test_a_few_seconds_of_training_find_the_discs(trained: TrainingResult, make_discs: Make) -> None:
+    fresh = make_discs(12, seed=900, absent=0.3)
+    estimate = trained.model.estimate_pictures([fresh.picture(i) for i in range(len(fresh))], threads=1)
+    error = np.hypot(*np.moveaxis(estimate.position - fresh.xy, -1, 0))
+    assert np.nanmedian(error) < 1.5
+    assert estimate.confidence[fresh.present].min() > estimate.confidence[~fresh.present].max()
+    assert trained.held_out.mean_px == pytest.approx(trained.model.training["held_out_mean_px"])
+
+
+def test_history_and_model_are_written(make_discs: Make, tmp_path: Path) -> None:
+    result = train(make_discs(4), tmp_path, steps=5, threads=1, augmentation=SMALL_CROPS, settings=TINY_BATCH)
+    metrics = pd.read_csv(tmp_path / METRICS_FILE)
+    assert list(metrics["step"]) == sorted(set(metrics["step"]))
+    assert metrics["step"].iloc[-1] == 5
+    assert np.isfinite(metrics.to_numpy()).all()
+    assert len(metrics) == len(result.history)
+    assert not (tmp_path / CHECKPOINT_FILE).exists()
+    assert same_weights(PoseModel.load(tmp_path), result.model)
+
+
+def test_seeds_decide_everything(make_discs: Make, tmp_path: Path) -> None:
+    dataset = make_discs(4)
+    before = torch.get_rng_state()
+    a, b, c = (
+        train(
+            dataset,
+            tmp_path / str(number),
+            steps=3,
+            seed=seed,
+            threads=1,
+            augmentation=SMALL_CROPS,
+            settings=TINY_BATCH,
+        ).model
+        for number, seed in enumerate((7, 7, 8))
+    )
+    assert same_weights(a, b)
+    assert not same_weights(a, c)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_an_interrupted_training_goes_on_as_if_undisturbed(make_discs: Make, tmp_path: Path) -> None:
+    dataset = make_discs(6)
+    options: dict[str, Any] = {
+        "steps": 7,
+        "threads": 1,
+        "augmentation": SMALL_CROPS,
+        "settings": TINY_BATCH,
+        "checkpoint_seconds": 0.0,
+    }
+    undisturbed = train(dataset, tmp_path / "a", **options)
+    for stop in (3, 2):
+        with pytest.raises(KeyboardInterrupt):
+            train(dataset, tmp_path / "b", resume=True, progress=StopAfter(stop), **options)
+        assert (tmp_path / "b" / CHECKPOINT_FILE).exists()
+    resumed = train(dataset, tmp_path / "b", resume=True, **options)
+    assert same_weights(undisturbed.model, resumed.model)
+    columns = ["step", "learning_rate", "loss", "held_out_mean_px", "held_out_median_px"]
+    pd.testing.assert_frame_equal(undisturbed.history[columns], resumed.history[columns])
+    assert undisturbed.model.calibration == resumed.model.calibration
+
+
+def test_a_checkpoint_that_does_not_fit_is_refused(make_discs: Make, tmp_path: Path) -> None:
+    options: dict[str, Any] = {"steps": 9, "threads": 1, "augmentation": SMALL_CROPS, "settings": TINY_BATCH}
+    with pytest.raises(KeyboardInterrupt):
+        train(make_discs(4), tmp_path, checkpoint_seconds=0.0, progress=StopAfter(2), **options)
+    with pytest.raises(ModelError, match="other labels, pictures or settings"):
+        train(make_discs(5), tmp_path, resume=True, **options)
+    checkpoint = tmp_path / CHECKPOINT_FILE
+    checkpoint.write_bytes(checkpoint.read_bytes()[:5000])
+    with pytest.raises(ModelError, match="damaged"):
+        train(make_discs(4), tmp_path, resume=True, **options)
+
+
+@pytest.mark.slow
+def test_kill_minus_nine_twice(make_discs: Make, tmp_path: Path) -> None:
+    """Two kills in the middle, and the resumed training ends with the network of an undisturbed one."""
+    if os.name == "nt":
+        pytest.skip("Windows has no SIGKILL")
+    dataset = make_discs(12)
+    np.savez(tmp_path / "discs.npz", pictures=np.stack(dataset.pictures), xy=dataset.xy)
+    program = Path(__file__).with_name("train_discs.py")
+    folder, reference = tmp_path / "killed", tmp_path / "undisturbed"
+    arguments = [sys.executable, str(program), str(tmp_path / "discs.npz")]
+    for kill in (1, 2):
+        process = subprocess.Popen([*arguments, str(folder)])
+        before = (folder / CHECKPOINT_FILE).stat().st_mtime_ns if kill == 2 else 0
+        deadline = time.monotonic() + 120
+        while time.monotonic() < deadline and process.poll() is None:
+            checkpoint = folder / CHECKPOINT_FILE
+            if checkpoint.exists() and checkpoint.stat().st_mtime_ns > before:
+                break
+            time.sleep(0.01)
+        process.send_signal(signal.SIGKILL)
+        assert process.wait() == -signal.SIGKILL
+    subprocess.run([*arguments, str(folder)], check=True)
+    subprocess.run([*arguments, str(reference)], check=True)
+    assert same_weights(PoseModel.load(folder), PoseModel.load(reference))
+
+
+def test_budgets_end_training(make_discs: Make, tmp_path: Path) -> None:
+    started = time.process_time()
+    options: dict[str, Any] = {"threads": 1, "augmentation": SMALL_CROPS, "settings": TINY_BATCH}
+    result = train(make_discs(4), tmp_path, cpu_minutes=2 / 60, steps=100_000, **options)
+    assert time.process_time() - started < 6
+    assert 0 < result.model.training["steps"] < 100_000
+    assert Budget(steps=10, minutes=1.0).share(5, 6.0, 99.0) == 0.5
+    assert Budget(steps=10, minutes=1.0).share(5, 45.0, 99.0) == 0.75
+    for impossible in ({}, {"steps": 0}, {"minutes": -1.0}, {"cpu_minutes": float("nan")}):
+        with pytest.raises(DataError, match="budget"):
+            Budget(**impossible)
+
+
+def test_training_stops_when_the_held_out_error_no_longer_falls(make_discs: Make, tmp_path: Path) -> None:
+    stuck = replace(TINY_BATCH, learning_rate=1e-12)
+    result = train(make_discs(4), tmp_path, steps=40, threads=1, augmentation=SMALL_CROPS, settings=stuck)
+    assert result.model.training["steps"] < 40
+    assert len(result.history) == 5
+
+
+def test_what_cannot_be_trained_is_told(make_discs: Make, tmp_path: Path) -> None:
+    dataset = make_discs(3)
+    with pytest.raises(DataError, match="Only 1 labelled picture"):
+        train(dataset.subset([0]), tmp_path, steps=1)
+    state = dataset.state.copy()
+    state[:, 1] = "unlabelled"
+    with pytest.raises(DataError, match="Nothing is labelled of green"):
+        train(replace(dataset, state=state), tmp_path, steps=1)
+    with pytest.raises(ModelError, match="no backbone 'alexnet'"):
+        train(dataset, tmp_path, steps=1, backbone="alexnet")
+    with pytest.raises(ModelError, match="cannot work on the device 'cuda:77'"):
+        train(dataset, tmp_path, steps=1, device="cuda:77", augmentation=SMALL_CROPS)
+    with pytest.raises(ModelError, match="loss of step"):
+        train(
+            dataset,
+            tmp_path,
+            steps=20,
+            threads=1,
+            augmentation=SMALL_CROPS,
+            settings=replace(TINY_BATCH, learning_rate=1e30),
+        )
+
+
+def test_held_out_pictures_are_apart_and_have_points(make_discs: Make) -> None:
+    dataset = make_discs(30)
+    state = dataset.state.copy()
+    state[:10] = "absent"
+    dataset = replace(dataset, state=state)
+    fitted, held_out = split_held_out(dataset, 0.1, seed=0)
+    assert len(held_out) == 2
+    assert set(fitted.names) | set(held_out.names) == set(dataset.names)
+    assert not set(fitted.names) & set(held_out.names)
+    assert np.isfinite(held_out.xy).all(-1).any(1).all()
+    assert split_held_out(dataset, 0.1, seed=0)[1].names == held_out.names
+
+
+def perfect_logits(xy: torch.Tensor, cells: int, settings: TrainingSettings) -> torch.Tensor:
+    axis = (torch.arange(cells) + 0.5) * STRIDE - 0.5
+    square = (axis[None, :] - xy[0]) ** 2 + (axis[:, None] - xy[1]) ** 2
+    return (-square / (2 * settings.target_px**2))[None, None]
+
+
+def test_loss_is_least_at_the_label() -> None:
+    settings = TrainingSettings()
+    known = torch.ones(1, 1, dtype=torch.bool)
+    here = torch.tensor([30.0, 22.0])
+    losses = [
+        float(pose_loss(perfect_logits(here + shift, 16, settings), here[None, None], known, settings))
+        for shift in (0.0, 3.0, 8.0)
+    ]
+    assert losses == sorted(losses)
+    assert losses[0] < losses[1]
+
+
+def test_loss_of_unknown_absent_and_outside_points() -> None:
+    settings = TrainingSettings()
+    flat = torch.zeros(1, 1, 16, 16, requires_grad=True)
+    nowhere = torch.full((1, 1, 2), torch.nan)
+    unknown, known = torch.zeros(1, 1, dtype=torch.bool), torch.ones(1, 1, dtype=torch.bool)
+    assert pose_loss(flat, nowhere, unknown, settings).item() == 0
+    absent = pose_loss(flat, nowhere, known, settings)
+    outside = pose_loss(flat, torch.tensor([[[-20.0, 5.0]]]), known, settings)
+    assert absent.item() == outside.item() > 0
+    absent.backward()
+    assert flat.grad is not None
+    assert (flat.grad > 0).all()  # descending lowers every logit
+
+
+def test_a_point_that_is_occluded_at_an_unknown_place_teaches_nothing(make_discs: Make, tmp_path: Path) -> None:
+    dataset = make_discs(4)
+    xy, state = dataset.xy.copy(), dataset.state.copy()
+    xy[:, 2], state[:, 2] = np.nan, "occluded"
+    options: dict[str, Any] = {"steps": 2, "threads": 1, "augmentation": SMALL_CROPS, "settings": TINY_BATCH}
+    hidden = train(replace(dataset, xy=xy, state=state), tmp_path / "a", **options)
+    start = train(replace(dataset, xy=xy, state=state), tmp_path / "b", **(options | {"steps": 1}))
+    bias = "output.bias"
+    assert weights(hidden.model)[bias][2] == weights(start.model)[bias][2] == -4
+    assert weights(hidden.model)[bias][0] != weights(start.model)[bias][0]
