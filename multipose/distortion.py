@@ -91,7 +91,7 @@ def undistort_plane(c: Coefficients, radius: float, x: FloatArray, y: FloatArray
     r = invert_curve(curve, distance, radius)
     twisted = any(c[2:4])
     if twisted and np.isfinite(radius):
-        reach = curve(np.array(radius))[0] + 3 * np.hypot(*c[2:4]) * radius**2
+        reach = curve(np.array(radius))[0] + 3 * np.hypot(c[2], c[3]) * radius**2
         r = np.where(np.isnan(r) & (distance <= reach), 0.99 * radius, r)  # the tangential part may add what is missing
     ratio = np.divide(r, distance, out=np.ones_like(r), where=distance > 0)
     u, v = x * ratio, y * ratio

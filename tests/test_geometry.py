@@ -136,7 +136,7 @@ def test_fit_of_a_mirror_image_stays_a_rotation() -> None:
 def test_fit_leaves_out_unknown_and_weightless_points() -> None:
     rng = np.random.default_rng(4)
     source = rng.normal(size=(6, 3))
-    target = source + [1, 2, 3]
+    target = source + np.array([1, 2, 3])
     target[0], source[1, 2], target[2] = np.nan, np.nan, 100
     fit = rigid_fit(source, target, [1, 1, 0, 1, 1, 1])
     np.testing.assert_allclose(fit, pose(np.eye(3), [1, 2, 3]), atol=1e-12)

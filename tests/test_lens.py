@@ -174,6 +174,40 @@ def test_undistortion_reaches_a_strong_fisheye_and_a_far_corner() -> None:
     np.testing.assert_allclose(FISHEYE.undistort(FISHEYE.project(xyz)), xyz[:, :2], rtol=1e-9)
 
 
+@pytest.mark.parametrize(
+    "distortion",
+    [
+        (0.32, -0.65, -0.004, 0.0, 0.38, 0.41, 0.13, -0.97),  # a pole at the field's edge
+        (
+            -0.58,
+            0.0,
+            -0.031,
+            -0.082,
+            0.39,
+            0.0,
+            -0.18,
+            0.28,
+        ),  # a large tangential part, where plain steps run in circles
+    ],
+)
+def test_undistortion_reaches_all_of_an_odd_field(distortion: tuple[float, ...]) -> None:
+    lens = RationalLens(500, 500, 320, 240, distortion)
+    r, angle = np.meshgrid(np.linspace(0, 0.97, 60) * lens.valid_radius, np.linspace(0, 2 * np.pi, 60))
+    xy = np.stack([r * np.cos(angle), r * np.sin(angle)], axis=-1)
+    px = lens.project(np.concatenate([xy, np.ones((60, 60, 1))], axis=-1))
+    np.testing.assert_allclose(lens.undistort(px), xy, atol=1e-9)
+
+
+def test_pixels_that_no_ray_reaches_cost_little() -> None:
+    px = np.random.default_rng(0).uniform(2000, 3000, size=(1000, 2))
+    assert np.isnan(BARREL.undistort(px)).all()
+    ring = np.stack([np.linspace(-300, 900, 500), np.full(500, 240.0)], axis=-1)  # over both ends of the field
+    known = np.isfinite(BARREL.undistort(ring)).all(-1)
+    assert known[250]
+    assert not known[[0, -1]].any()
+    assert np.abs(np.diff(known.astype(int))).sum() == 2  # the field has no holes
+
+
 @pytest.mark.parametrize("shape", [(2,), (0, 2), (3, 4, 2)])
 def test_shapes_are_kept(shape: tuple[int, ...]) -> None:
     px = np.full(shape, 200.0)
