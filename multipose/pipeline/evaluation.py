@@ -87,8 +87,9 @@ def evaluate_labels(
     """The error of a view's trained network on the labels in a file.
 
     Args:
-        path: a table as labels.csv, whose pictures are taken from the project's recordings or lie beside it as
-            <recording>/<view>/000123.png; or DeepLabCut's, with pictures relative to it, of this view.
+        path: a table as labels.csv, whose pictures lie beside it as <recording>/<view>/000123.png (or in frames/), or
+            are in the project, or are taken from its videos; or DeepLabCut's, with pictures relative to it, of this
+            view.
 
     Returns:
         mean_px, rmse_px, median_px, pck5, n, keypoints and the page written; None where the file has no labels of
@@ -143,12 +144,16 @@ def _first_line(path: Path) -> list[str]:
 def _find_pictures(
     project: Project, labels: Labels, view: str, folder: Path, hashes: Hashes, progress: Progress
 ) -> dict[tuple[str, str, int], Path]:
-    known = {recording.name for recording in project.recordings if view in recording.videos}
+    filmed = {recording.name for recording in project.recordings if view in recording.videos}
     pictures: dict[tuple[str, str, int], Path] = {}
     for name, rows in labels.frames(view).groupby("recording", sort=False):
         recording, frames = str(name), [int(frame) for frame in rows["frame"]]
-        beside = [picture_path(folder, recording, view, frame) for frame in frames]
-        if not beside[0].is_file() and recording in known:
+        places = [
+            [picture_path(place, recording, view, frame) for frame in frames]
+            for place in (folder, folder / "frames", project.frames_folder)
+        ]
+        beside = next((paths for paths in places if paths[0].is_file()), places[0])
+        if recording in filmed and not all(path.is_file() for path in beside):
             beside = extract_pictures(project, recording, view, frames, hashes, progress=progress)
         missing = [path for path in beside if not path.is_file()]
         if missing:

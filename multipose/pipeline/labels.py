@@ -95,16 +95,15 @@ def extract_pictures(
     numbers = list(frames)
     paths = [picture_path(project.frames_folder, recording, view, number) for number in numbers]
     video = next((row.videos[view] for row in project.recordings if row.name == recording and view in row.videos), None)
-    record = project.frames_folder / recording / view / _SOURCE_RECORD
-    if video is None or (not record.exists() and any(path.exists() for path in paths)):
+    if video is None:
         missing = [path for path in paths if not path.exists()]
-        if missing and video is None:
+        if missing:
             raise LabelError(
                 f"Recording {recording!r}, view {view!r} has labels, but no video in recordings.csv, and the picture "
                 f"{missing[0]} is not there. Add the recording with `multipose add`, or put the picture there."
             )
-    if video is None:
         return paths
+    record = project.frames_folder / recording / view / _SOURCE_RECORD
     source = open_view(project, view, str(project.path(video)))
     state = {
         "schema_version": SCHEMA_VERSION,

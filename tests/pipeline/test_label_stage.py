@@ -1,0 +1,170 @@
+"""Labels come in, go out, and get their pictures from the videos."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from multipose.errors import LabelError, ProjectError
+from multipose.labels import Labels, labels_from_points, picture_path
+from multipose.pipeline.beginning import make_project
+from multipose.pipeline.labels import (
+    export_labels,
+    extract,
+    extract_labelled,
+    find_problems,
+    import_labels,
+    known_labels,
+    load_labels,
+)
+from multipose.pipeline.plan import model_product, open_hashes
+from multipose.project import Project, Recording
+from multipose.sources import read_picture, write_picture
+from multipose.video import write_video
+
+KEYPOINTS = ("nose", "tail")
+
+
+def grey(value: int, size: tuple[int, int] = (48, 32)) -> np.ndarray:
+    return np.full((size[1], size[0], 3), value, dtype=np.uint8)
+
+
+def film(path: Path, values: list[int]) -> None:
+    write_video(path, (grey(value) for value in values), 20.0, crf=0, preset="ultrafast")
+
+
+@pytest.fixture
+def filmed(tmp_path: Path) -> Project:
+    """A recording of 8 frames, each of one grey: 20, 40, 60, ..."""
+    project = make_project(tmp_path / "mice", ["top"], KEYPOINTS)
+    film(project.folder / "day1.mp4", [20 * (i + 1) for i in range(8)])
+    project = project.with_recordings([Recording("day1", {"top": "day1.mp4"})])
+    project.save_manifest()
+    return project
+
+
+def label(project: Project, frames: list[int], recording: str = "day1") -> Labels:
+    xy = np.tile([[10.0, 12.0], [30.0, 20.0]], (len(frames), 1, 1))
+    labels = labels_from_points(recording, "top", frames, xy, KEYPOINTS)
+    load_labels(project).merge(labels).save(project.labels_path)
+    return load_labels(project)
+
+
+def write_deeplabcut(folder: Path, video: str, frames: list[int], *, pictures: bool = True) -> Path:
+    """CollectedData_me.csv with its pictures."""
+    inside = folder / "labeled-data" / video
+    columns = pd.MultiIndex.from_product([["me"], KEYPOINTS, ["x", "y"]], names=["scorer", "bodyparts", "coords"])
+    names = [f"labeled-data/{video}/img{frame:03d}.png" for frame in frames]
+    table = pd.DataFrame(np.tile([10.0, 12.0, 30.0, 20.0], (len(frames), 1)), index=names, columns=columns)
+    inside.mkdir(parents=True)
+    for frame in frames:
+        if pictures:
+            write_picture(inside / f"img{frame:03d}.png", grey(frame))
+    table.to_csv(inside / "CollectedData_me.csv")
+    return inside / "CollectedData_me.csv"
+
+
+def test_extracting_enters_frames_as_unlabelled(filmed: Project) -> None:
+    hashes = open_hashes(filmed)
+    pictures = extract(filmed, filmed.recordings, ["top"], 4, hashes, method="uniform")
+    assert [path.name for path in pictures["day1", "top"]] == ["000001.png", "000003.png", "000005.png", "000007.png"]
+    assert abs(float(read_picture(pictures["day1", "top"][1]).mean()) - 80) < 3
+    labels = load_labels(filmed)
+    assert set(labels.table["state"]) == {"unlabelled"}
+    assert len(labels.frames("top")) == 4
+    assert len(known_labels(labels)) == 0
+    assert "no labels" in model_product(filmed, "top").lacking[0]
+    done = label(filmed, [3])
+    again = extract(filmed, filmed.recordings, ["top"], 4, hashes, method="uniform")
+    assert again == pictures
+    assert len(known_labels(load_labels(filmed))) == len(known_labels(done)) == 2  # nothing labelled was lost
+
+
+def test_pictures_of_labels_come_from_the_video_again_when_it_changes(filmed: Project) -> None:
+    labels = label(filmed, [2])
+    path = picture_path(filmed.frames_folder, "day1", "top", 2)
+    extract_labelled(filmed, labels, open_hashes(filmed))
+    assert abs(float(read_picture(path).mean()) - 60) < 3
+    stamp = path.stat().st_mtime_ns
+    extract_labelled(filmed, labels, open_hashes(filmed))
+    assert path.stat().st_mtime_ns == stamp
+    film(filmed.folder / "day1.mp4", [200] * 8)
+    extract_labelled(filmed, labels, open_hashes(filmed))
+    assert abs(float(read_picture(path).mean()) - 200) < 3
+
+
+def test_labels_beyond_the_video(filmed: Project) -> None:
+    with pytest.raises(LabelError, match=r"'day1', view 'top': frame 99 is labelled.*frames 0 to 7"):
+        extract_labelled(filmed, label(filmed, [99]), open_hashes(filmed))
+    with pytest.raises(LabelError, match="'other', view 'top' has labels, but no video"):
+        extract_labelled(filmed, label(filmed, [1], "other").select(recording="other"), open_hashes(filmed))
+
+
+def test_importing_brings_pictures(filmed: Project, tmp_path: Path) -> None:
+    path = write_deeplabcut(tmp_path / "dlc", "m4", [5, 7])
+    assert import_labels(filmed, path, "top") == {"pictures": 2, "points": 4, "recordings": ["m4"]}
+    assert read_picture(picture_path(filmed.frames_folder, "m4", "top", 7)).mean() == 7
+    labels = load_labels(filmed)
+    extract_labelled(filmed, labels, open_hashes(filmed))
+    product = model_product(filmed, "top")
+    assert product.lacking == ()
+    before = product.facts
+    label(filmed, [5], "m4")  # the same points again, by nobody
+    assert model_product(filmed, "top").facts == before
+    label(filmed, [1])
+    assert model_product(filmed, "top").facts != before
+
+
+def test_imported_labels_of_a_filmed_recording(filmed: Project, tmp_path: Path) -> None:
+    path = write_deeplabcut(tmp_path / "dlc", "video_top", [0, 3], pictures=False)
+    with pytest.raises(LabelError, match=r"img000\.png, which does not exist"):
+        import_labels(filmed, path, "top")
+    import_labels(filmed, path, "top", recording="day1")
+    extract_labelled(filmed, load_labels(filmed), open_hashes(filmed))
+    assert abs(float(read_picture(picture_path(filmed.frames_folder, "day1", "top", 3)).mean()) - 80) < 3
+
+
+def test_imported_labels_of_other_key_points(filmed: Project, tmp_path: Path) -> None:
+    path = write_deeplabcut(tmp_path / "dlc", "m4", [5])
+    path.write_text(path.read_text(encoding="utf-8").replace("tail", "paw"), encoding="utf-8")
+    with pytest.raises(LabelError, match="labels of paw"):
+        import_labels(filmed, path, "top")
+    with pytest.raises(ProjectError, match="no view 'side'"):
+        import_labels(filmed, path, "side")
+
+
+def test_imported_labels_move_with_the_view(filmed: Project, tmp_path: Path) -> None:
+    config = filmed.folder / "multipose.toml"
+    text = config.read_text(encoding="utf-8").replace(
+        "[skeleton]", "[view.top]\ncrop = [8, 4, 40, 28]\n\n[skeleton]", 1
+    )
+    config.write_text(text, encoding="utf-8")
+    project = Project.open(filmed.folder)
+    import_labels(project, write_deeplabcut(tmp_path / "dlc", "m4", [5]), "top")
+    _, xy, _ = load_labels(project).points("top")
+    np.testing.assert_allclose(xy[0], [[2, 8], [22, 16]])
+    assert read_picture(picture_path(project.frames_folder, "m4", "top", 5)).shape == (28, 40, 3)
+
+
+def test_exported_labels_come_back(filmed: Project, tmp_path: Path) -> None:
+    label(filmed, [1, 4])
+    written = export_labels(filmed, tmp_path / "out", ["top"], "me", open_hashes(filmed))
+    (csv, _) = written["views"]["top"]
+    assert (Path(csv).parent / "img000004.png").exists()
+    other = make_project(tmp_path / "other", ["top"], KEYPOINTS)
+    import_labels(other, Path(csv), "top")
+    _, xy, state = load_labels(other).points("top")
+    np.testing.assert_allclose(xy, load_labels(filmed).points("top")[1])
+    assert (state == "visible").all()
+    with pytest.raises(ProjectError, match="no labels of these views"):
+        export_labels(make_project(tmp_path / "empty", ["top"], KEYPOINTS), tmp_path, ["top"], "me", open_hashes(other))
+
+
+def test_slips_are_found(filmed: Project) -> None:
+    assert find_problems(filmed) == []
+    xy = np.array([[[10.0, 12.0], [300.0, 20.0]]])
+    labels_from_points("day1", "top", [1], xy, KEYPOINTS).save(filmed.labels_path)
+    assert [(problem.code, problem.keypoint) for problem in find_problems(filmed)] == [("outside", "tail")]
