@@ -25,6 +25,7 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor
 from torch.nn import functional
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from multipose.errors import DataError, ModelError
 from multipose.files import hash_value, write_text
@@ -323,7 +324,9 @@ class _Run:
         network.backbone.freeze(settings.frozen_levels)
         self._model = model
         self._average = replace(model, network=copy.deepcopy(network).to(place).requires_grad_(False))
-        self._network, self._optimizer = self._fabric.setup(network, torch.optim.AdamW(_groups(network, settings)))
+        self._network, self._optimizer = self._fabric.setup(
+            network, torch.optim.AdamW(_groups(network, settings), fused=True)
+        )
         self._rates = [group["lr"] for group in self._optimizer.param_groups]
         self._started = time.monotonic(), time.process_time()
         self.step, self._seconds, self._cpu_seconds = 0, 0.0, 0.0
@@ -376,9 +379,8 @@ class _Run:
         self._fabric.clip_gradients(self._network, self._optimizer, max_norm=self._settings.max_gradient)
         self._optimizer.step()
         decay = min(self._settings.averaging, (1 + self.step) / (10 + self.step))
-        with torch.no_grad():
-            for kept, new in zip(self._average.network.parameters(), self._model.network.parameters(), strict=True):
-                kept.lerp_(new, 1 - decay)
+        averaged, current = (list(which.network.parameters()) for which in (self._average, self._model))
+        get_ema_multi_avg_fn(decay)(averaged, current, self.step)
         self.step += 1
 
     def judge(self) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from multipose.pose2d.augmentation import Augmentation
 from multipose.pose2d.dataset import PoseDataset
-from multipose.pose2d.training import TrainingResult, train
+from multipose.pose2d.training import TrainingResult, TrainingSettings, train
 from multipose.skeleton import Skeleton
 
 SKELETON = Skeleton(("red", "green", "blue"), edges=(("red", "green"),), pairs=(("green", "blue"),))
@@ -55,4 +55,5 @@ def trained(make_discs: Callable[..., PoseDataset], tmp_path_factory: pytest.Tem
     """A network that finds the discs, trained for a few seconds."""
     dataset = make_discs(24, absent=0.3)
     folder = tmp_path_factory.mktemp("trained")
-    return train(dataset, folder, steps=100, threads=1, device="cpu", augmentation=SMALL_CROPS)
+    settings = TrainingSettings(batch=4)
+    return train(dataset, folder, steps=90, threads=1, device="cpu", augmentation=SMALL_CROPS, settings=settings)

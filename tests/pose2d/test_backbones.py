@@ -144,7 +144,10 @@ def test_timm_network_without_a_pyramid() -> None:
 @needs_timm
 def test_timm_weights_loaded_into_ours_give_the_same() -> None:
     """The packaged weights through timm's live network, level by level (the stored reference is of one version)."""
-    ours, theirs = create_backbone("efficientnet_lite0"), create_backbone("timm:tf_efficientnet_lite0", pretrained=False)
+    ours, theirs = (
+        create_backbone("efficientnet_lite0"),
+        create_backbone("timm:tf_efficientnet_lite0", pretrained=False),
+    )
     assert ours.channels == theirs.channels
     assert ours.strides == theirs.strides
     assert ours.mean == theirs.mean

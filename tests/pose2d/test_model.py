@@ -14,7 +14,7 @@ from multipose.pose2d.network import PoseNetwork
 from multipose.pose2d.training import TrainingResult
 from multipose.skeleton import Skeleton
 
-SKELETON = Skeleton(("a", "b", "c"), edges=(("a", "b"),), pairs=(("b", "c"),), definitions={"a": "tip of the \"a\""})
+SKELETON = Skeleton(("a", "b", "c"), edges=(("a", "b"),), pairs=(("b", "c"),), definitions={"a": 'tip of the "a"'})
 
 
 def make_model(scale: float = 1.0, skeleton: Skeleton = SKELETON) -> PoseModel:

@@ -152,7 +152,7 @@ def test_uneven_clocks_go_by_timestamps(moving: PoseDataset) -> None:
 def test_what_does_not_go_together_is_told(moving: PoseDataset, tmp_path: Path) -> None:
     model = untrained()
     ten, eleven = Pictures(10, moving.picture), Pictures(11, moving.picture)
-    with pytest.raises(DataError, match="no network for view side, only for top"):
+    with pytest.raises(DataError, match="no network for view side; there are networks for top"):
         predict({"top": model}, {"side": ten})
     with pytest.raises(DataError, match="top: 10, side: 11"):
         predict({"top": model, "side": model}, {"top": ten, "side": eleven})
