@@ -12,7 +12,7 @@ import numpy as np
 
 from multipose.config import ViewConfig, check_name
 from multipose.errors import LabelError, ProjectError
-from multipose.files import SCHEMA_VERSION, write_text
+from multipose.files import hash_value, write_text
 from multipose.formats.deeplabcut import read_labels, write_labels
 from multipose.frames import Method, choose_frames, extract_frames
 from multipose.labels import LabelProblem, Labels, check_labels, empty_labels, labels_from_points, picture_path
@@ -22,7 +22,8 @@ from multipose.progress import SILENT, Progress
 from multipose.project import Project, Recording
 from multipose.sources import FrameSource, View, read_picture, write_picture
 
-_SOURCE_RECORD = "source.json"
+_SOURCE_RECORD = "extracted.json"
+"""Of each picture taken from a video: hash of the video and of the view's settings."""
 
 
 def load_labels(project: Project) -> Labels:
@@ -103,20 +104,21 @@ def extract_pictures(
                 f"{missing[0]} is not there. Add the recording with `multipose add`, or put the picture there."
             )
         return paths
-    record = project.frames_folder / recording / view / _SOURCE_RECORD
     source = open_view(project, view, str(project.path(video)))
-    state = {
-        "schema_version": SCHEMA_VERSION,
-        "video": hashes.of(source.path),
-        "view": asdict(project.config.view_settings(view)),
-    }
-    brought = not record.exists() and any(path.exists() for path in paths)
-    same = record.exists() and json.loads(record.read_text(encoding="utf-8")) == json.loads(json.dumps(state))
-    wanted = [number for number, path in zip(numbers, paths, strict=True) if not path.exists() or not (same or brought)]
+    mark = hash_value([hashes.of(source.path), asdict(project.config.view_settings(view))])
+    record = project.frames_folder / recording / view / _SOURCE_RECORD
+    marks: dict[str, str] = json.loads(record.read_text(encoding="utf-8")) if record.exists() else {}
+    wanted = [  # a picture without a mark was brought with its labels, and stays
+        (number, path)
+        for number, path in zip(numbers, paths, strict=True)
+        if not path.exists() or marks.get(path.name, mark) != mark
+    ]
     if wanted:
-        extract_frames(source, _indices(source, wanted, recording, view), record.parent, progress=progress)
-    if not brought:
-        write_text(record, json.dumps(state))
+        indices = _indices(source, [number for number, _ in wanted], recording, view)
+        for _, path in wanted:  # a kill from here on leaves pictures missing, never wrong ones
+            path.unlink(missing_ok=True)
+        write_text(record, json.dumps({**marks, **{path.name: mark for _, path in wanted}}))
+        extract_frames(source, indices, record.parent, progress=progress)
     return paths
 
 
