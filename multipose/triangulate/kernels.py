@@ -38,6 +38,7 @@ _FISHEYE = 2
 _TELECENTRIC = 3
 
 _CONVERGED_PX2 = 1e-18
+_NEWTON_PX2 = 1e-14  # before the last step of the undistortion, which squares the relative error
 _NEWTON_STEPS = 30
 _GAUSS_NEWTON_STEPS = 30
 _PARALLEL = 1e-13  # least det / (trace/3)³ of a 3x3 system that counts as solvable: a parallax of about 1e-6 rad
@@ -157,17 +158,16 @@ def _along(cameras, c, r):  # type: ignore[no-untyped-def]
 @_device
 def _newton(cameras, c, xd, yd, x, y):  # type: ignore[no-untyped-def]
     """Undistorted plane coordinates from a start (x, y), and whether they were found in the valid field."""
-    tolerance = _CONVERGED_PX2 / (cameras[c, 1] * cameras[c, 1])
-    floor = 1e-31 * (xd * xd + yd * yd)
+    tolerance = _NEWTON_PX2 / (cameras[c, 1] * cameras[c, 1])
     for _ in range(_NEWTON_STEPS):
         xg, yg, xx, xy, yy = _distort(cameras, c, x, y)
         ex = xg - xd
         ey = yg - yd
-        if ex * ex + ey * ey <= tolerance + floor:
-            return x, y, x * x + y * y < cameras[c, 13]
         inverse = 1.0 / (xx * yy - xy * xy)
         x -= (yy * ex - xy * ey) * inverse
         y -= (xx * ey - xy * ex) * inverse
+        if ex * ex + ey * ey <= tolerance:
+            return x, y, x * x + y * y < cameras[c, 13]
     return x, y, False
 
 

@@ -52,11 +52,11 @@ def test_offsets_are_found_up_to_what_a_shift_explains():
 
 @pytest.mark.parametrize("correlation", [0.0, 0.8])
 def test_standard_deviations_hold(correlation):
-    """60 key points of 300 frames; within 1.96 sd measured: 93 % (white), 92 % (correlated)."""
+    """40 key points of 300 frames; within 1.96 sd measured: 93 % (white), 92 % (correlated)."""
     rig = sample_rig(3)
-    xyz = still(300, 60)
+    xyz = still(300, 40)
     rng = np.random.default_rng(3)
-    noise = lfilter([np.sqrt(1 - correlation**2)], [1, -correlation], rng.normal(0, 1, (3, 400, 1, 60, 2)), axis=1)[
+    noise = lfilter([np.sqrt(1 - correlation**2)], [1, -correlation], rng.normal(0, 1, (3, 400, 1, 40, 2)), axis=1)[
         :, 100:
     ]
     px = rig.project(xyz)[:, :, None] + noise
