@@ -126,16 +126,17 @@ def _trials(board: Board) -> Iterator[tuple[str, list[_Trial]]]:
         yield "other numbers of squares, and the legacy pattern", _charuco_layouts(board)
         yield "other dictionaries", _dictionaries(board)
         return
-    yield "other numbers of inner corners", _chessboard_sizes(board)
+    # Before other sizes: the squares around markers can pass for a chessboard, but nothing passes for markers.
     yield "ChArUco boards", _charuco_instead(board)
+    yield "other numbers of inner corners", _chessboard_sizes(board)
     small = (
         f"The board is too small in the picture: enlarged {_ENLARGED} times, {{count}} show it. Bring it nearer, use a "
         "larger board, or do not scale the view down."
     )
     yield "enlarged pictures (board too small)", [_Trial(board, small, _enlarge)]
     blurred = (
-        f"The pictures are blurred: at 1/{_REDUCED} of their resolution {{count}} show the board. Focus, light more, or "
-        "move the board slower."
+        f"The pictures are blurred: at 1/{_REDUCED} of their resolution {{count}} show the board. Focus, light more, "
+        "or move the board slower."
     )
     yield "reduced pictures (blur)", [_Trial(board, blurred, _reduce)]
 
@@ -144,26 +145,30 @@ def _unread_markers(board: CharucoBoard, pictures: Sequence[Gray]) -> str:
     """What to say if the squares of a ChArUco board are seen but no marker can be read; "" if no squares are seen."""
     squares = Chessboard(max(board.columns - 1, 3), max(board.rows - 1, 3), board.square, board.unit)
     finder = board_finder(squares)
-    sights = [finder.find(picture).px for picture in pictures]
-    spacings = [
-        float(np.median(neighbour_distances(px, squares.corner_shape))) for px in sights if np.isfinite(px).all()
-    ]
+    spacings = []
+    for picture in pictures:
+        for scale, changed in ((1, picture), (_ENLARGED, _enlarge(picture))):
+            px = finder.find(changed).px
+            if np.isfinite(px).all():
+                spacings.append(float(np.median(neighbour_distances(px, squares.corner_shape))) / scale)
+                break
     if not spacings:
         return ""
     spacing = float(np.median(spacings))
     cell = spacing * board.marker / board.square / (marker_dictionary(board.dictionary).markerSize + 2)
     seen = (
-        f"{len(spacings)} of {len(pictures)} pictures tried show its squares, {spacing:.0f} px wide, but no marker can be "
-        "read in them"
+        f"{len(spacings)} of {len(pictures)} pictures tried show its squares, {spacing:.0f} px wide, but no marker can "
+        "be read in them"
     )
     if cell < _SMALLEST_CELL_PX:
         return (
             f"The board is too small in the picture: {seen}, because a cell of a marker is only {cell:.1f} px wide; "
-            f"{_SMALLEST_CELL_PX:g} or more are needed. Bring it nearer, use larger squares, or do not scale the view down."
+            f"{_SMALLEST_CELL_PX:g} or more are needed. Bring it nearer, use larger squares, or do not scale the view "
+            "down."
         )
     return (
-        f"{seen}. Either the board has none: then say that it is a chessboard of {squares.columns} x {squares.rows} inner "
-        "corners; or the pictures are too blurred for them: focus, light more, or move the board slower."
+        f"{seen}. Either the board has none: then say that it is a chessboard of {squares.columns} x {squares.rows} "
+        "inner corners; or the pictures are too blurred for them: focus, light more, or move the board slower."
     )
 
 

@@ -86,7 +86,7 @@ def test_what_was_tried_in_vain_is_said() -> None:
     noise = np.random.default_rng(0).integers(0, 255, (120, 160), dtype=np.uint8)
     text = diagnose(CHESS, [noise], ["no chessboard of 7 x 4 inner corners found"])
     assert text.startswith("No board was found (no chessboard of 7 x 4 inner corners found).")
-    assert "other numbers of inner corners, ChArUco boards, enlarged" in text
+    assert "ChArUco boards, other numbers of inner corners, enlarged" in text
 
 
 def test_calibration_of_a_view_without_boards_passes_the_diagnosis_on(tmp_path: Path) -> None:
