@@ -27,8 +27,7 @@ class RigComparison:
 
     true_from_estimated: (4, 4) rigid pose that brings the estimated world to the true one (`align_rigs`).
     center_error: distance of each camera's centre from the true one, in the rigs' unit; for a telecentric camera,
-    which has
-        no centre, the distance between the two axes at the scene.
+        which has no centre, the distance between the two axes at the scene.
     scene_distance: distance of each true centre to the scene, in the rigs' unit (NaN for a telecentric camera).
     rotation_error: angle between each camera's orientation and the true one, rad.
     """

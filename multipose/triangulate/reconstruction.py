@@ -260,17 +260,20 @@ def check_names(seen: Observations, threads: int | None = None) -> float:
     noise = pair_noise(seen.px, seen.rig, seen.usable, threads)
     if noise <= _SWAP_NOISE_PX or len(seen.rig) == 2:
         return noise
+    exchanged = {}
     for first, second in combinations(range(len(seen.rig)), 2):
         order = list(range(len(seen.rig)))
         order[first], order[second] = second, first
-        exchanged = pair_noise(seen.px[order], seen.rig, seen.usable[order], threads)
-        if exchanged * _SWAP_GAIN < noise:
-            names = seen.rig.names
-            raise DataError(
-                f"The views {names[first]!r} and {names[second]!r} have swapped names: as named, views disagree by "
-                f"about {noise:.3g} px, with these two exchanged by {exchanged:.2g} px. Exchange the names in the key "
-                f"points or in the rig."
-            )
+        exchanged[first, second] = pair_noise(seen.px[order], seen.rig, seen.usable[order], threads)
+    first, second = min(exchanged, key=exchanged.__getitem__)
+    least = exchanged[first, second]
+    if least < _SWAP_NOISE_PX and least * _SWAP_GAIN < noise:
+        names = seen.rig.names
+        raise DataError(
+            f"The views {names[first]!r} and {names[second]!r} have swapped names: as named, views disagree by about "
+            f"{noise:.3g} px, with these two exchanged by {least:.2g} px. Exchange the names in the key points or in "
+            "the rig."
+        )
     return noise
 
 

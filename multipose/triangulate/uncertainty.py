@@ -32,7 +32,8 @@ def pair_noise(px: FloatArray, rig: CameraRig, usable: NDArray[np.bool_], thread
         usable: (view, n) which points count.
 
     Returns:
-        NaN where no two views see a point; infinity where a quarter of the pairs or more do not meet in front of both.
+        NaN where no two views see a point; infinity where three quarters of the pairs or more do
+        not meet in front of both.
     """
     pairs = list(combinations(range(len(rig)), 2))
     budget = max(100, _PAIR_BUDGET // len(pairs))
