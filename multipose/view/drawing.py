@@ -94,7 +94,7 @@ def draw_comparison(
 
 
 def crop_around(
-    picture: Picture, xy: npt.ArrayLike, *, margin: float = 0.25, width: int = 360, height: int = 360
+    picture: Picture, xy: npt.ArrayLike, *, margin: float = 0.25, width: int = 400, height: int = 300
 ) -> tuple[Picture, Array]:
     """The part of a picture around points, resized to fit into width x height, and the map to its pixels.
 
@@ -102,7 +102,7 @@ def crop_around(
         picture: (h, w, 3) RGB.
         xy: (..., 2) px; the part holds all known points inside the picture. Without any it is the whole picture.
         margin: added on each side, as a share of the larger side of the points' box (at least 16 px).
-        width, height: largest size of the result.
+        width, height: size of the result; smaller in one direction where the picture ends too early for this shape.
 
     Returns:
         The resized part and a matrix (2, 3) that takes (x, y, 1) px of the picture to px of the part.
@@ -114,8 +114,11 @@ def crop_around(
     low, top = np.zeros(2), np.array([wide, high], dtype=float)
     if len(inside):
         room = max(16.0, margin * float(np.ptp(inside, axis=0).max()))
-        low = np.maximum(np.floor(inside.min(0) - room), 0)
-        top = np.minimum(np.ceil(inside.max(0) + room + 1), top)
+        span = np.ptp(inside, axis=0) + 2 * room
+        span = np.maximum(span, span[::-1] * np.array([width / height, height / width]))
+        span = np.minimum(np.ceil(span), top)
+        low = np.clip(np.round((inside.min(0) + inside.max(0) + 1 - span) / 2), 0, top - span)
+        top = low + span
     x0, y0, x1, y1 = (int(value) for value in (*low, *top))
     scale = min(width / (x1 - x0), height / (y1 - y0))
     part, affine = _resize(picture[y0:y1, x0:x1], scale)

@@ -18,7 +18,17 @@ from multipose.camera import CameraRig
 from multipose.errors import DataError
 from multipose.skeleton import Skeleton
 from multipose.tracks import check_trajectories3d
-from multipose.view.scene import camera_traces, columns, eye, flat_legend, frustum_depth, scene_axes
+from multipose.view.scene import (
+    aspect,
+    box_around,
+    box_scene,
+    camera_traces,
+    columns,
+    eye,
+    flat_legend,
+    frustum_depth,
+    trace_points,
+)
 from multipose.view.theme import HUES, NEUTRAL, keypoint_styles, template
 
 Array = npt.NDArray[np.float64]
@@ -88,8 +98,7 @@ def trajectories(
     if rig is not None:
         depth = frustum_depth(rig, points) * 0.8
         still = camera_traces(rig, depth)
-        ends = [np.column_stack([trace.x, trace.y, trace.z]) for trace in still]
-        around = np.concatenate([points, *ends])
+        around = np.concatenate([points, trace_points(still)])
 
     figure = go.Figure(
         data=[*moving, *still],
@@ -98,7 +107,10 @@ def trajectories(
             for time, values in zip(shown.tolist(), states, strict=True)
         ],
     )
-    views = {"whole rig" if rig is not None else "all": _box(around), "points": _box(points)}
+    views = {
+        "whole rig" if rig is not None else "all": box_around(around),
+        "99 % of points": box_around(np.quantile(points, [0.005, 0.995], axis=0)),
+    }
     statement = _statement(tracks, len(shown), step)
     figure.update_layout(
         template=template(),
@@ -107,12 +119,12 @@ def trajectories(
         margin={"l": 0, "r": 0, "t": 92, "b": 0},
         legend=flat_legend(),
         scene={
-            **_scene(unit, next(iter(views.values()))),
+            **box_scene(unit, next(iter(views.values()))),
             "domain": {"y": [0.05, 1.0]},
             "camera": eye(rig, points) if rig is not None else {"eye": {"x": 1.3, "y": -1.3, "z": 0.9}},
         },
         uirevision="view",
-        updatemenus=[_play_menu(times, step), *([_view_menu(views)] if rig is not None else [])],
+        updatemenus=[_play_menu(times, step), _view_menu(views)],
         sliders=[_slider(shown, times, tracks.attrs.get("fps"))],
     )
     return figure
@@ -180,29 +192,6 @@ def _statement(tracks: xr.Dataset, n_shown: int, step: int) -> str:
     return f"{n_shown} of {n_times} times{rate}: one in {step} is shown; the file of trajectories holds them all"
 
 
-def _box(points: Array) -> Array:
-    """Lower and upper bounds (2, 3) of the points with a margin of 5 % of the largest side."""
-    finite = points[np.isfinite(points).all(-1)]
-    low, high = finite.min(0), finite.max(0)
-    margin = 0.05 * max(float((high - low).max()), 1e-9)
-    return np.stack([low - margin, high + margin])
-
-
-def _aspect(box: Array) -> dict[str, float]:
-    """Ratio that draws the box true to scale, of geometric mean 1 as plotly's own, the longest side at most 2.5."""
-    sides = box[1] - box[0]
-    ratio = sides / np.cbrt(sides.prod())
-    ratio = ratio * min(1.0, 2.5 / float(ratio.max()))
-    return dict(zip("xyz", ratio.tolist(), strict=True))
-
-
-def _scene(unit: str, box: Array) -> dict[str, Any]:
-    axes = scene_axes(unit)
-    for place, axis in enumerate("xyz"):
-        axes[f"{axis}axis"].update(range=box[:, place].tolist(), autorange=False)
-    return {**axes, "aspectmode": "manual", "aspectratio": _aspect(box)}
-
-
 def _play_menu(times: Array, step: int) -> dict[str, Any]:
     interval = 1000 * float(np.median(np.diff(times))) if len(times) > 1 else 40.0
     buttons = [
@@ -245,7 +234,7 @@ def _view_menu(views: dict[str, Array]) -> dict[str, Any]:
         changes: dict[str, Any] = {
             f"scene.{axis}axis.range": box[:, place].tolist() for place, axis in enumerate("xyz")
         }
-        buttons.append({"label": label, "method": "relayout", "args": [{**changes, "scene.aspectratio": _aspect(box)}]})
+        buttons.append({"label": label, "method": "relayout", "args": [{**changes, "scene.aspectratio": aspect(box)}]})
     return {
         "type": "buttons",
         "direction": "left",

@@ -238,7 +238,7 @@ def _example(evaluation: EvaluationLike, picture: Callable[[int], Rgb], skeleton
     truth, found = evaluation.truth[item], evaluation.position[item]
     found = np.where(np.isfinite(truth), found, np.nan)
     part, affine = crop_around(picture(item), truth)
-    drawn = draw_comparison(part, apply_affine(affine, truth), apply_affine(affine, found), skeleton)
+    drawn = draw_comparison(part, apply_affine(affine, truth), apply_affine(affine, found), skeleton, radius=4.5)
     return Picture(drawn, f"{evaluation.names[item]}: mean {evaluation.picture_mean_px()[item]:.2f} px")
 
 

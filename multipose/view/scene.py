@@ -72,15 +72,42 @@ def rig(
         height=680,
         margin={"l": 0, "r": 0, "t": 92, "b": 0},
         legend=flat_legend(),
-        scene={**scene_axes(rig.unit), "aspectmode": "data", "camera": eye(rig, np.concatenate([cloud, outlines]))},
+        scene={
+            **box_scene(rig.unit, box_around(trace_points(traces))),
+            "camera": eye(rig, np.concatenate([cloud, outlines])),
+        },
         uirevision="view",
     )
     return figure
 
 
-def scene_axes(unit: str) -> dict[str, Any]:
-    """The three axes with their unit."""
-    return {f"{axis}axis": {"title": {"text": f"{axis} ({unit})"}} for axis in "xyz"}
+def box_scene(unit: str, box: Array) -> dict[str, Any]:
+    """Axes with their unit over a box (2, 3) of lower and upper bounds, true to scale."""
+    axes: dict[str, Any] = {
+        f"{axis}axis": {"title": {"text": f"{axis} ({unit})"}, "range": bounds.tolist(), "autorange": False}
+        for axis, bounds in zip("xyz", box.T, strict=True)
+    }
+    return {**axes, "aspectmode": "manual", "aspectratio": aspect(box)}
+
+
+def box_around(points: Array) -> Array:
+    """Lower and upper bounds (2, 3) of points (n, 3), NaN passed over, with a margin of 5 % of the largest side."""
+    finite = _finite(points)
+    low, high = finite.min(0), finite.max(0)
+    margin = 0.05 * max(float((high - low).max()), 1e-9)
+    return np.stack([low - margin, high + margin])
+
+
+def aspect(box: Array) -> dict[str, float]:
+    """The ratio that draws a box (2, 3) true to scale, its diagonal as long as that of a unit cube, so that it fits."""
+    sides = box[1] - box[0]
+    ratio = sides * (np.sqrt(3) / np.linalg.norm(sides))
+    return dict(zip("xyz", ratio.tolist(), strict=True))
+
+
+def trace_points(traces: Sequence[go.Scatter3d | go.Mesh3d]) -> Array:
+    """All coordinates (n, 3) of some traces."""
+    return np.concatenate([np.column_stack([trace.x, trace.y, trace.z]).astype(np.float64) for trace in traces])
 
 
 def flat_legend() -> dict[str, Any]:

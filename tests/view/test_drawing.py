@@ -91,8 +91,8 @@ def test_a_crop_holds_the_points_and_maps_them() -> None:
     moved = apply_affine(affine, xy[:2])
     assert (moved > 0).all()
     assert (moved < np.array(part.shape[1::-1]) - 1).all()
-    assert max(part.shape[:2]) == 400
-    # Enlarged 5 to 1 (72 x 53 px to 400 wide), the marked pixel lands where the map says.
+    assert part.shape == (400, 400, 3)
+    # The marked pixel lands where the map says.
     picture[:] = 0
     picture[100, 150] = 255
     part, affine = crop_around(picture, xy, width=400, height=400)
@@ -100,6 +100,19 @@ def test_a_crop_holds_the_points_and_maps_them() -> None:
     rows, columns = np.mgrid[: part.shape[0], : part.shape[1]]
     center = np.array([(light * columns).sum(), (light * rows).sum()]) / light.sum()
     assert center == pytest.approx(apply_affine(affine, xy[0]), abs=0.6)
+
+
+@given(
+    st.floats(-0.5, 299.4), st.floats(-0.5, 199.4), st.floats(-0.5, 299.4), st.floats(-0.5, 199.4), st.integers(20, 400)
+)
+def test_a_crop_holds_every_point_of_the_picture(x0: float, y0: float, x1: float, y1: float, width: int) -> None:
+    xy = np.array([[x0, y0], [x1, y1]])
+    part, affine = crop_around(np.zeros((200, 300, 3), dtype=np.uint8), xy, width=width, height=150)
+    moved = apply_affine(affine, xy)
+    assert (moved >= -0.5 - 1e-6).all()
+    assert (moved <= np.array(part.shape[1::-1]) - 0.5 + 1e-6).all()
+    assert part.shape[1] <= width
+    assert part.shape[0] <= 150
 
 
 def test_a_crop_without_points_is_the_picture() -> None:

@@ -103,10 +103,20 @@ def test_ranges_hold_everything_and_do_not_move() -> None:
     assert not any(frame.layout.scene.xaxis.range for frame in figure.frames)
     ratio = np.array([figure.layout.scene.aspectratio[axis] for axis in "xyz"])
     assert np.ptp(ratio / np.ptp(ranges, axis=1)) < 1e-9  # true to scale
-    points = figure.layout.updatemenus[1].buttons[1]
-    assert points.label == "points"
-    near = np.array([points.args[0][f"scene.{axis}axis.range"] for axis in "xyz"])
-    assert (np.ptp(near, axis=1) < np.ptp(ranges, axis=1)).all()
+
+
+def test_one_gross_error_does_not_hide_the_rest() -> None:
+    data = tracks(500)
+    data["position"][7, 0, 0] = 5000.0
+    figure = trajectories(data)
+    everything, most = figure.layout.updatemenus[1].buttons
+    assert (everything.label, most.label) == ("all", "99 % of points")
+    wide, near = (
+        np.array([button.args[0][f"scene.{axis}axis.range"] for axis in "xyz"]) for button in (everything, most)
+    )
+    assert (np.ptp(wide, axis=1) > 5000).all()
+    assert (np.ptp(near, axis=1) < 120).all()
+    assert list(figure.layout.scene.xaxis.range) == wide[0].tolist()
 
 
 def test_long_recordings_are_thinned_with_a_statement() -> None:

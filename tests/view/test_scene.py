@@ -29,7 +29,12 @@ def test_every_camera_is_drawn_with_its_name_at_its_centre() -> None:
         assert "480 x 360 px" in lines.hovertemplate
     assert figure.layout.scene.xaxis.title.text == "x (mm)"
     assert figure.layout.scene.zaxis.title.text == "z (mm)"
-    assert figure.layout.scene.aspectmode == "data"
+    ranges = np.array([figure.layout.scene[f"{axis}axis"].range for axis in "xyz"])
+    ratio = np.array([figure.layout.scene.aspectratio[axis] for axis in "xyz"])
+    assert np.ptp(ratio / np.ptp(ranges, axis=1)) < 1e-9  # true to scale
+    drawn = np.concatenate([xyz(trace) for trace in figure.data])
+    assert (np.nanmin(drawn, axis=0) > ranges[:, 0]).all()
+    assert (np.nanmax(drawn, axis=0) < ranges[:, 1]).all()
 
 
 def test_the_frustum_shows_what_the_camera_sees() -> None:
