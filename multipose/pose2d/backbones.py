@@ -51,14 +51,14 @@ class Backbone(nn.Module, ABC):
         """Normalised pictures (n, 3, h, w), h and w multiples of 32, to (n, channels, h / stride, w / stride) each."""
 
     @abstractmethod
-    def level_modules(self, level: int) -> list[nn.Module]:
-        """The parts that lie between the level before (or the picture) and this level."""
+    def level_parameters(self, level: int) -> list[nn.Parameter]:
+        """The weights that lie between the level before (or the picture) and this level."""
 
     def freeze(self, levels: int) -> None:
-        """Exclude the parts up to and with the first `levels` levels from training."""
+        """Exclude the weights of the first `levels` levels from training."""
         for level in range(levels):
-            for module in self.level_modules(level):
-                module.requires_grad_(False)
+            for parameter in self.level_parameters(level):
+                parameter.requires_grad_(False)
 
 
 def create_backbone(name: str, *, pretrained: bool = True) -> Backbone:
@@ -194,8 +194,9 @@ class EfficientNetLite0(Backbone):
         scores: Tensor = self.classifier(features.mean((2, 3)))
         return scores
 
-    def level_modules(self, level: int) -> list[nn.Module]:
-        return ([self.conv_stem] if level == 0 else []) + [self.blocks[stage] for stage in _LEVEL_STAGES[level]]
+    def level_parameters(self, level: int) -> list[nn.Parameter]:
+        modules = ([self.conv_stem] if level == 0 else []) + [self.blocks[stage] for stage in _LEVEL_STAGES[level]]
+        return [parameter for module in modules for parameter in module.parameters()]
 
 
 def pretrained_state(*, classes: bool) -> dict[str, Tensor]:
@@ -295,15 +296,15 @@ class TimmBackbone(Backbone):
         features: list[Tensor] = self.network(pictures)
         return features
 
-    def level_modules(self, level: int) -> list[nn.Module]:
-        parts = {name: module for name, module in self.network.named_modules() if name and not any(module.children())}
-        names = list(parts)
+    def level_parameters(self, level: int) -> list[nn.Parameter]:
+        names, modules = zip(*self.network.named_modules(), strict=True)
         last = [self._last(names, end) for end in self._ends]
         first = 0 if level == 0 else last[level - 1] + 1
-        return [parts[name] for name in names[first : last[level] + 1]]
+        own = modules[first : last[level] + 1]
+        return [parameter for module in own for parameter in module.parameters(recurse=False)]
 
     @staticmethod
-    def _last(names: list[str], end: str) -> int:
+    def _last(names: tuple[str, ...], end: str) -> int:
         """Place of the last part that belongs to the module `end` (timm writes a.b as a_b in some of its wrappers)."""
         ends = (end, end.replace(".", "_"))
         return max(i for i, name in enumerate(names) if name in ends or name.startswith(tuple(e + "." for e in ends)))

@@ -65,7 +65,7 @@ def _inner(index: Tensor, length: int) -> Tensor:
 
 
 def _windows(maps: Tensor, row: Tensor, column: Tensor, radius: int) -> tuple[Tensor, Tensor]:
-    """The part (m, side, side) of each map around a cell, and which of it lies in the map; the border goes on beyond."""
+    """Part (m, side, side) of each map around a cell, and which of it lies in the map (its border goes on beyond)."""
     height, width = maps.shape[-2:]
     offsets = torch.arange(-radius, radius + 1, device=maps.device)
     rows, columns = row[:, None] + offsets, column[:, None] + offsets

@@ -380,7 +380,7 @@ class _Run:
         self._optimizer.step()
         decay = min(self._settings.averaging, (1 + self.step) / (10 + self.step))
         averaged, current = (list(which.network.parameters()) for which in (self._average, self._model))
-        get_ema_multi_avg_fn(decay)(averaged, current, self.step)
+        get_ema_multi_avg_fn(decay)(averaged, current, self.step)  # type: ignore[no-untyped-call]
         self.step += 1
 
     def judge(self) -> None:

@@ -20,7 +20,7 @@ class BackboneContract:
 
     name: ClassVar[str]
 
-    @pytest.fixture()
+    @pytest.fixture
     def backbone(self) -> Backbone:
         return create_backbone(self.name, pretrained=False).eval()
 
@@ -54,10 +54,7 @@ class BackboneContract:
 
     def test_freezing_splits_the_parameters_by_level(self) -> None:
         backbone = create_backbone(self.name, pretrained=False)
-        by_level = [
-            {id(p) for module in backbone.level_modules(level) for p in module.parameters()}
-            for level in range(len(backbone.strides))
-        ]
+        by_level = [{id(p) for p in backbone.level_parameters(level)} for level in range(len(backbone.strides))]
         backbone.freeze(2)
         frozen = {id(p) for p in backbone.parameters() if not p.requires_grad}
         assert frozen == by_level[0] | by_level[1]
@@ -142,7 +139,7 @@ def test_timm_network_without_a_pyramid() -> None:
 
 
 @needs_timm
-def test_timm_weights_loaded_into_ours_give_the_same() -> None:
+def test_ours_states_the_same_as_timm() -> None:
     """The packaged weights through timm's live network, level by level (the stored reference is of one version)."""
     ours, theirs = (
         create_backbone("efficientnet_lite0"),

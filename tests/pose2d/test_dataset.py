@@ -30,7 +30,7 @@ def make_labels(rows: list[tuple[str, str, int, str, float, float, str]]) -> Lab
     return Labels(pd.DataFrame(rows, columns=columns), SKELETON.keypoints)
 
 
-@pytest.fixture()
+@pytest.fixture
 def labelled(tmp_path: Path) -> tuple[Labels, Path]:
     rows = [
         ("day1", "top", 7, "nose", 3.0, 4.0, "visible"),
