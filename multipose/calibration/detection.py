@@ -23,7 +23,7 @@ from multipose.video import FrameSource, Rgb, SourceSpec, VideoFile, View, open_
 IntArray: TypeAlias = NDArray[np.int64]
 
 _PICTURES_FOR_DIAGNOSIS = 6
-_CHUNK = 16
+_PICTURES_PER_JOB = 8
 
 
 def detect_board(
@@ -68,7 +68,9 @@ def detect_board(
         absent = places[name] < 0
         reasons[view, absent] = "this view has no picture of the instant"
         present = np.flatnonzero(~absent)
-        jobs += [(view, name, present[start : start + _CHUNK]) for start in range(0, len(present), _CHUNK)]
+        # A video is decoded from a key frame on, so it is cut into no more pieces than keep all workers busy.
+        pieces = -(-workers // len(opened)) if _is_video(opened[name]) else -(-len(present) // _PICTURES_PER_JOB)
+        jobs += [(view, name, part) for part in np.array_split(present, max(pieces, 1)) if len(part)]
 
     with progress.task("Looking for the board", total=sum(len(job[2]) for job in jobs)) as task, _one_opencv_thread():
 
@@ -86,9 +88,8 @@ def detect_board(
             try:
                 for _ in pool.map(look, sorted(jobs, key=lambda job: (int(job[2][0]), job[0]))):
                     pass
-            except BaseException:
-                pool.shutdown(cancel_futures=True)
-                raise
+            finally:
+                pool.shutdown(cancel_futures=True)  # after an error or Ctrl-C, what has not begun is left
         empty = [name for view, name in enumerate(opened) if not np.isfinite(px[view]).any()]
         if empty:
             progress.note(f"No board in {', '.join(empty)}: trying other boards to say why.")
