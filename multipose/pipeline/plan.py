@@ -95,8 +95,12 @@ def calibration_product(project: Project, session: str) -> Product:
 
 
 def model_product(project: Project, name: str) -> Product:
-    """A network: of one view, or the shared one."""
-    views = project.views if name == SHARED_MODEL and project.config.training.shared else (name,)
+    """A network: of one view, or the shared one.
+
+    Raises:
+        ProjectError: there is no such network.
+    """
+    views = views_of(project, name)
     rows = label_rows(project.labels_path, views)
     lacking = []
     if not rows:
@@ -126,6 +130,19 @@ def model_product(project: Project, name: str) -> Product:
         },
         lacking=tuple(lacking),
     )
+
+
+def views_of(project: Project, name: str) -> tuple[str, ...]:
+    """The views that a network serves.
+
+    Raises:
+        ProjectError: there is no such network.
+    """
+    if name == SHARED_MODEL and project.config.training.shared:
+        return project.views
+    if name not in project.views:
+        raise ProjectError(f"There is no view {name!r} to have a network of; there are {', '.join(project.views)}.")
+    return (name,)
 
 
 def keypoints_product(project: Project, recording: Recording) -> Product:
@@ -240,7 +257,7 @@ def hash_rows(rows: Iterable[dict[str, str]], view: str) -> str:
 
 def _is_needed(project: Project, name: str) -> bool:
     """False for the network of a view whose key points all come from elsewhere and that has no labels."""
-    views = project.views if name == SHARED_MODEL else (name,)
+    views = views_of(project, name)
     by_network = any(
         view in recording.videos and view not in recording.keypoints
         for recording in project.recordings

@@ -9,14 +9,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from multipose.errors import ProjectError
 from multipose.files import SCHEMA_VERSION, write_text
 from multipose.pipeline.labels import extract_labelled, known_labels, load_labels
-from multipose.pipeline.plan import model_product
+from multipose.pipeline.plan import model_product, views_of
 from multipose.pipeline.provenance import Hashes, making, resumable
 from multipose.pose2d import Evaluation, PoseDataset, dataset_from_labels, train
 from multipose.progress import SILENT, Progress
-from multipose.project import SHARED_MODEL, Project
+from multipose.project import Project
 from multipose.view import evaluation_page
 
 EVALUATION_FILE = "evaluation.json"
@@ -94,19 +93,6 @@ def load_dataset(project: Project, name: str, hashes: Hashes, *, progress: Progr
     for view in views:
         extract_labelled(project, labels.select(view=view), hashes, progress=progress)
     return dataset_from_labels(labels, project.frames_folder, views, project.config.skeleton)
-
-
-def views_of(project: Project, name: str) -> tuple[str, ...]:
-    """The views that a network serves.
-
-    Raises:
-        ProjectError: there is no such network.
-    """
-    if name == SHARED_MODEL and project.config.training.shared:
-        return project.views
-    if name not in project.views:
-        raise ProjectError(f"There is no view {name!r} to have a network of; there are {', '.join(project.views)}.")
-    return (name,)
 
 
 def pictures_of(dataset: PoseDataset, evaluation: Evaluation) -> Callable[[int], npt.NDArray[np.uint8]]:
