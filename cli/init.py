@@ -34,11 +34,17 @@ def command(folder: Path, views: list[str], keypoints: list[str], edges: tuple[s
     from multipose.pipeline.beginning import make_project
 
     project = make_project(folder, views, keypoints, edges, board=options["board"], name=options["name"])
-    text = (
-        f"Made the project {project.config.name!r} in {project.folder}.\n"
-        f"Look through {project.folder / 'multipose.toml'}, then:\n"
-        f"  1. put videos of the board into {project.folder / 'calibration'}/<session>/<view>.mp4\n"
-        "  2. multipose add NAME " + " ".join(f"{view}=VIDEO" for view in project.views) + "\n"
-        "  3. multipose status"
+    steps = [
+        "multipose add NAME " + " ".join(f"{view}=VIDEO" for view in project.views),
+        "multipose status",
+    ]
+    if len(project.views) > 1:
+        steps.insert(0, f"put videos of the board into {project.folder / 'calibration'}/<session>/<view>.mp4")
+    text = "\n".join(
+        [
+            f"Made the project {project.config.name!r} in {project.folder}.",
+            f"Look through {project.folder / 'multipose.toml'}, then:",
+            *(f"  {number}. {step}" for number, step in enumerate(steps, start=1)),
+        ]
     )
     return Result({"folder": str(project.folder), "views": project.views}, text)

@@ -82,11 +82,12 @@ def project_option(function: Function) -> Function:
 
 def _limit_threads(ctx: click.Context, option: click.Parameter, value: int | None) -> int:
     """Set the limits that numerical libraries read when they are imported, which comes later."""
-    threads = value or os.cpu_count() or 1
+    if value is None:
+        usable = getattr(os, "sched_getaffinity", None)  # a batch system may allow fewer cores than there are
+        return len(usable(0)) if usable else os.cpu_count() or 1
     for name in _THREAD_VARIABLES:
-        if value is not None:
-            os.environ[name] = str(threads)
-    return threads
+        os.environ[name] = str(value)
+    return value
 
 
 threads_option = click.option(

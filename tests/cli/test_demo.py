@@ -1,0 +1,52 @@
+"""The main job, whole: what `multipose demo` promises, it keeps."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from multipose.cli.main import main
+from multipose.errors import ProjectError
+from multipose.pipeline.demo import copy_sample
+from multipose.pipeline.overview import look_over
+
+
+@pytest.mark.slow
+def test_demo(tmp_path: Path) -> None:
+    folder = tmp_path / "tour"
+    done = CliRunner().invoke(main, ["demo", str(folder), "--json"], catch_exceptions=False)
+    assert done.exit_code == 0, done.stderr
+    result = json.loads(done.stdout)
+    assert result["unit"] == "mm"
+    assert result["median_error"] < 0.015 * result["animal_length"]
+    assert result["reconstructed_fraction"] > 0.95
+    assert result["camera_center_error_percent"] < 0.5
+    assert 0 < result["camera_center_error"] < 2.5  # the cameras are about 400 mm from the scene
+    assert result["seconds"] > 0
+    for view in ("front", "left", "right"):
+        assert result["views"][view]["held_out_mean_px"] < 3.0
+    assert Path(result["player"]).stat().st_size > 1e6
+    states = {product["path"]: product["state"] for product in look_over(copy_sample(folder)).products}
+    assert states["recordings/day2/player.html"] == "current"
+    assert states["recordings/day1/keypoints2d.nc"] == "missing"
+
+
+def test_the_sample_is_copied_whole_and_once(tmp_path: Path) -> None:
+    project = copy_sample(tmp_path / "tour")
+    assert [recording.name for recording in project.recordings] == ["day1", "day2"]
+    assert len(project.sessions) == 1
+    (tmp_path / "tour" / "multipose.toml").write_text(
+        (tmp_path / "tour" / "multipose.toml").read_text(encoding="utf-8") + "\n# mine\n", encoding="utf-8"
+    )
+    copy_sample(tmp_path / "tour")
+    assert "# mine" in (tmp_path / "tour" / "multipose.toml").read_text(encoding="utf-8")
+
+
+def test_the_sample_does_not_go_into_other_folders(tmp_path: Path) -> None:
+    (tmp_path / "thesis.tex").touch()
+    with pytest.raises(ProjectError, match="not empty"):
+        copy_sample(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["thesis.tex"]
