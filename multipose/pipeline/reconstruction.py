@@ -1,4 +1,4 @@
-"""The stages `reconstruct` and `view player`: keypoints2d.nc and rig.toml -> trajectories3d.nc and player.html."""
+"""The stages `reconstruct` and `view player`: keypoints2d.nc and rig.toml -> trajectories3d.nc, .csv, player.html."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import xarray as xr
 
 from multipose.camera import CameraRig
 from multipose.errors import ProjectError
+from multipose.formats.table import write_trajectories
 from multipose.pipeline.plan import player_product, trajectories_product
 from multipose.pipeline.provenance import Hashes, making
 from multipose.progress import SILENT, Progress
@@ -61,6 +62,7 @@ def reconstruct_recording(
             if takes_off
             else "none taken off",
         }
+        write_trajectories(tracks, product.path.with_suffix(".csv"))
         save_tracks(tracks, product.path)
     return {
         **count_points(keypoints, tracks, chosen["min_confidence"], chosen["min_views"]),
