@@ -6,7 +6,8 @@ from multipose.pose2d.dataset import PoseDataset, choose_scale, dataset_from_lab
 from multipose.pose2d.evaluation import Evaluation, evaluate, join_evaluations
 from multipose.pose2d.model import PoseCalibration, PoseEstimate, PoseModel
 from multipose.pose2d.prediction import predict, predict_to_file
-from multipose.pose2d.training import Budget, TrainingResult, TrainingSettings, train
+from multipose.pose2d.recipe import Budget, TrainingSettings
+from multipose.pose2d.training import TrainingResult, train
 
 __all__ = [
     "Augmentation",

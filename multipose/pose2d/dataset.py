@@ -25,6 +25,7 @@ _CACHE_BYTES = 2_000_000_000  # of decoded pictures at the network's scale
 _NETWORK_PIXELS = 640 * 512
 # ... unless the animal (diagonal of the box around its labelled points, median over the frames) got smaller than this.
 _SMALLEST_ANIMAL_PX = 96.0
+_PICTURES_MEASURED = 20  # evenly among the labelled ones, for the median size
 
 
 @dataclass(frozen=True, eq=False)
@@ -194,7 +195,8 @@ def choose_scale(dataset: PoseDataset) -> float:
     It bounds the work: a picture is shrunk to 640 x 512 pixels in area, unless the animal would get less than 96
     pixels long; then it is shrunk only so far. Pictures are never enlarged.
     """
-    areas = [picture.shape[0] * picture.shape[1] for picture in map(dataset.picture, range(len(dataset)))]
+    looked_at = np.unique(np.linspace(0, len(dataset) - 1, _PICTURES_MEASURED).astype(int)).tolist()
+    areas = [picture.shape[0] * picture.shape[1] for picture in map(dataset.picture, looked_at)]
     bounded = float(np.sqrt(_NETWORK_PIXELS / np.median(areas)))
     return float(min(1.0, max(bounded, _SMALLEST_ANIMAL_PX / animal_size(dataset))))
 

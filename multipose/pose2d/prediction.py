@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
@@ -245,11 +246,12 @@ def _view_estimates(
 
     network = model.on(place)
     done = 0
-    for batch in runtime.read_ahead(batches()):
-        estimate = model.estimate(batch, source.size, network, place)
-        yield times[done : done + len(batch)], estimate
-        done += len(batch)
-        task.advance(len(batch), view)
+    with closing(runtime.read_ahead(batches())) as prepared:
+        for batch in prepared:
+            estimate = model.estimate(batch, source.size, network, place)
+            yield times[done : done + len(batch)], estimate
+            done += len(batch)
+            task.advance(len(batch), view)
 
 
 def _write_empty(plan: _Plan, path: os.PathLike[str], attributes: Mapping[str, Any]) -> None:

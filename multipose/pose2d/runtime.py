@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
 from typing import TypeVar
@@ -64,10 +64,10 @@ def share_threads(threads: int | None) -> Iterator[int]:
         opencv.set_threads(opencv_before)
 
 
-def read_ahead(items: Iterable[Item], depth: int = 2) -> Iterator[Item]:
+def read_ahead(items: Iterable[Item], depth: int = 2) -> Generator[Item, None, None]:
     """The same items in the same order, made in a thread of their own, at most `depth` ahead.
 
-    An error there is raised here, in its place.
+    An error there is raised here, in its place. Close it (`contextlib.closing`) where it may not be exhausted.
     """
     iterator = iter(items)
     executor = ThreadPoolExecutor(1, thread_name_prefix="read_ahead")

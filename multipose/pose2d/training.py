@@ -1,10 +1,6 @@
-"""Train a pose network on a few labelled pictures.
+"""Train a pose network on a few labelled pictures, by the recipe of `recipe`.
 
-The recipe: an ImageNet backbone with folded batch normalisation and its first levels frozen, crops around the animal,
-cross-entropy between the softmax of each heat map and a Gaussian around the label, a little binary cross-entropy
-that teaches which points are in the picture at all, AdamW with a cosine schedule over the budget, and an exponential
-average of the weights, which is what is kept. Some of the labelled pictures are held out: they tell when to stop, and
-calibrate the outputs.
+Some of the labelled pictures are held out: they tell when to stop, and calibrate the outputs.
 """
 
 from __future__ import annotations
@@ -14,6 +10,7 @@ import math
 import os
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -24,7 +21,6 @@ import pandas as pd
 import torch
 from lightning_fabric import Fabric
 from torch import Tensor
-from torch.nn import functional
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from multipose.errors import DataError, ModelError
@@ -37,7 +33,8 @@ from multipose.pose2d.checkpoints import CHECKPOINT_FILE, load_checkpoint, save_
 from multipose.pose2d.dataset import PoseDataset, ShrunkPictures, choose_scale
 from multipose.pose2d.evaluation import Evaluation, evaluate
 from multipose.pose2d.model import PoseModel
-from multipose.pose2d.network import STRIDE, PoseNetwork
+from multipose.pose2d.network import PoseNetwork
+from multipose.pose2d.recipe import Budget, TrainingSettings, learning_rate_share, parameter_groups, pose_loss
 from multipose.progress import SILENT, Progress
 
 METRICS_FILE = "metrics.csv"
@@ -46,62 +43,6 @@ _EVALUATIONS = 10  # of the held-out pictures, evenly over the budget ...
 _FIRST_EVALUATION = 3  # ... from this one on; the network is too raw before
 _PATIENCE = 4  # evaluations without a lower error until training stops
 _TOLERANCE = 1.02  # the later of two networks is kept if its held-out error is at most this many times the earlier's
-
-
-@dataclass(frozen=True)
-class TrainingSettings:
-    """The recipe's numbers.
-
-    Attributes:
-        batch: crops a step.
-        learning_rate: highest rate of AdamW, for the new layers.
-        backbone_rate: the backbone learns at this share of it.
-        weight_decay: of all but biases.
-        averaging: decay a step of the exponential average of the weights.
-        frozen_levels: levels of the backbone that stay as they are.
-        target_px: standard deviation of the target around a label, px of the network's input.
-        cell_weight: of the binary cross-entropy, summed over each map, beside the cross-entropy.
-        peak_weight: of the binary cross-entropy of each map's maximum, which must not rise where the point is not.
-        held_out: share of the labelled pictures that is held out, at least one picture.
-        max_gradient: longer gradients are shortened to this norm.
-    """
-
-    batch: int = 8
-    learning_rate: float = 1e-3
-    backbone_rate: float = 0.3
-    weight_decay: float = 1e-4
-    averaging: float = 0.99
-    frozen_levels: int = 2
-    target_px: float = 6.0
-    cell_weight: float = 0.1
-    peak_weight: float = 0.3
-    held_out: float = 0.1
-    max_gradient: float = 5.0
-
-
-@dataclass(frozen=True)
-class Budget:
-    """When training ends at the latest; the first limit that is reached counts."""
-
-    steps: int | None = None
-    minutes: float | None = None
-    cpu_minutes: float | None = None
-
-    def __post_init__(self) -> None:
-        given = [limit for limit in (self.steps, self.minutes, self.cpu_minutes) if limit is not None]
-        if not given or not all(math.isfinite(limit) and limit > 0 for limit in given):
-            raise DataError(
-                f"A training budget is at least one of steps, minutes and cpu_minutes, all above 0; got {self}."
-            )
-
-    def share(self, step: int, seconds: float, cpu_seconds: float) -> float:
-        """Share of the budget that is used up; 1 or more at the end."""
-        shares = [
-            used / limit
-            for used, limit in ((step, self.steps), (seconds / 60, self.minutes), (cpu_seconds / 60, self.cpu_minutes))
-            if limit is not None
-        ]
-        return max(shares)
 
 
 @dataclass(frozen=True, eq=False)
@@ -198,8 +139,8 @@ def train(
         pictures = ShrunkPictures(fitted, scale)
         batches = _batches(fitted, pictures, augmentation, settings.batch, seed, first=run.step)
         saved = time.monotonic()
-        with progress.task("Training", 100) as task:
-            for batch in runtime.read_ahead(batches, depth=3):
+        with progress.task("Training", 100) as task, closing(runtime.read_ahead(batches, depth=3)) as prepared:
+            for batch in prepared:
                 before = int(100 * run.share)
                 run.advance(batch)
                 if run.due:
@@ -238,33 +179,6 @@ def split_held_out(dataset: PoseDataset, share: float, seed: int) -> tuple[PoseD
     count = min(len(placed) - 1, max(1, round(share * len(placed))))
     chosen = np.random.default_rng((seed, 1)).choice(placed, count, replace=False)
     return dataset.subset(np.setdiff1d(np.arange(len(dataset)), chosen)), dataset.subset(np.sort(chosen))
-
-
-def pose_loss(logits: Tensor, points: Tensor, known: Tensor, settings: TrainingSettings) -> Tensor:
-    """The loss of a batch.
-
-    Args:
-        logits: (n, keypoint, h, w).
-        points: (n, keypoint, 2) px of the network's input; NaN where there is no position.
-        known: (n, keypoint) false where it is unknown whether, or where, the point is in the picture.
-        settings: the recipe.
-    """
-    height, width = logits.shape[-2:]
-    x = (torch.arange(width, device=logits.device) + 0.5) * STRIDE - 0.5
-    y = (torch.arange(height, device=logits.device) + 0.5) * STRIDE - 0.5
-    size = torch.tensor([width, height], device=logits.device) * STRIDE
-    inside = ((points > -0.5) & (points < size - 0.5)).all(-1)  # false for NaN
-    center = torch.where(inside[..., None], points, torch.zeros_like(points))
-    along_x = torch.exp(-((x - center[..., :1]) ** 2) / (2 * settings.target_px**2))
-    along_y = torch.exp(-((y - center[..., 1:]) ** 2) / (2 * settings.target_px**2))
-    target = along_y[..., :, None] * along_x[..., None, :] * inside[..., None, None]
-    where = target / target.sum((2, 3), keepdim=True).clamp_min(1e-6)
-    cross = -(where * functional.log_softmax(logits.flatten(2), 2).view_as(logits)).sum((2, 3))
-    position = (cross * inside).sum() / inside.sum().clamp_min(1)
-    cells = functional.binary_cross_entropy_with_logits(logits, target, reduction="none").sum((2, 3))
-    peak = functional.binary_cross_entropy_with_logits(logits.amax((2, 3)), inside.float(), reduction="none")
-    presence = settings.cell_weight * cells + settings.peak_weight * peak
-    return position + (presence * known).sum() / known.sum().clamp_min(1)
 
 
 Batch = tuple[Tensor, Tensor, Tensor]
@@ -325,7 +239,7 @@ class _Run:
         self._model = model
         self._average = replace(model, network=copy.deepcopy(network).to(place).requires_grad_(False))
         self._network, self._optimizer = self._fabric.setup(
-            network, torch.optim.AdamW(_groups(network, settings), fused=True)
+            network, torch.optim.AdamW(parameter_groups(network, settings), fused=True)
         )
         self._rates = [group["lr"] for group in self._optimizer.param_groups]
         self._started = time.monotonic(), time.process_time()
@@ -366,7 +280,7 @@ class _Run:
         """One step of the optimiser."""
         pictures, points, known = self._fabric.to_device(batch)
         for group, rate in zip(self._optimizer.param_groups, self._rates, strict=True):
-            group["lr"] = rate * _schedule(self.share)
+            group["lr"] = rate * learning_rate_share(self.share)
         loss = pose_loss(self._network(pictures), points, known, self._settings)
         self._losses.append(float(loss.detach()))
         if not math.isfinite(self._losses[-1]):
@@ -452,28 +366,6 @@ class _Run:
         self._seconds, self._cpu_seconds = state["seconds"], state["cpu_seconds"]
         self._losses, self._rows = state["losses"], state["rows"]
         torch.set_rng_state(state["random"])
-
-
-def _groups(network: PoseNetwork, settings: TrainingSettings) -> list[dict[str, Any]]:
-    """Parameters by learning rate and weight decay; the new layers come last."""
-    backbone = {id(parameter) for parameter in network.backbone.parameters()}
-    groups: list[dict[str, Any]] = []
-    for within, rate in ((True, settings.backbone_rate), (False, 1.0)):
-        for decayed in (True, False):
-            chosen = [
-                parameter
-                for parameter in network.parameters()
-                if parameter.requires_grad and (id(parameter) in backbone) == within and (parameter.ndim > 1) == decayed
-            ]
-            decay = settings.weight_decay if decayed else 0.0
-            groups.append({"params": chosen, "lr": settings.learning_rate * rate, "weight_decay": decay})
-    return groups
-
-
-def _schedule(share: float) -> float:
-    """Share of the learning rate: a short warm-up, then a cosine down to almost nothing."""
-    warm = min(1.0, share / 0.05 + 0.02)
-    return warm * (0.5 * (1 + math.cos(math.pi * min(1.0, max(0.0, (share - 0.05) / 0.95)))) + 0.005)
 
 
 def _finish(run: _Run, description: dict[str, Any], n_fitted: int, n_held_out: int) -> TrainingResult:

@@ -10,7 +10,8 @@ import pytest
 
 from multipose.pose2d.augmentation import Augmentation
 from multipose.pose2d.dataset import PoseDataset
-from multipose.pose2d.training import TrainingResult, TrainingSettings, train
+from multipose.pose2d.recipe import TrainingSettings
+from multipose.pose2d.training import TrainingResult, train
 from multipose.skeleton import Skeleton
 
 SKELETON = Skeleton(("red", "green", "blue"), edges=(("red", "green"),), pairs=(("green", "blue"),))

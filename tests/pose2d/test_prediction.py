@@ -200,7 +200,7 @@ def test_reading_ahead_keeps_order_and_stops_early() -> None:
 
     ahead = runtime.read_ahead(items(), depth=3)
     assert [next(ahead) for _ in range(5)] == [0, 1, 2, 3, 4]
-    ahead.close()  # type: ignore[attr-defined]
+    ahead.close()
     assert len(made) <= 9
 
 

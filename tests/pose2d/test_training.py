@@ -21,15 +21,8 @@ from multipose.pose2d.checkpoints import CHECKPOINT_FILE
 from multipose.pose2d.dataset import PoseDataset
 from multipose.pose2d.model import PoseModel
 from multipose.pose2d.network import STRIDE
-from multipose.pose2d.training import (
-    METRICS_FILE,
-    Budget,
-    TrainingResult,
-    TrainingSettings,
-    pose_loss,
-    split_held_out,
-    train,
-)
+from multipose.pose2d.recipe import Budget, TrainingSettings, pose_loss
+from multipose.pose2d.training import METRICS_FILE, TrainingResult, split_held_out, train
 
 Make = Callable[..., PoseDataset]
 SMALL_CROPS = Augmentation(crop=64, zoom=0.1, blur=0.0)

@@ -8,7 +8,8 @@ import numpy as np
 
 from multipose.pose2d.augmentation import Augmentation
 from multipose.pose2d.dataset import PoseDataset
-from multipose.pose2d.training import TrainingSettings, train
+from multipose.pose2d.recipe import TrainingSettings
+from multipose.pose2d.training import train
 from multipose.skeleton import Skeleton
 
 if __name__ == "__main__":
