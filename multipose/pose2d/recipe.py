@@ -51,6 +51,9 @@ class TrainingSettings:
     max_gradient: float = 5.0
 
 
+RECIPE = TrainingSettings()
+
+
 @dataclass(frozen=True)
 class Budget:
     """When training ends at the latest; the first limit that is reached counts."""

@@ -34,7 +34,7 @@ from multipose.pose2d.dataset import PoseDataset, ShrunkPictures, choose_scale
 from multipose.pose2d.evaluation import Evaluation, evaluate
 from multipose.pose2d.model import PoseModel
 from multipose.pose2d.network import PoseNetwork
-from multipose.pose2d.recipe import Budget, TrainingSettings, learning_rate_share, parameter_groups, pose_loss
+from multipose.pose2d.recipe import RECIPE, Budget, TrainingSettings, learning_rate_share, parameter_groups, pose_loss
 from multipose.progress import SILENT, Progress
 
 METRICS_FILE = "metrics.csv"
@@ -78,7 +78,7 @@ def train(
     device: str = "auto",
     scale: float | None = None,
     augmentation: Augmentation | None = None,
-    settings: TrainingSettings = TrainingSettings(),
+    settings: TrainingSettings = RECIPE,
     checkpoint_seconds: float = 30.0,
     progress: Progress = SILENT,
 ) -> TrainingResult:
