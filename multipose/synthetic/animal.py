@@ -48,7 +48,6 @@ SKELETON = Skeleton(
     },
 )  # fmt: skip
 KEYPOINTS = SKELETON.keypoints
-LENGTH = 90.0  # of the animal, nose to tail base along the spine, mm
 
 CONE, ELLIPSOID = 0, 1  # kinds of parts
 
@@ -337,7 +336,7 @@ def _keypoints(pose: _Pose) -> Array:
     ears = [middle + _EAR[2] * axes[..., 2] for middle, axes in (_ear_axes(pose, 1.0), _ear_axes(pose, -1.0))]
     paws = [pose.legs[:, i, 3] + [0.0, 0.0, leg.radii[3]] for i, leg in enumerate(_LEGS)]
     nose = pose.nose + _NOSE_RADIUS * _unit(forward + 0.6 * up)
-    points = [nose, *ears, on_back(0), on_back(2), *paws, on_back(4), on_back(8), on_back(12)]
+    points = [nose, *ears, on_back(0), on_back(2), *paws, on_back(5), on_back(8), on_back(12)]
     return np.stack(points, axis=1)
 
 
