@@ -131,10 +131,10 @@ def evaluate(
     place = runtime.choose_device(device)
     network = model.on(place)
     parts = []
-    with runtime.share_threads(threads), progress.task("Evaluating", len(dataset)) as task:
-        for picture in runtime.read_ahead(dataset.picture(item) for item in range(len(dataset))):
-            height, width = picture.shape[:2]
-            parts.append(model.estimate(model.prepare(picture)[None], (width, height), network, place))
+    with runtime.share_threads(threads, place) as workers, progress.task("Evaluating", len(dataset)) as task:
+        items = range(len(dataset))
+        for part in workers.map(lambda i: model.estimate_picture(dataset.picture(i), network, place), items):
+            parts.append(part)
             task.advance()
     return Evaluation(
         keypoints=dataset.skeleton.keypoints,

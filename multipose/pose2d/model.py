@@ -127,6 +127,11 @@ class PoseModel:
             presence_logit=logit,
         )
 
+    def estimate_picture(self, picture: Picture, network: PoseNetwork, device: torch.device) -> PoseEstimate:
+        """Find the points in one picture (h, w, 3); an estimate of n = 1. The rest as for `estimate`."""
+        height, width = picture.shape[:2]
+        return self.estimate(self.prepare(picture)[None], (width, height), network, device)
+
     def estimate_pictures(
         self, pictures: Sequence[Picture], *, threads: int | None = None, device: str = "auto"
     ) -> PoseEstimate:
@@ -137,12 +142,10 @@ class PoseModel:
         """
         place = runtime.choose_device(device)
         network = self.on(place)
-        estimates = []
-        with runtime.share_threads(threads):
-            for number, picture in enumerate(pictures):
-                check_picture(picture, f"Picture {number}")
-                height, width = picture.shape[:2]
-                estimates.append(self.estimate(self.prepare(picture)[None], (width, height), network, place))
+        for number, picture in enumerate(pictures):
+            check_picture(picture, f"Picture {number}")
+        with runtime.share_threads(threads, place) as workers:
+            estimates = list(workers.map(lambda picture: self.estimate_picture(picture, network, place), pictures))
         n_keypoints = len(self.skeleton)
         empty = PoseEstimate(
             np.empty((0, n_keypoints, 2)),

@@ -13,13 +13,14 @@ from typing import Any
 import h5netcdf
 import numpy as np
 import numpy.typing as npt
+import torch
 import xarray as xr
 
 from multipose.errors import DataError, VideoError
 from multipose.files import atomic_path
 from multipose.pose2d import runtime
 from multipose.pose2d.model import PoseEstimate, PoseModel, check_same_keypoints
-from multipose.progress import SILENT, Progress, Task
+from multipose.progress import SILENT, Progress
 from multipose.sources import FrameSource, SourceSpec
 from multipose.tracks import keypoints2d
 from multipose.video import open_source
@@ -211,23 +212,24 @@ def _estimates(
         raise DataError(f"batch_size must be at least 1, got {batch_size}.")
     place = runtime.choose_device(device)
     total = sum(int((index >= 0).sum()) for index in plan.indices.values())
-    with runtime.share_threads(threads) as count, progress.task("Predicting", total) as task:
+    with runtime.share_threads(threads, place) as workers, progress.task("Predicting", total) as task:
         for view, source in plan.sources.items():
             started = time.perf_counter()
             done = 0
-            for times, estimate in _view_estimates(plan, view, models[view], batch_size, place, task):
+            for times, estimate in _view_estimates(plan, view, models[view], batch_size, place, workers):
                 done += len(times)
+                task.advance(len(times), view)
                 yield view, times, estimate
             expected = int((plan.indices[view] >= 0).sum())
             if done != expected:
                 raise VideoError(f"{source.path}, view {view}: only {done} of {expected} frames could be read.")
             reports[view] = ViewReport(
-                done, done / max(time.perf_counter() - started, 1e-9), runtime.describe(place, count)
+                done, done / max(time.perf_counter() - started, 1e-9), runtime.describe(place, workers.count)
             )
 
 
 def _view_estimates(
-    plan: _Plan, view: str, model: PoseModel, batch_size: int, place: Any, task: Task
+    plan: _Plan, view: str, model: PoseModel, batch_size: int, place: torch.device, workers: runtime.Workers
 ) -> Iterator[tuple[Ints, PoseEstimate]]:
     source = plan.sources[view]
     times = np.flatnonzero(plan.indices[view] >= 0)
@@ -246,12 +248,14 @@ def _view_estimates(
 
     network = model.on(place)
     done = 0
-    with closing(runtime.read_ahead(batches())) as prepared:
-        for batch in prepared:
-            estimate = model.estimate(batch, source.size, network, place)
-            yield times[done : done + len(batch)], estimate
-            done += len(batch)
-            task.advance(len(batch), view)
+    with (
+        closing(runtime.read_ahead(batches())) as prepared,
+        closing(workers.map(lambda batch: model.estimate(batch, source.size, network, place), prepared)) as estimates,
+    ):
+        for estimate in estimates:
+            n = len(estimate.position)
+            yield times[done : done + n], estimate
+            done += n
 
 
 def _write_empty(plan: _Plan, path: os.PathLike[str], attributes: Mapping[str, Any]) -> None:

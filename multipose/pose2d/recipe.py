@@ -79,31 +79,41 @@ class Budget:
         return max(shares)
 
 
-def pose_loss(logits: Tensor, points: Tensor, known: Tensor, settings: TrainingSettings) -> Tensor:
-    """The loss of a batch.
+def find_inside(points: Tensor, side: int) -> Tensor:
+    """Which points (..., 2) lie in a crop of `side` px; NaN does not."""
+    return ((points > -0.5) & (points < side - 0.5)).all(-1)
+
+
+def pose_loss(
+    logits: Tensor,
+    points: Tensor,
+    known: Tensor,
+    settings: TrainingSettings,
+    counts: tuple[int, int] | None = None,
+) -> Tensor:
+    """The loss of a batch, or a part's share of it.
 
     Args:
-        logits: (n, keypoint, h, w).
-        points: (n, keypoint, 2) px of the network's input; NaN where there is no position.
+        logits: (n, keypoint, h, w) of square crops.
+        points: (n, keypoint, 2) px of the crops; NaN where there is no position.
         known: (n, keypoint) false where it is unknown whether, or where, the point is in the picture.
         settings: the recipe.
+        counts: points inside and points known of the whole batch, where this is a part of one.
     """
-    height, width = logits.shape[-2:]
-    x = (torch.arange(width, device=logits.device) + 0.5) * STRIDE - 0.5
-    y = (torch.arange(height, device=logits.device) + 0.5) * STRIDE - 0.5
-    size = torch.tensor([width, height], device=logits.device) * STRIDE
-    inside = ((points > -0.5) & (points < size - 0.5)).all(-1)  # false for NaN
+    axis = (torch.arange(logits.shape[-1], device=logits.device) + 0.5) * STRIDE - 0.5
+    inside = find_inside(points, logits.shape[-1] * STRIDE)
+    n_inside, n_known = counts if counts is not None else (int(inside.sum()), int(known.sum()))
     center = torch.where(inside[..., None], points, torch.zeros_like(points))
-    along_x = torch.exp(-((x - center[..., :1]) ** 2) / (2 * settings.target_px**2))
-    along_y = torch.exp(-((y - center[..., 1:]) ** 2) / (2 * settings.target_px**2))
+    along_x = torch.exp(-((axis - center[..., :1]) ** 2) / (2 * settings.target_px**2))
+    along_y = torch.exp(-((axis - center[..., 1:]) ** 2) / (2 * settings.target_px**2))
     target = along_y[..., :, None] * along_x[..., None, :] * inside[..., None, None]
     where = target / target.sum((2, 3), keepdim=True).clamp_min(1e-6)
     cross = -(where * functional.log_softmax(logits.flatten(2), 2).view_as(logits)).sum((2, 3))
-    position = (cross * inside).sum() / inside.sum().clamp_min(1)
+    position = (cross * inside).sum() / max(n_inside, 1)
     cells = functional.binary_cross_entropy_with_logits(logits, target, reduction="none").sum((2, 3))
     peak = functional.binary_cross_entropy_with_logits(logits.amax((2, 3)), inside.float(), reduction="none")
     presence = settings.cell_weight * cells + settings.peak_weight * peak
-    return position + (presence * known).sum() / known.sum().clamp_min(1)
+    return position + (presence * known).sum() / max(n_known, 1)
 
 
 def parameter_groups(network: PoseNetwork, settings: TrainingSettings) -> list[dict[str, Any]]:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Generator, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Generator, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
 from typing import TypeVar
 
@@ -16,6 +16,7 @@ from multipose.errors import ModelError
 from multipose.opencv import cv2
 
 Item = TypeVar("Item")
+Result = TypeVar("Result")
 _END = object()
 
 
@@ -48,18 +49,47 @@ def describe(device: torch.device, threads: int) -> str:
     return f"torch, {device.type}" + (f", {threads} threads" if device.type == "cpu" else "")
 
 
+class Workers:
+    """The threads of the budget, each running whole calls of torch and OpenCV.
+
+    Pictures are shared out among threads instead of letting all threads work on every single layer: threads then wait
+    for each other once a call, not a hundred times, which matters most where other programs want the cores as well.
+    """
+
+    def __init__(self, executor: ThreadPoolExecutor, count: int) -> None:
+        self._executor = executor
+        self.count = count
+
+    def map(self, function: Callable[[Item], Result], items: Iterable[Item]) -> Generator[Result, None, None]:
+        """function(item) of every item, in order; at most one item more than there are threads is under way."""
+        pending: deque[Future[Result]] = deque()
+        try:
+            for item in items:
+                pending.append(self._executor.submit(function, item))
+                if len(pending) > self.count:
+                    yield pending.popleft().result()
+            while pending:
+                yield pending.popleft().result()
+        finally:
+            for future in pending:
+                future.cancel()
+
+
 @contextmanager
-def share_threads(threads: int | None) -> Iterator[int]:
-    """Give torch `threads` (None: all cores) and OpenCV one while the block runs; gives the number."""
+def share_threads(threads: int | None, device: torch.device) -> Iterator[Workers]:
+    """Workers for as many threads as the budget says (None: all cores; on a GPU one), while the block runs."""
     count = threads if threads is not None else (os.cpu_count() or 1)
     if count < 1:
         raise ModelError(f"threads must be at least 1, got {count}.")
     torch_before, opencv_before = torch.get_num_threads(), cv2.getNumThreads()
-    torch.set_num_threads(count)
+    torch.set_num_threads(1)
     opencv.set_threads(1)
+    count = count if device.type == "cpu" else 1
+    executor = ThreadPoolExecutor(count, thread_name_prefix="pose2d")
     try:
-        yield count
+        yield Workers(executor, count)
     finally:
+        executor.shutdown(wait=True, cancel_futures=True)
         torch.set_num_threads(torch_before)
         opencv.set_threads(opencv_before)
 

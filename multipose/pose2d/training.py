@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import asdict, dataclass, replace
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +35,15 @@ from multipose.pose2d.dataset import PoseDataset, ShrunkPictures, choose_scale
 from multipose.pose2d.evaluation import Evaluation, evaluate
 from multipose.pose2d.model import PoseModel
 from multipose.pose2d.network import PoseNetwork
-from multipose.pose2d.recipe import RECIPE, Budget, TrainingSettings, learning_rate_share, parameter_groups, pose_loss
+from multipose.pose2d.recipe import (
+    RECIPE,
+    Budget,
+    TrainingSettings,
+    find_inside,
+    learning_rate_share,
+    parameter_groups,
+    pose_loss,
+)
 from multipose.progress import SILENT, Progress
 
 METRICS_FILE = "metrics.csv"
@@ -126,11 +135,14 @@ def train(
         "settings": asdict(settings),
         "augmentation": asdict(augmentation),
     }
-    with runtime.share_threads(threads) as count, torch.random.fork_rng(devices=[]):
+    with (
+        runtime.share_threads(threads, runtime.choose_device(device)) as workers,
+        torch.random.fork_rng(devices=[]),
+    ):
         torch.manual_seed(seed)
         network = PoseNetwork(backbone, len(dataset.skeleton), pretrained=pretrained)
         model = PoseModel(network, backbone, dataset.skeleton, scale)
-        run = _Run(model, held_out, budget, settings, count, device)
+        run = _Run(model, held_out, budget, settings, workers, device)
         checkpoint = place / CHECKPOINT_FILE
         identity = hash_value(description)
         if resume and checkpoint.is_file():
@@ -223,11 +235,11 @@ class _Run:
         held_out: PoseDataset,
         budget: Budget,
         settings: TrainingSettings,
-        threads: int,
+        workers: runtime.Workers,
         device: str,
     ) -> None:
         self._held_out, self._budget, self._settings = held_out, budget, settings
-        self._threads, self._device = threads, device
+        self._workers, self._device = workers, device
         place = runtime.choose_device(device)
         self._fabric = Fabric(
             accelerator=place.type,
@@ -241,6 +253,7 @@ class _Run:
         self._network, self._optimizer = self._fabric.setup(
             network, torch.optim.AdamW(parameter_groups(network, settings), fused=True)
         )
+        self._learning = [parameter for parameter in network.parameters() if parameter.requires_grad]
         self._rates = [group["lr"] for group in self._optimizer.param_groups]
         self._started = time.monotonic(), time.process_time()
         self.step, self._seconds, self._cpu_seconds = 0, 0.0, 0.0
@@ -278,24 +291,37 @@ class _Run:
 
     def advance(self, batch: Batch) -> None:
         """One step of the optimiser."""
-        pictures, points, known = self._fabric.to_device(batch)
         for group, rate in zip(self._optimizer.param_groups, self._rates, strict=True):
             group["lr"] = rate * learning_rate_share(self.share)
-        loss = pose_loss(self._network(pictures), points, known, self._settings)
-        self._losses.append(float(loss.detach()))
+        losses, gradients = zip(*self._workers.map(self._differentiate, self._parts(batch)), strict=True)
+        self._losses.append(sum(losses))
         if not math.isfinite(self._losses[-1]):
             raise ModelError(
                 f"The loss of step {self.step} is {self._losses[-1]}. Train with a lower learning rate than "
                 f"{self._settings.learning_rate:g}."
             )
-        self._optimizer.zero_grad(set_to_none=True)
-        self._fabric.backward(loss)
+        for parameter, *shares in zip(self._learning, *gradients, strict=True):
+            parameter.grad = reduce(torch.add, shares)
         self._fabric.clip_gradients(self._network, self._optimizer, max_norm=self._settings.max_gradient)
         self._optimizer.step()
         decay = min(self._settings.averaging, (1 + self.step) / (10 + self.step))
         averaged, current = (list(which.network.parameters()) for which in (self._average, self._model))
         get_ema_multi_avg_fn(decay)(averaged, current, self.step)  # type: ignore[no-untyped-call]
         self.step += 1
+
+    def _parts(self, batch: Batch) -> list[tuple[Tensor, Tensor, Tensor, tuple[int, int]]]:
+        """The batch cut up for the workers, with what the loss of the whole is divided by."""
+        crops, points, known = batch
+        counts = int(find_inside(points, crops.shape[1]).sum()), int(known.sum())
+        cut = (tensor.chunk(self._workers.count) for tensor in (crops, points, known))
+        return [(*part, counts) for part in zip(*cut, strict=True)]
+
+    def _differentiate(self, part: tuple[Tensor, Tensor, Tensor, tuple[int, int]]) -> tuple[float, tuple[Tensor, ...]]:
+        """A part's share of the loss, and of its gradient by each of the weights that learn."""
+        crops, points, known, counts = part
+        crops, points, known = self._fabric.to_device((crops, points, known))
+        loss = pose_loss(self._network(crops), points, known, self._settings, counts)
+        return float(loss.detach()), torch.autograd.grad(loss, self._learning, materialize_grads=True)
 
     def judge(self) -> None:
         """Look at the held-out pictures, keep the averaged network if it is the best, write a row of the history."""
@@ -320,7 +346,7 @@ class _Run:
 
     def evaluate(self, model: PoseModel) -> Evaluation:
         """A network on the held-out pictures."""
-        return evaluate(model, self._held_out, threads=self._threads, device=self._device)
+        return evaluate(model, self._held_out, threads=self._workers.count, device=self._device)
 
     def best(self) -> PoseModel:
         """The best network so far, on the CPU."""
@@ -333,7 +359,7 @@ class _Run:
     def describe(self) -> str:
         """One line for whoever waits."""
         seconds, _ = self.clocks
-        left = seconds / max(self.share, 1e-9) - seconds
+        left = max(0.0, seconds / max(self.share, 1e-9) - seconds)
         error = f", {self._rows[-1]['held_out_mean_px']:.2f} px held out" if self._rows else ""
         return f"step {self.step}{error}, {left:.0f} s left"
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import time
 import tracemalloc
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -7,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import pytest
+import torch
 import xarray as xr
 
 from multipose.errors import DataError, ModelError, VideoError
@@ -205,13 +207,30 @@ def test_reading_ahead_keeps_order_and_stops_early() -> None:
 
 
 def test_threads_are_given_back() -> None:
-    import torch
-
     before = torch.get_num_threads()
-    with runtime.share_threads(1) as count:
-        assert count == torch.get_num_threads() == 1
+    cpu = torch.device("cpu")
+    with runtime.share_threads(3, cpu) as workers:
+        assert workers.count == 3
+        assert list(workers.map(lambda _: torch.get_num_threads(), range(5))) == [1] * 5
     assert torch.get_num_threads() == before
-    with pytest.raises(ModelError, match="at least 1"), runtime.share_threads(0):
+    with pytest.raises(ModelError, match="at least 1"), runtime.share_threads(0, cpu):
         pass
+
+
+def test_workers_keep_order_and_hand_on_errors() -> None:
+    def work(number: int) -> int:
+        time.sleep(0.01 * (number % 3))
+        if number == 11:
+            raise VideoError("eleven")
+        return number * number
+
+    got: list[int] = []
+    with runtime.share_threads(4, torch.device("cpu")) as workers:
+        with pytest.raises(VideoError, match="eleven"):
+            got.extend(workers.map(work, range(20)))
+        assert list(workers.map(work, range(10))) == [n * n for n in range(10)]
+
+
+def test_devices_that_are_not_there() -> None:
     with pytest.raises(ModelError, match="'tpu9'"):
         runtime.choose_device("tpu9")

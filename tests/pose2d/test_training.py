@@ -21,7 +21,7 @@ from multipose.pose2d.checkpoints import CHECKPOINT_FILE
 from multipose.pose2d.dataset import PoseDataset
 from multipose.pose2d.model import PoseModel
 from multipose.pose2d.network import STRIDE
-from multipose.pose2d.recipe import Budget, TrainingSettings, pose_loss
+from multipose.pose2d.recipe import Budget, TrainingSettings, find_inside, pose_loss
 from multipose.pose2d.training import METRICS_FILE, TrainingResult, split_held_out, train
 
 Make = Callable[..., PoseDataset]
@@ -233,6 +233,20 @@ def test_loss_is_least_at_the_label() -> None:
     ]
     assert losses == sorted(losses)
     assert losses[0] < losses[1]
+
+
+def test_losses_of_parts_add_up() -> None:
+    settings = TrainingSettings()
+    torch.manual_seed(0)
+    logits = torch.randn(5, 2, 16, 16)
+    points = torch.rand(5, 2, 2) * 90 - 13
+    points[0, 0] = torch.nan
+    known = torch.rand(5, 2) < 0.7
+    counts = int(find_inside(points, 64).sum()), int(known.sum())
+    parts = [
+        pose_loss(logits[i], points[i], known[i], settings, counts) for i in (slice(0, 2), slice(2, 4), slice(4, 5))
+    ]
+    torch.testing.assert_close(sum(parts), pose_loss(logits, points, known, settings))
 
 
 def test_loss_of_unknown_absent_and_outside_points() -> None:
