@@ -26,6 +26,15 @@ _SMALLEST_WINDOW_PX = 2
 _REFINEMENT_END = (cv2.TERM_CRITERIA_EPS + cv2.TERM_CRITERIA_MAX_ITER, 100, 1e-4)
 
 _FEWEST_CHARUCO_CORNERS = 4
+# A corner may lie this far off the smooth grid of the others: the larger of px and times the median. On rendered
+# 480 x 360 pictures with known corners 6.3 % are more than 1 px off without this, 2.2 % with it; on a real rig with
+# strong distortion 2.6 % and 0.5 %, and 97 % of the corners stay.
+_APART_PX = 0.4
+_APART_MEDIANS = 5.0
+# Fewest corners for a polynomial of that degree.
+_GRID_DEGREES = ((45, 4), (28, 3), (15, 2))
+_ATTEMPTS = 2
+_GRID_ROUNDS = 8
 # Gray levels by which white squares must be brighter than black ones on average, for their colours to be told apart.
 _CONTRAST = 8.0
 
@@ -87,7 +96,12 @@ class CharucoFinder:
             (board.columns, board.rows), float(board.square), float(board.marker), dictionary
         )
         pattern.setLegacyPattern(board.legacy)
-        self._detector = cv2.aruco.CharucoDetector(pattern)
+        # Also corners beside a single marker, and markers found again where the others say they must be. On rendered
+        # 480 x 360 pictures this nearly doubles the corners; what it puts in a wrong place `settle_corners` finds.
+        parameters = cv2.aruco.CharucoParameters()
+        parameters.minMarkers = 1
+        parameters.tryRefineMarkers = True
+        self._detector = cv2.aruco.CharucoDetector(pattern, parameters)
         self._share = min(_WINDOW_SHARE, (board.square - board.marker) / (2 * board.square))
 
     def find(self, gray: Gray) -> Sight:
@@ -96,7 +110,10 @@ class CharucoFinder:
         names = _ids(ids)
         px[names] = corners_nx2(corners)
         if len(names) >= _FEWEST_CHARUCO_CORNERS:
-            return Sight(refine_corners(gray, px, self._board.corner_shape, self._share))
+            px = settle_corners(gray, px, self._board, self._share)
+            names = np.flatnonzero(np.isfinite(px).all(-1))
+            if len(names) >= _FEWEST_CHARUCO_CORNERS:
+                return Sight(px)
         n_markers, expected = len(_ids(markers)), self._board.columns * self._board.rows // 2
         px[:] = np.nan
         if not n_markers:
@@ -124,6 +141,57 @@ def refine_corners(gray: Gray, px: FloatArray, shape: tuple[int, int], share: fl
         start = np.ascontiguousarray(px[chosen], dtype=np.float32).reshape(-1, 1, 2)
         result[chosen] = corners_nx2(cv2.cornerSubPix(gray, start, (int(size), int(size)), (-1, -1), _REFINEMENT_END))
     return result
+
+
+def settle_corners(gray: Gray, px: FloatArray, board: CharucoBoard, share: float) -> FloatArray:
+    """Corners (n, 2) refined, and those that lie off a smooth grid put right or, failing that, made NaN.
+
+    A lens bends the board's homography smoothly. A corner that is off the smooth grid of most others was drawn to an
+    edge of a marker: it is started again from where the grid says it is.
+    """
+    px = refine_corners(gray, px, board.corner_shape, share)
+    for attempts_left in range(_ATTEMPTS, -1, -1):
+        grid = _smooth_grid(px, board)
+        if grid is None:
+            break
+        off = np.linalg.norm(px - grid, axis=-1)
+        apart = off > max(_APART_PX, _APART_MEDIANS * float(np.nanmedian(off)))
+        if not apart.any():
+            break
+        px = px.copy()
+        if not attempts_left:
+            px[apart] = np.nan
+            break
+        inside = np.asarray(((grid >= 0) & (grid <= np.array(gray.shape[::-1]) - 1)).all(-1))
+        again = np.where(apart[:, None], np.where(inside[:, None], grid, np.nan), px)
+        px[apart] = refine_corners(gray, again, board.corner_shape, share)[apart]
+    return px
+
+
+def _smooth_grid(px: FloatArray, board: CharucoBoard) -> FloatArray | None:
+    """Where a homography bent by a polynomial puts all corners (n, 2), fitted robustly to those seen.
+
+    The more corners are seen, the higher the polynomial's degree. None if too few are seen.
+    """
+    seen = np.isfinite(px).all(-1)
+    degree = next((degree for fewest, degree in _GRID_DEGREES if seen.sum() >= fewest), None)
+    if degree is None:
+        return None
+    matrix, _ = cv2.findHomography(board.corners[seen, :2], px[seen], cv2.LMEDS)
+    if matrix is None:
+        return None
+    plane = corners_nx2(cv2.perspectiveTransform(board.corners[:, None, :2], matrix))
+    x, y = (2 * board.corners[:, :2] / board.corners[:, :2].max(0) - 1).T
+    design = np.stack([x**i * y**j for i in range(degree + 1) for j in range(degree + 1 - i)], axis=-1)
+    bend = (px - plane)[seen]
+    coefficients = np.linalg.lstsq(design[seen], bend, rcond=None)[0]
+    for _ in range(_GRID_ROUNDS):
+        off = np.linalg.norm(bend - design[seen] @ coefficients, axis=-1)
+        scale = max(_APART_PX, 2 * float(np.median(off)))
+        root = (1 / (1 + (off / scale) ** 2))[:, None]  # of the weights of Geman and McClure's loss
+        coefficients = np.linalg.lstsq(design[seen] * root, bend * root, rcond=None)[0]
+    grid: FloatArray = plane + design @ coefficients
+    return grid
 
 
 def neighbour_distances(px: FloatArray, shape: tuple[int, int]) -> FloatArray:
