@@ -14,8 +14,11 @@ Array = NDArray[np.float64]
 
 _SHARED_TILT = np.deg2rad(22.0)  # of the board about level, where all cameras should see it
 _SINGLE_TILT = np.deg2rad(38.0)  # of the board about facing one camera
-_TARGETS = ((0.13, 0.15), (0.87, 0.85), (0.87, 0.15), (0.13, 0.85), (0.5, 0.5), (0.5, 0.13), (0.5, 0.87), (0.1, 0.5),
-            (0.9, 0.5))  # fmt: skip  # shares of the picture where the middle of a board before one camera lies
+# Shares of the picture where the middle of a board before one camera lies.
+_TARGETS = (
+    (0.13, 0.15), (0.87, 0.85), (0.87, 0.15), (0.13, 0.85), (0.5, 0.5),
+    (0.5, 0.13), (0.5, 0.87), (0.1, 0.5), (0.9, 0.5),
+)  # fmt: skip
 
 
 def board_poses(
@@ -34,19 +37,17 @@ def board_poses(
     near level in the middle, where a ring of cameras above sees it together; the others face one camera after another,
     tilted, near and far, and reach the edges and corners of its picture.
 
-    Parameters
-    ----------
-    rig: cameras about the world's origin, z up.
-    board: the board.
-    n_frames: number of poses, at least 2.
-    seed: the same seed gives the same poses.
-    steps: frames from one key pose to the next; 1 jumps.
-    lowest: least height of a corner of the print above the floor, in the rig's unit.
-    level_share: share of the key poses that are near level in the middle.
+    Args:
+        rig: cameras about the world's origin, z up.
+        board: the board.
+        n_frames: number of poses, at least 2.
+        seed: the same seed gives the same poses.
+        steps: frames from one key pose to the next; 1 jumps.
+        lowest: least height of a corner of the print above the floor, in the rig's unit.
+        level_share: share of the key poses that are near level in the middle.
 
-    Raises
-    ------
-    DataError: fewer than 2 frames or fewer than 1 step.
+    Raises:
+        DataError: fewer than 2 frames or fewer than 1 step.
     """
     if n_frames < 2 or steps < 1:
         raise DataError(f"board_poses needs at least 2 frames and 1 step, got {n_frames} and {steps}")
@@ -74,7 +75,7 @@ def board_poses(
         rotation = rotations[key] @ rotation_from_vector(share * turn)
         center = (1.0 - share) * centers[key] + share * centers[key + 1]
         heights = (outline - middle) @ rotation.T[:, 2] + center[2]
-        center = center + [0.0, 0.0, max(0.0, lowest - heights.min())]
+        center[2] += max(0.0, lowest - heights.min())
         poses[frame, :3, :3] = rotation
         poses[frame, :3, 3] = center - rotation @ middle
     return poses

@@ -1,7 +1,7 @@
 """The frame number written into a picture: digits for people and bars for programs.
 
-In the top-left corner stand six digits and, below them, 16 square cells: white, black, then 12 bits of the number, the highest
-first, white for 1, and two bits of the count of white bits modulo 4.
+In the top-left corner stand six digits and, below them, 16 square cells: white, black, then 12 bits of the number, the
+highest first, white for 1, and two bits of the count of white bits modulo 4.
 """
 
 from __future__ import annotations
@@ -28,20 +28,17 @@ _CELLS = 2 + _BITS + 2
 _WIDTH = _CELLS * _CELL + 2
 _TOP = 17  # first row of the cells
 _HEIGHT = _TOP + _CELL + 1
-
-SIZE = (_WIDTH, _HEIGHT)
-LARGEST = 2**_BITS - 1
+_LARGEST = 2**_BITS - 1
 
 
 def write_frame_number(picture: Picture, number: int) -> Picture:
-    """A copy of an RGB picture (h, w, 3) with the number in its top-left corner (`SIZE`: width, height).
+    """A copy of an RGB picture (h, w, 3) with the number in its top-left corner, 98 px wide and 24 px high.
 
-    Raises
-    ------
-    DataError: a number outside 0..4095, or a picture that is too small.
+    Raises:
+        DataError: a number outside 0..4095, or a picture that is too small.
     """
-    if not 0 <= number <= LARGEST:
-        raise DataError(f"a frame number in a picture is 0 to {LARGEST}, got {number}")
+    if not 0 <= number <= _LARGEST:
+        raise DataError(f"a frame number in a picture is 0 to {_LARGEST}, got {number}")
     _check_size(picture)
     written = picture.copy()
     corner = np.zeros((_HEIGHT, _WIDTH), dtype=np.uint8)
@@ -59,9 +56,8 @@ def write_frame_number(picture: Picture, number: int) -> Picture:
 def read_frame_number(picture: Picture) -> int:
     """The number that `write_frame_number` left in an RGB picture (h, w, 3), also after lossy compression.
 
-    Raises
-    ------
-    DataError: there is no such number in the picture, or it cannot be read.
+    Raises:
+        DataError: there is no such number in the picture, or it cannot be read.
     """
     _check_size(picture)
     band = picture[_TOP + 1 : _TOP + _CELL - 1, 1 : 1 + _CELLS * _CELL].mean(axis=(0, 2))

@@ -32,21 +32,22 @@ def observe(
 ) -> xr.Dataset:
     """Project points into every view and disturb them as a detector does.
 
-    Parameters
-    ----------
-    rig: the true cameras.
-    xyz: (time, keypoint, 3) or (time, individual, keypoint, 3) in the rig's unit; NaN stays NaN.
-    noise: standard deviation of the noise per coordinate, px.
-    missing: share of the points that a view does not report.
-    outliers: share of the points that are off by 30 to 120 px in a random direction.
-    seed: the same seed gives the same observations.
-    keypoints, individuals: names for the dataset's coordinates.
-    fps: frames per second of the dataset's time axis.
+    Args:
+        rig: the true cameras.
+        xyz: (time, keypoint, 3) or (time, individual, keypoint, 3) in the rig's unit; NaN stays NaN.
+        noise: standard deviation of the noise per coordinate, px.
+        missing: share of the points that a view does not report.
+        outliers: share of the points that are off by 30 to 120 px in a random direction.
+        seed: the same seed gives the same observations.
+        keypoints, individuals: names for the dataset's coordinates.
+        fps: frames per second of the dataset's time axis.
 
-    Returns
-    -------
-    The checked dataset of `tracks.keypoints2d`: points outside a view's picture or behind the camera are NaN with
-    confidence 0, the others have confidence 1 and covariance noise² I (also the outliers: a detector does not know).
+    Returns:
+        The checked dataset of `tracks.keypoints2d`: points outside a view's picture or behind the camera are NaN with
+        confidence 0, the others have confidence 1 and covariance noise² I (the outliers too: a detector does not know).
+
+    Raises:
+        DataError: the points have another shape.
     """
     points = np.asarray(xyz, dtype=np.float64)
     if points.ndim == 3:
@@ -63,7 +64,7 @@ def observe(
     px = np.where(gross[..., None], px + shift, px)
     lost = rng.random(px.shape[:-1]) < missing
     for view, camera in enumerate(rig):
-        lost[view] |= ~_inside(px[view], *camera.size)
+        lost[view] |= ~inside_picture(px[view], camera.size)
     px[lost] = np.nan
     covariance = np.broadcast_to(np.eye(2) * noise**2, (*px.shape, 2)).copy()
     covariance[lost] = np.nan
@@ -88,16 +89,18 @@ def board_corners(
 ) -> Corners:
     """The board's corners as a detector would find them.
 
-    Parameters
-    ----------
-    rig: the true cameras.
-    board: the board; its printed side faces its own -z.
-    poses: (frame, 4, 4) world_from_board.
-    noise: standard deviation of the noise per coordinate, px.
-    seed: the same seed gives the same corners.
+    A chessboard is seen whole or not at all; of a ChArUco board every corner inside the picture is seen as soon as
+    there are at least 6. A board seen from behind or at more than 72 degrees to its normal is not found.
 
-    A chessboard is seen whole or not at all; of a ChArUco board every corner inside the picture is seen as soon as there
-    are at least 6. A board seen from behind or at more than 72 degrees to its normal is not found.
+    Args:
+        rig: the true cameras.
+        board: the board; its printed side faces its own -z.
+        poses: (frame, 4, 4) world_from_board.
+        noise: standard deviation of the noise per coordinate, px.
+        seed: the same seed gives the same corners.
+
+    Raises:
+        DataError: the poses have another shape.
     """
     poses = np.asarray(poses, dtype=np.float64)
     if poses.ndim != 3 or poses.shape[1:] != (4, 4):
@@ -109,8 +112,7 @@ def board_corners(
     middle = world.mean(axis=1)
     reasons = np.full((len(rig), len(poses)), "", dtype=object)
     for view, camera in enumerate(rig):
-        width, height = camera.size
-        inside = _inside(px[view], width, height)
+        inside = inside_picture(px[view], camera.size)
         px[view][~inside] = np.nan
         towards = camera.center - middle
         towards /= np.linalg.norm(towards, axis=-1, keepdims=True)
@@ -130,8 +132,8 @@ def board_corners(
     )
 
 
-def _inside(px: NDArray[np.float64], width: int, height: int) -> NDArray[np.bool_]:
-    """Whether pixel positions (..., 2) lie in the picture; NaN does not."""
+def inside_picture(px: NDArray[np.float64], size: tuple[int, int]) -> NDArray[np.bool_]:
+    """Whether pixel positions (..., 2) lie in a picture of a size (width, height), to its pixels' edges; NaN do not."""
     x, y = px[..., 0], px[..., 1]
-    inside: NDArray[np.bool_] = (x >= 0.0) & (x <= width - 1.0) & (y >= 0.0) & (y <= height - 1.0)
+    inside: NDArray[np.bool_] = (x >= -0.5) & (x <= size[0] - 0.5) & (y >= -0.5) & (y <= size[1] - 0.5)
     return inside

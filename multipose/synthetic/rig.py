@@ -27,18 +27,16 @@ def sample_rig(
     Each has its own focal length (about 0.98 picture widths), principal point and Brown distortion
     (k1 about -0.15, k2 about 0.05, small tangential terms).
 
-    Parameters
-    ----------
-    n_views: number of cameras, at least 1.
-    size: (width, height) of every picture in pixels.
-    seed: the same seed gives the same rig.
-    names: names of the cameras; by default ``cam_0``, ``cam_1``, ...
-    distance: mean distance of the camera centres to the arena's middle, in `unit`.
-    unit: unit of length of the rig.
+    Args:
+        n_views: number of cameras, at least 1.
+        size: (width, height) of every picture in pixels.
+        seed: the same seed gives the same rig.
+        names: names of the cameras; by default ``cam_0``, ``cam_1``, ...
+        distance: mean distance of the camera centres to the arena's middle, in `unit`.
+        unit: unit of length of the rig.
 
-    Raises
-    ------
-    DataError: fewer than one view, or the number of names is not `n_views`.
+    Raises:
+        DataError: fewer than one view, or the number of names is not `n_views`.
     """
     if n_views < 1:
         raise DataError(f"a rig needs at least 1 view, got {n_views}")

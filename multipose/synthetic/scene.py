@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
@@ -18,11 +18,11 @@ from multipose.synthetic.animal import PART_COATS, PART_KINDS, Body
 Array = NDArray[np.float64]
 Color = tuple[float, float, float]
 
-KINDS: Mapping[str, int] = MappingProxyType(
+_KINDS: Mapping[str, int] = MappingProxyType(
     {"cone": kernels.CONE, "ellipsoid": kernels.ELLIPSOID, "box": kernels.BOX, "cylinder": kernels.CYLINDER}
 )
 
-BOARD_TEXELS = 40  # pixels of the printed picture per square
+_BOARD_TEXELS = 40  # pixels of the printed picture per square
 _BOARD_MARGIN = 20  # pixels of white about the squares
 _BOARD_THICKNESS = 3.0
 
@@ -41,9 +41,14 @@ def _coat(
     return (*first, *(second or first), float(pattern), frequency, turn, contrast, stretch, gloss)
 
 
+def _grained(
+    first: Color, second: Color, frequency: float, *, contrast: float, stretch: float = 1.0
+) -> tuple[float, ...]:
+    return _coat(first, second, pattern=kernels.NOISE, frequency=frequency, contrast=contrast, stretch=stretch)
+
+
 _DARK, _TAN, _CREAM = (0.075, 0.055, 0.045), (0.33, 0.20, 0.11), (0.80, 0.74, 0.64)
 _PINK = (0.72, 0.40, 0.36)
-_NOISE, _STRIPES, _CHECKS = kernels.NOISE, kernels.STRIPES, kernels.CHECKS
 _COATS: Mapping[str, tuple[float, ...]] = MappingProxyType(
     {
         "head": _coat(_DARK),
@@ -58,16 +63,18 @@ _COATS: Mapping[str, tuple[float, ...]] = MappingProxyType(
         "ear": _coat((0.70, 0.36, 0.32), contrast=0.2),
         "eye": _coat((0.01, 0.01, 0.01), contrast=0.0, gloss=0.8),
         "paw": _coat(_PINK, contrast=0.2),
-        "floor": _coat((0.36, 0.35, 0.33), (0.52, 0.50, 0.46), pattern=_NOISE, frequency=0.09, contrast=0.25, stretch=1.0),
-        "rim": _coat((0.30, 0.33, 0.36), (0.36, 0.39, 0.42), pattern=_NOISE, frequency=0.05, contrast=0.1, stretch=1.0),
-        "table": _coat((0.13, 0.08, 0.05), (0.24, 0.15, 0.09), pattern=_NOISE, frequency=0.02, contrast=0.3, stretch=1.0),
-        "brick": _coat((0.42, 0.13, 0.07), (0.60, 0.24, 0.14), pattern=_NOISE, frequency=0.25, contrast=0.4, stretch=1.0),
-        "ringed": _coat((0.09, 0.22, 0.42), (0.70, 0.70, 0.66), pattern=_STRIPES, frequency=0.2, turn=0.085),
-        "checked": _coat((0.16, 0.30, 0.12), (0.62, 0.60, 0.30), pattern=_CHECKS, turn=0.13, frequency=0.3, contrast=0.2),
-        "wood": _coat((0.34, 0.20, 0.10), (0.58, 0.40, 0.22), pattern=_NOISE, frequency=0.15, contrast=0.3, stretch=0.2),
+        "floor": _grained((0.36, 0.35, 0.33), (0.52, 0.50, 0.46), 0.09, contrast=0.25),
+        "rim": _grained((0.30, 0.33, 0.36), (0.36, 0.39, 0.42), 0.05, contrast=0.1),
+        "table": _grained((0.13, 0.08, 0.05), (0.24, 0.15, 0.09), 0.02, contrast=0.3),
+        "brick": _grained((0.42, 0.13, 0.07), (0.60, 0.24, 0.14), 0.25, contrast=0.4),
+        "ringed": _coat((0.09, 0.22, 0.42), (0.70, 0.70, 0.66), pattern=kernels.STRIPES, frequency=0.2, turn=0.085),
+        "checked": _coat(
+            (0.16, 0.30, 0.12), (0.62, 0.60, 0.30), pattern=kernels.CHECKS, turn=0.13, frequency=0.3, contrast=0.2
+        ),
+        "wood": _grained((0.34, 0.20, 0.10), (0.58, 0.40, 0.22), 0.15, contrast=0.3, stretch=0.2),
         "board": _coat((1.0, 1.0, 1.0), (0.55, 0.55, 0.55), pattern=kernels.BOARD),
         "mirror": _coat((0.9, 0.9, 0.9), (0.1, 0.1, 0.1), pattern=kernels.MIRROR),
-        "blob": _coat((0.95, 0.95, 0.95), contrast=0.0),
+        "white": _coat((0.95, 0.95, 0.95), contrast=0.0),
         "black": _coat((0.0, 0.0, 0.0), contrast=0.0),
     }
 )  # fmt: skip
@@ -91,19 +98,10 @@ class Shape:
     world_from_shape: Array
 
     def __post_init__(self) -> None:
-        if self.kind not in KINDS:
-            raise DataError(f"a shape is one of {', '.join(KINDS)}, got {self.kind!r}")
+        if self.kind not in _KINDS:
+            raise DataError(f"a shape is one of {', '.join(_KINDS)}, got {self.kind!r}")
         if self.coat not in COAT_NAMES:
             raise DataError(f"a coat is one of {', '.join(COAT_NAMES)}, got {self.coat!r}")
-
-    def packed(self) -> Array:
-        """The row (SHAPE,) of the kernels."""
-        return pack_shapes(
-            np.array([KINDS[self.kind]]),
-            (self.coat,),
-            np.asarray(self.world_from_shape)[None, None],
-            np.array(self.dimensions)[None, None],
-        )[0, 0]
 
 
 @dataclass(frozen=True)
@@ -222,6 +220,17 @@ def pack_shapes(kinds: NDArray[np.int64], coats: tuple[str, ...], world_from_sha
     return rows
 
 
+def pack_scene(shapes: Iterable[Shape]) -> Array:
+    """Rows (1, part, SHAPE) of shapes that stand still."""
+    listed = list(shapes)
+    return pack_shapes(
+        np.array([_KINDS[shape.kind] for shape in listed], dtype=np.int64),
+        tuple(shape.coat for shape in listed),
+        np.array([shape.world_from_shape for shape in listed]).reshape(1, -1, 4, 4),
+        np.array([shape.dimensions for shape in listed]).reshape(1, -1, 3),
+    )
+
+
 def pack_body(body: Body) -> Array:
     """Rows (time, part, SHAPE) of an animal."""
     return pack_shapes(PART_KINDS, PART_COATS, body.world_from_part, body.dimensions)
@@ -230,19 +239,17 @@ def pack_body(body: Body) -> Array:
 def pack_board(board: Board, world_from_board: Array) -> Array:
     """Rows (time, 1, SHAPE) of a board at poses (time, 4, 4): a thin plate whose printed side is the board's z = 0."""
     columns, rows = board.squares
-    margin = 2.0 * _BOARD_MARGIN / BOARD_TEXELS
+    margin = 2.0 * _BOARD_MARGIN / _BOARD_TEXELS
     half = np.array([(columns + margin) * board.square, (rows + margin) * board.square, _BOARD_THICKNESS]) / 2.0
     middle = np.array([(columns - 2.0) * board.square / 2.0, (rows - 2.0) * board.square / 2.0, half[2]])
     board_from_plate = pose(np.eye(3), middle)
     plates = (world_from_board @ board_from_plate)[:, None]
-    return pack_shapes(
-        np.array([kernels.BOX]), ("board",), plates, np.broadcast_to(half, (len(plates), 1, 3))
-    )
+    return pack_shapes(np.array([kernels.BOX]), ("board",), plates, np.broadcast_to(half, (len(plates), 1, 3)))
 
 
 def print_board(board: Board) -> NDArray[np.float32]:
     """The board's print as reflectances (height, width)."""
-    picture = board.draw(BOARD_TEXELS, _BOARD_MARGIN)[..., 0]
+    picture = board.draw(_BOARD_TEXELS, _BOARD_MARGIN)[..., 0]
     return (0.04 + 0.76 * picture / 255.0).astype(np.float32)
 
 
