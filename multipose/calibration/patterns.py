@@ -76,6 +76,8 @@ class ChessboardFinder:
         if not found:
             return Sight(nothing, f"no chessboard of {shape[0]} x {shape[1]} inner corners found")
         px = refine_corners(gray, corners_nx2(corners), shape, _WINDOW_SHARE)
+        if not np.isfinite(px).all():
+            return Sight(nothing, "a chessboard was found, but it reaches out of the picture")
         ordered = order_chessboard(gray, px, shape)
         if ordered is None:
             return Sight(nothing, "a chessboard was found, but its black and white squares cannot be told apart")
@@ -129,13 +131,14 @@ def refine_corners(gray: Gray, px: FloatArray, shape: tuple[int, int], share: fl
     """Corners (n, 2) moved to where the edges around them meet, each in a window fitting the distance to its nearest
     neighbour in the grid.
 
-    shape: (columns, rows) of the grid; share: half the window's side over that distance. NaN, and corners without a
-        neighbour, stay.
+    shape: (columns, rows) of the grid; share: half the window's side over that distance. Corners without a neighbour
+        stay, those outside the picture become NaN.
     """
     spacing = neighbour_distances(px, shape)
-    known = np.isfinite(px).all(-1) & np.isfinite(spacing)
+    inside = np.asarray(((px >= 0) & (px <= np.array(gray.shape[::-1]) - 1)).all(-1))
+    known = inside & np.isfinite(spacing)
     half = np.maximum(np.floor(share * np.where(known, spacing, 0.0)).astype(int), _SMALLEST_WINDOW_PX)
-    result = px.copy()
+    result = np.where(inside[:, None], px, np.nan)
     for size in np.unique(half[known]):
         chosen = known & (half == size)
         start = np.ascontiguousarray(px[chosen], dtype=np.float32).reshape(-1, 1, 2)
@@ -162,8 +165,7 @@ def settle_corners(gray: Gray, px: FloatArray, board: CharucoBoard, share: float
         if not attempts_left:
             px[apart] = np.nan
             break
-        inside = np.asarray(((grid >= 0) & (grid <= np.array(gray.shape[::-1]) - 1)).all(-1))
-        again = np.where(apart[:, None], np.where(inside[:, None], grid, np.nan), px)
+        again = np.where(apart[:, None], grid, px)
         px[apart] = refine_corners(gray, again, board.corner_shape, share)[apart]
     return px
 

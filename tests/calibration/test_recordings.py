@@ -1,4 +1,4 @@
-"""Calibration of real recordings, with the figures that were measured."""
+"""Calibration of real recordings and of the sample project, with the figures that were measured."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ import pytest
 
 from multipose.board import CharucoBoard, Chessboard
 from multipose.calibration import calibrate, detect_board
+from multipose.camera import CameraRig
+from multipose.triangulate import compare_rigs
 
 pytestmark = [pytest.mark.opencv, pytest.mark.slow]
 
@@ -40,3 +42,14 @@ def test_mouse_four_views(recordings: Callable[[str], Path]) -> None:
     assert report.rms_px < 0.40  # measured: 0.206
     assert report.held_out_rms_px < 1.3 * report.rms_px  # measured: 0.210
     assert report.square_error_percent < 0.5  # measured: 0.23
+
+
+def test_sample_project(sample: Path) -> None:
+    board = CharucoBoard(columns=8, rows=6, square=20.0, marker=15.0, unit="mm", dictionary="4X4_50")
+    videos = {view: sample / f"calibration/board/{view}.mp4" for view in ("left", "front", "right")}
+    calibration = calibrate(detect_board(videos, board), folds=3)
+    truth = CameraRig.load(sample / "truth" / "rig.toml")
+    comparison = compare_rigs(calibration.rig, truth)
+    assert comparison.center_error_fraction < 0.005  # measured: 0.0008
+    assert max(comparison.rotation_error.values()) < 0.01  # measured: 0.0022 rad
+    assert calibration.report.rms_px < 0.3  # measured: 0.18, in video compressed to a few hundred kB
