@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from multipose.errors import DataError
 from multipose.skeleton import Skeleton
+from multipose.synthetic.kernels import CONE, ELLIPSOID
 from multipose.synthetic.route import Route, wander
 
 Array = NDArray[np.float64]
@@ -49,14 +50,12 @@ SKELETON = Skeleton(
 )  # fmt: skip
 KEYPOINTS = SKELETON.keypoints
 
-CONE, ELLIPSOID = 0, 1  # kinds of parts
-
 _NECK_TO_TAIL = np.array([12.0, 20.0, 18.0, 10.0])  # neck - chest - mid - hip - tail base
 _TAIL = np.full(8, 9.0)
 _CHAIN = np.concatenate([_NECK_TO_TAIL, _TAIL])
 _HEIGHT = np.array([17.0, 15.5, 16.5, 15.0, 10.0, 6.0, 3.6, 2.6, 2.2, 2.0, 1.8, 1.6, 1.4])
 _REARING = np.array([13.0, 9.0, 2.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0])
-_RADIUS = np.array([8.5, 11.0, 12.5, 12.0, 4.2, 2.9, 2.6, 2.4, 2.2, 2.0, 1.8, 1.6, 1.2])
+_RADIUS = np.array([8.5, 10.5, 12.0, 11.0, 4.2, 2.9, 2.6, 2.4, 2.2, 2.0, 1.8, 1.6, 1.2])
 _SKULL, _SNOUT = 11.0, 16.0  # neck to skull, skull to nose
 _SKULL_RADIUS, _NOSE_RADIUS = 8.0, 2.8
 _STRIDE = 48.0  # one full step of a paw along the route
@@ -80,12 +79,12 @@ class _Leg:
     radii: tuple[float, float, float, float]  # at the body, knee, ankle, toes
 
 
-_FRONT, _HIND = (5.0, 3.2, 2.0, 1.7), (7.5, 4.5, 2.3, 1.8)
+_FRONT, _HIND = (5.0, 3.0, 2.0, 1.8), (6.5, 3.8, 2.2, 1.9)
 _LEGS = (
-    _Leg(1, 1.0, 0.25, 6.0, 10.5, 11.0, 11.0, 5.0, -1.0, _FRONT),
-    _Leg(1, -1.0, 0.75, 6.0, 10.5, 11.0, 11.0, 5.0, -1.0, _FRONT),
-    _Leg(3, 1.0, 0.0, 45.0, 15.0, 13.0, 13.0, 11.0, 1.0, _HIND),
-    _Leg(3, -1.0, 0.5, 45.0, 15.0, 13.0, 13.0, 11.0, 1.0, _HIND),
+    _Leg(1, 1.0, 0.25, 4.0, 14.0, 11.0, 11.0, 6.0, -1.0, _FRONT),
+    _Leg(1, -1.0, 0.75, 4.0, 14.0, 11.0, 11.0, 6.0, -1.0, _FRONT),
+    _Leg(3, 1.0, 0.0, 41.0, 19.0, 13.0, 13.0, 11.0, 1.0, _HIND),
+    _Leg(3, -1.0, 0.5, 41.0, 19.0, 13.0, 13.0, 11.0, 1.0, _HIND),
 )
 
 # Part by part: kind and coat. The coats are the rows of `COATS` in scene.py.
@@ -95,9 +94,7 @@ PART_COATS = (
     *_CHAIN_COATS, "head", "head", "nose", "ear", "ear", "eye", "eye",
     *(coat for leg in _LEGS for coat in (("hood" if leg.joint == 1 else "rump"), "shin", "paw")),
 )  # fmt: skip
-PART_KINDS = np.array(
-    [CONE] * (len(_CHAIN_COATS) + 2) + [ELLIPSOID] * 5 + [CONE] * (3 * len(_LEGS)), dtype=np.int64
-)
+PART_KINDS = np.array([CONE] * (len(_CHAIN_COATS) + 2) + [ELLIPSOID] * 5 + [CONE] * (3 * len(_LEGS)), dtype=np.int64)
 
 
 @dataclass(frozen=True, eq=False)
@@ -172,18 +169,16 @@ def walk(
 ) -> Walk:
     """Let the animal wander: it walks, turns either way, stops, looks about and rears.
 
-    Parameters
-    ----------
-    n_frames: frames of the recording, at least 1.
-    seed: the same seed gives the same movement.
-    fps: frames per second.
-    speed: of a brisk walk, mm/s.
-    half_size: half the side of the square about the origin in which the neck stays, mm.
-    obstacles: circles (x, y, radius) on the floor; the neck keeps 24 mm clear of them.
+    Args:
+        n_frames: frames of the recording, at least 1.
+        seed: the same seed gives the same movement.
+        fps: frames per second.
+        speed: of a brisk walk, mm/s.
+        half_size: half the side of the square about the origin in which the neck stays, mm.
+        obstacles: circles (x, y, radius) on the floor; the neck keeps 24 mm clear of them.
 
-    Raises
-    ------
-    DataError: no frame, or a speed or frame rate that is not positive.
+    Raises:
+        DataError: no frame, or a speed or frame rate that is not positive.
     """
     if n_frames < 1 or fps <= 0.0 or speed <= 0.0:
         raise DataError(f"walk needs at least 1 frame, fps > 0 and speed > 0, got {n_frames}, {fps}, {speed}")
@@ -306,7 +301,7 @@ def _leg(animal: Walk, leg: _Leg, arc: Array, rear: Array, chain: Array, left: A
     direction = _unit(reach)
     first = (leg.upper**2 - leg.lower**2 + distance**2) / (2.0 * distance)
     out = np.sqrt(np.maximum(leg.upper**2 - first**2, 0.0))
-    pole = leg.bend * axis + 0.7 * leg.side * sideways
+    pole = leg.bend * axis + 0.5 * leg.side * sideways
     pole = _unit(pole - np.sum(pole * direction, axis=-1, keepdims=True) * direction)
     knee = body + first[:, None] * direction + out[:, None] * pole
     return np.stack([body, knee, ankle, toes], axis=1)

@@ -5,12 +5,14 @@ translation, 14..16 dimensions, 17..19 middle and 20 radius of a sphere that hol
 cone (a tapered capsule along z from the origin): length, radius at the start, at the end; ellipsoid: half axes;
 box: half sides; cylinder (about z): radius, unused, half height.
 
-A coat is a row of `COAT` numbers: 0..2 first colour, 3..5 second colour, 6 pattern, 7 noise frequency per unit, 8 share of
-the length at which the first colour turns into the second, 9 contrast of the noise, 10 stretch of the noise along z,
+A coat is a row of `COAT` numbers: 0..2 first colour, 3..5 second colour, 6 pattern, 7 noise frequency per unit, 8 share
+of the length at which the first colour turns into the second, 9 contrast of the noise, 10 stretch of the noise along z,
 11 gloss. Colours are linear reflectances.
 
-The tapered capsule's intersection follows I. Quilez, "Round cone - intersection" (2018); the ambient shade of spheres his
-"Sphere - occlusion".
+It is one file because the cache of its machine code is keyed by the file.
+
+The tapered capsule's intersection follows I. Quilez, "Round cone - intersection" (2018); the ambient shade of spheres
+his "Sphere - occlusion".
 """
 
 from __future__ import annotations
@@ -26,10 +28,13 @@ from multipose.compilation import Kernel
 SHAPE, COAT = 21, 12
 CONE, ELLIPSOID, BOX, CYLINDER = 0, 1, 2, 3
 NOISE, FUR, STRIPES, CHECKS, BOARD, MIRROR = 0, 1, 2, 3, 4, 5  # patterns
-_FAR = 1e9
+FAR = 1e9
+_TINY = 1e-30
 _LIFT = 0.02  # shadow and mirror rays start this far off the surface
+_SKY = 0.5  # where a ray meets nothing it brings this share of the surroundings' light
 _SHINE = 0.92  # reflectance of a mirror
 _PENUMBRA = 0.1  # rad, holds the lamp's half-shadow
+_BACK = 1e4  # how far back a line is started that may begin inside a hull
 _REACH = 4.0  # radii within which a ball shades the surroundings' light
 
 _device: Any = numba.njit(nogil=True, error_model="numpy", fastmath={"contract", "nsz"})
@@ -51,13 +56,13 @@ def _noise(x, y, z):  # type: ignore[no-untyped-def]
     i, j, k = int(fx), int(fy), int(fz)
     u, v, w = x - fx, y - fy, z - fz
     u, v, w = u * u * (3.0 - 2.0 * u), v * v * (3.0 - 2.0 * v), w * w * (3.0 - 2.0 * w)
-    low = (1.0 - v) * ((1.0 - u) * _hash(i, j, k) + u * _hash(i + 1, j, k)) + v * (
-        (1.0 - u) * _hash(i, j + 1, k) + u * _hash(i + 1, j + 1, k)
-    )
-    high = (1.0 - v) * ((1.0 - u) * _hash(i, j, k + 1) + u * _hash(i + 1, j, k + 1)) + v * (
-        (1.0 - u) * _hash(i, j + 1, k + 1) + u * _hash(i + 1, j + 1, k + 1)
-    )
-    return (1.0 - w) * low + w * high
+    return (1.0 - w) * _plane(i, j, k, u, v) + w * _plane(i, j, k + 1, u, v)
+
+
+@_device
+def _plane(i, j, k, u, v):  # type: ignore[no-untyped-def]
+    low = (1.0 - u) * _hash(i, j, k) + u * _hash(i + 1, j, k)
+    return (1.0 - v) * low + v * ((1.0 - u) * _hash(i, j + 1, k) + u * _hash(i + 1, j + 1, k))
 
 
 @_device
@@ -93,7 +98,7 @@ def _hit_cone(length, ra, rb, ox, oy, oz, dx, dy, dz):  # type: ignore[no-untype
             nx, ny, nz = d2 * x, d2 * w, d2 * z - length * y
             n = 1.0 / math.sqrt(nx * nx + ny * ny + nz * nz)
             return t, nx * n, ny * n, nz * n
-    best, nx, ny, nz = _FAR, 0.0, 0.0, 1.0
+    best, nx, ny, nz = FAR, 0.0, 0.0, 1.0
     h1 = m3 * m3 - m5 + ra * ra
     if h1 > 0.0:
         t = -m3 - math.sqrt(h1)
@@ -117,10 +122,10 @@ def _hit_ellipsoid(rx, ry, rz, ox, oy, oz, dx, dy, dz):  # type: ignore[no-untyp
     pq = px * qx + py * qy + pz * qz
     h = pq * pq - qq * (px * px + py * py + pz * pz - 1.0)
     if h <= 0.0:
-        return _FAR, 0.0, 0.0, 1.0
+        return FAR, 0.0, 0.0, 1.0
     t = (-pq - math.sqrt(h)) / qq
     if t <= 0.0:
-        return _FAR, 0.0, 0.0, 1.0
+        return FAR, 0.0, 0.0, 1.0
     nx, ny, nz = (px + t * qx) * a, (py + t * qy) * b, (pz + t * qz) * c
     n = 1.0 / math.sqrt(nx * nx + ny * ny + nz * nz)
     return t, nx * n, ny * n, nz * n
@@ -128,13 +133,14 @@ def _hit_ellipsoid(rx, ry, rz, ox, oy, oz, dx, dy, dz):  # type: ignore[no-untyp
 
 @_device
 def _hit_box(hx, hy, hz, ox, oy, oz, dx, dy, dz):  # type: ignore[no-untyped-def]
-    # An axis that the ray runs along gives infinities of either sign, or of one sign outside the slab.
+    # A ray square to an axis enters its slab at minus infinity and leaves it at infinity, or misses it.
+    dx, dy, dz = dx or _TINY, dy or _TINY, dz or _TINY
     ix, iy, iz = 1.0 / dx, 1.0 / dy, 1.0 / dz
     tx, ty, tz = -ox * ix - hx * abs(ix), -oy * iy - hy * abs(iy), -oz * iz - hz * abs(iz)
     far = min(hx * abs(ix) - ox * ix, hy * abs(iy) - oy * iy, hz * abs(iz) - oz * iz)
     near = max(tx, ty, tz)
     if not (0.0 < near <= far):
-        return _FAR, 0.0, 0.0, 1.0
+        return FAR, 0.0, 0.0, 1.0
     if near == tx:
         return near, -1.0 if dx > 0.0 else 1.0, 0.0, 0.0
     if near == ty:
@@ -144,7 +150,7 @@ def _hit_box(hx, hy, hz, ox, oy, oz, dx, dy, dz):  # type: ignore[no-untyped-def
 
 @_device
 def _hit_cylinder(r, half, ox, oy, oz, dx, dy, dz):  # type: ignore[no-untyped-def]
-    best, nx, ny, nz = _FAR, 0.0, 0.0, 1.0
+    best, nx, ny, nz = FAR, 0.0, 0.0, 1.0
     if dz != 0.0:
         side = -1.0 if dz > 0.0 else 1.0
         t = (side * half - oz) / dz
@@ -163,12 +169,12 @@ def _hit_cylinder(r, half, ox, oy, oz, dx, dy, dz):  # type: ignore[no-untyped-d
 
 @_device
 def _hit(shapes, k, i, ox, oy, oz, dx, dy, dz):  # type: ignore[no-untyped-def]
-    """Distance along a ray to shape i of instant k (`_FAR`: missed) and the normal there, in the shape's frame."""
+    """Distance along a ray to shape i of instant k (`FAR`: missed) and the normal there, in the shape's frame."""
     cx, cy, cz = shapes[k, i, 17] - ox, shapes[k, i, 18] - oy, shapes[k, i, 19] - oz
     r = shapes[k, i, 20]
     along = cx * dx + cy * dy + cz * dz
     if cx * cx + cy * cy + cz * cz - along * along > r * r or along < -r:
-        return _FAR, 0.0, 0.0, 1.0
+        return FAR, 0.0, 0.0, 1.0
     lx, ly, lz = _place(shapes, k, i, ox, oy, oz)
     vx, vy, vz = _turn(shapes, k, i, dx, dy, dz)
     kind, a, b, c = int(shapes[k, i, 0]), shapes[k, i, 14], shapes[k, i, 15], shapes[k, i, 16]
@@ -200,10 +206,10 @@ def _place(shapes, k, i, x, y, z):  # type: ignore[no-untyped-def]
 @_device
 def _blocked(shapes, k, ox, oy, oz, dx, dy, dz):  # type: ignore[no-untyped-def]
     """Whether a ray meets any shape of instant k."""
-    for i in range(shapes.shape[1]):
-        if _hit(shapes, k, i, ox, oy, oz, dx, dy, dz)[0] < _FAR:
-            return True
-    return False
+    i = 0
+    while i < shapes.shape[1] and _hit(shapes, k, i, ox, oy, oz, dx, dy, dz)[0] == FAR:
+        i += 1
+    return i < shapes.shape[1]
 
 
 @_device
@@ -240,7 +246,8 @@ def _paint(coats, c, print_, a, b, x, y, z, nz):  # type: ignore[no-untyped-def]
     elif pattern == STRIPES:
         share = 1.0 if math.sin(2.0 * math.pi * (coats[c, 8] * z + 0.15 * grain)) > 0.0 else 0.0
     elif pattern == CHECKS:
-        share = float((int(math.floor(coats[c, 8] * x)) + int(math.floor(coats[c, 8] * y)) + int(math.floor(coats[c, 8] * z))) & 1)
+        side = coats[c, 8]
+        share = float((math.floor(side * x) + math.floor(side * y) + math.floor(side * z)) & 1)
     return (
         brightness * (coats[c, 0] + share * (coats[c, 3] - coats[c, 0])),
         brightness * (coats[c, 1] + share * (coats[c, 4] - coats[c, 1])),
@@ -251,7 +258,7 @@ def _paint(coats, c, print_, a, b, x, y, z, nz):  # type: ignore[no-untyped-def]
 @_device
 def _nearest(shapes, k, candidates, n, ox, oy, oz, dx, dy, dz):  # type: ignore[no-untyped-def]
     """The nearest hit among `n` candidates of instant k: which (-1: none), distance, and normal in its frame."""
-    best, found, nx, ny, nz = _FAR, -1, 0.0, 0.0, 1.0
+    best, found, nx, ny, nz = FAR, -1, 0.0, 0.0, 1.0
     for c in range(n):
         t, ax, ay, az = _hit(shapes, k, candidates[c], ox, oy, oz, dx, dy, dz)
         if t < best:
@@ -270,6 +277,8 @@ def _look(  # type: ignore[no-untyped-def]
         i, t, nx, ny, nz = _nearest(still, 0, all_still, still.shape[1], ox, oy, oz, dx, dy, dz)
         j, s, ax, ay, az = _nearest(moving, k, candidates, n, ox, oy, oz, dx, dy, dz)
         if j < 0 and i < 0:
+            for c in range(3):
+                out[c] += strength * _SKY
             return
         own = j >= 0 and s < t
         shapes, instant = still, 0
@@ -290,7 +299,7 @@ def _look(  # type: ignore[no-untyped-def]
             continue
         x, y, z = _place(shapes, instant, i, px, py, pz)
         a, b = shapes[instant, i, 14], shapes[instant, i, 15]
-        red, green, blue = _paint(coats, c, print_, a, b, x, y, z, nz)
+        paint = _paint(coats, c, print_, a, b, x, y, z, nz)
         sky = 0.55 + 0.45 * wz
         if not own:
             sky *= _open(balls, px, py, pz, wx, wy, wz)
@@ -304,12 +313,9 @@ def _look(  # type: ignore[no-untyped-def]
                 hx, hy, hz = sx - dx, sy - dy, sz - dz
                 shine = (hx * wx + hy * wy + hz * wz) / math.sqrt(hx * hx + hy * hy + hz * hz)
                 gloss = coats[c, 11] * max(0.0, shine) ** 24
-        out[0] += strength * red * sky
-        out[1] += strength * green * sky
-        out[2] += strength * blue * sky
-        out[3] += strength * (red * lit + gloss)
-        out[4] += strength * (green * lit + gloss)
-        out[5] += strength * (blue * lit + gloss)
+        for color in range(3):
+            out[color] += strength * paint[color] * sky
+            out[3 + color] += strength * (paint[color] * lit + gloss)
         return
 
 
@@ -336,31 +342,39 @@ def _passes(spheres, i, ox, oy, oz, dx, dy, dz, spread):  # type: ignore[no-unty
 
 
 @_device
-def _shaded(spheres, groups, px, py, pz, sx, sy, sz):  # type: ignore[no-untyped-def]
+def _meets(hulls, i, ox, oy, oz, dx, dy, dz):  # type: ignore[no-untyped-def]
+    """Whether the line along a ray meets hull i; the ray may start inside."""
+    return _hit(hulls, 0, i, ox - _BACK * dx, oy - _BACK * dy, oz - _BACK * dz, dx, dy, dz)[0] < FAR
+
+
+@_device
+def _shaded(shadows, groups, px, py, pz, sx, sy, sz):  # type: ignore[no-untyped-def]
     """Whether moving shapes may take the lamp's light from a point; the lamp stands at s."""
     if _passes(groups, 0, px, py, pz, sx, sy, sz, _PENUMBRA):
-        for i in range(len(spheres)):
-            if _passes(spheres, i, px, py, pz, sx, sy, sz, _PENUMBRA):
+        for i in range(shadows.shape[1]):
+            if _meets(shadows, i, px, py, pz, sx, sy, sz):
                 return True
     return False
 
 
 def _cast(  # type: ignore[no-untyped-def]
-    origins, directions, samples, points, normals, still, moving, spheres, groups, balls, coats, print_, lights, spread,
+    origins, directions, points, normals, still, moving, hulls, shadows, groups, balls, coats, print_, lights, spread,
     out,
-):
+):  # fmt: skip
     """Trace the pixels that moving shapes may touch, by sight, in the mirror or with their shadow.
 
-    origins, directions: (height * samples, width * samples, 3) rays of the sub-pixels; points, normals: (height, width, 3) where
-    the middle of each pixel meets what stands still, and the normals there; still: (1, part, SHAPE); moving: (time, part, SHAPE), sub-pixel k
-    of a pixel sees the instant k modulo time; spheres: (part, 4) hold each part at all instants; groups: (1 or 2, 4)
-    hold all parts, and all of their mirror images; balls: (n, 4) shade the floor; lights: (samples², 3) directions to
-    the lamp; out: (height, width, 6) light, changed where a pixel was traced. A negative `spread` (the width of a pixel
-    per unit of distance) traces every pixel.
+    origins, directions: (height * samples, width * samples, 3) rays of the sub-pixels; points, normals:
+    (height, width, 3) where the middle of each pixel meets what stands still, and the normals there; still:
+    (1, part, SHAPE); moving: (time, part, SHAPE), sub-pixel k of a pixel sees the instant k modulo time; hulls,
+    shadows: (1, part, SHAPE) hold each part at all instants, widened by a pixel and by the lamp's half-shadow; groups:
+    (1 or 2, 4) spheres that hold all parts, and all of their mirror images; balls: (n, 4) shade the floor; lights:
+    (samples², 3) directions to the lamp; out: (height, width, 6) light, changed where a pixel was traced. A negative
+    `spread` (the width of a pixel per unit of distance) traces every pixel.
     """
     height, width = out.shape[:2]
+    samples = len(origins) // height
     everything = spread < 0.0
-    near = np.empty(len(spheres), np.int64)
+    near = np.empty(moving.shape[1], np.int64)
     all_still, all_moving = np.arange(still.shape[1]), np.arange(moving.shape[1])
     total = np.empty(6)
     half, middle = samples // 2, len(lights) // 2
@@ -371,9 +385,9 @@ def _cast(  # type: ignore[no-untyped-def]
             ox, oy, oz = origins[y, x, 0], origins[y, x, 1], origins[y, x, 2]
             dx, dy, dz = directions[y, x, 0], directions[y, x, 1], directions[y, x, 2]
             n_near, wanted = 0, everything
-            if len(spheres) and (everything or _passes(groups, 0, ox, oy, oz, dx, dy, dz, spread)):
-                for i in range(len(spheres)):
-                    if everything or _passes(spheres, i, ox, oy, oz, dx, dy, dz, spread):
+            if everything or _passes(groups, 0, ox, oy, oz, dx, dy, dz, spread):
+                for i in range(moving.shape[1]):
+                    if everything or _meets(hulls, i, ox, oy, oz, dx, dy, dz):
                         near[n_near] = i
                         n_near += 1
             px, py, pz = points[v, u, 0], points[v, u, 1], points[v, u, 2]
@@ -381,7 +395,7 @@ def _cast(  # type: ignore[no-untyped-def]
                 wanted
                 or n_near > 0
                 or (len(groups) > 1 and _passes(groups, 1, ox, oy, oz, dx, dy, dz, spread))
-                or _shaded(spheres, groups, px, py, pz, sx, sy, sz)
+                or _shaded(shadows, groups, px, py, pz, sx, sy, sz)
             ):
                 share = _open(balls, px, py, pz, normals[v, u, 0], normals[v, u, 1], normals[v, u, 2])
                 if share < 1.0:

@@ -13,7 +13,8 @@ from multipose.errors import DataError
 from multipose.opencv import cv2
 from multipose.synthetic import kernels
 from multipose.synthetic.animal import Walk
-from multipose.synthetic.scene import Light, Scene, coat_table, pack_board, pack_body, print_board
+from multipose.synthetic.observation import inside_picture
+from multipose.synthetic.scene import Light, Scene, coat_table, pack_board, pack_body, pack_scene, print_board
 
 Array = NDArray[np.float64]
 
@@ -61,7 +62,8 @@ class Stage:
 
     samples: rays per pixel along each axis.
     origins, directions: (height * samples, width * samples, 3) rays.
-    points, normals: (height, width, 3) where the middle of each pixel meets the scene, seen in a mirror or not.
+    points, normals: (height, width, 3) where the middle of each pixel meets the scene, seen in a mirror or
+        not; NaN: nowhere.
     still: (height, width, 6) light of the empty scene: the surroundings' (r, g, b) and the lamp's.
     spread: width of a pixel per unit of distance; pixel_width: width of a pixel at the camera (telecentric lenses).
     """
@@ -81,13 +83,13 @@ class Stage:
 def prepare(scene: Scene, camera: Camera, samples: int = 2) -> Stage:
     """Compute the rays of a camera's pixels and the picture of the empty scene, once for all frames.
 
-    Parameters
-    ----------
-    samples: rays per pixel along each axis: 2 for animals, 3 or 4 for boards whose corners are to be found.
+    Args:
+        scene: what stands still.
+        camera: one view, of any lens model.
+        samples: rays per pixel along each axis: 2 for animals, 3 or 4 for boards whose corners are to be found.
 
-    Raises
-    ------
-    DataError: fewer than 1 sample, or a lens that has no ray for some pixel.
+    Raises:
+        DataError: fewer than 1 sample, or a lens that has no ray for some pixel.
     """
     if samples < 1:
         raise DataError(f"a picture needs at least 1 sample per pixel, got {samples}")
@@ -116,12 +118,16 @@ def prepare(scene: Scene, camera: Camera, samples: int = 2) -> Stage:
 def render(stage: Stage, moment: Moment, *, sensor: Sensor | None = None, seed: int = 0) -> NDArray[np.uint8]:
     """The picture (height, width, 3), RGB, that the camera takes of the scene at a moment.
 
-    The same arguments give the same pixels on one machine, whatever the number of threads. `seed` is that of the
-    noise: give every frame of every view another.
+    The same arguments give the same pixels on one machine, whatever the number of threads.
 
-    Raises
-    ------
-    DataError: a moment with a board but without its pose.
+    Args:
+        stage: the scene before the camera, from `prepare`.
+        moment: what else is there, and the light.
+        sensor: blur, exposure and noise; by default those of `Sensor()`.
+        seed: of the noise; give every frame of every view another.
+
+    Raises:
+        DataError: a moment with a board but without its pose.
     """
     sensor = Sensor() if sensor is None else sensor
     light = radiance(stage, moment, exposure=sensor.exposure)
@@ -129,15 +135,18 @@ def render(stage: Stage, moment: Moment, *, sensor: Sensor | None = None, seed: 
         light = cv2.GaussianBlur(light, (0, 0), sensor.blur_px, borderType=cv2.BORDER_REPLICATE)
     rng = np.random.default_rng((seed, 103))
     spread = np.sqrt(sensor.shot_noise**2 * np.maximum(light, 0.0) + sensor.read_noise**2)
-    light = light + spread * rng.standard_normal(light.shape, dtype=np.float32)
-    tones = np.clip(light, 0.0, 1.0) ** (1.0 / sensor.gamma)
+    noisy = light + spread * rng.standard_normal(light.shape, dtype=np.float32)
+    tones = np.clip(noisy, 0.0, 1.0) ** (1.0 / sensor.gamma)
     return (tones * 255.0 + 0.5).astype(np.uint8)
 
 
 def radiance(stage: Stage, moment: Moment, *, exposure: float = 0.0) -> NDArray[np.float32]:
     """Linear light (height, width, 3) of the scene at a moment, without blur and noise; white is 1.
 
-    Each of the samples² rays of a pixel sees its own instant of the exposure.
+    Each of the samples² rays of a pixel sees its own instant of the exposure (seconds).
+
+    Raises:
+        DataError: a moment with a board but without its pose.
     """
     parts: list[Array] = []
     count = stage.samples**2
@@ -154,7 +163,7 @@ def radiance(stage: Stage, moment: Moment, *, exposure: float = 0.0) -> NDArray[
     layers = stage.still.copy()
     if parts:
         _trace(stage, np.concatenate(parts, axis=1), _BALLS if moment.animal is not None else (), print_, layers)
-    lamp, surroundings = np.float32(moment.light.lamp), np.float32(moment.light.surroundings)
+    lamp, surroundings = np.array([moment.light.lamp, moment.light.surroundings], dtype=np.float32)
     seen: NDArray[np.float32] = layers[..., :3] * surroundings + layers[..., 3:] * lamp
     return seen
 
@@ -168,12 +177,10 @@ def visibility(scene: Scene, camera: Camera, animal: Walk, times: Array) -> NDAr
     times = np.asarray(times, dtype=np.float64)
     points = animal.keypoints_at(times)
     px = camera.project(points)
-    width, height = camera.size
-    inside = ((px >= -0.5) & (px <= [width - 0.5, height - 0.5])).all(axis=-1)
-    origins, directions = camera.rays(np.where(inside[..., None], px, [width / 2.0, height / 2.0]))
+    inside = inside_picture(px, camera.size)
+    origins, directions = camera.rays(np.where(inside[..., None], px, np.array(camera.size) / 2.0))
     distance = np.sum((points - origins) * directions, axis=-1)
-    still = np.array([shape.packed() for shape in scene.shapes]).reshape(1, -1, kernels.SHAPE)
-    body = pack_body(animal.body_at(times))
+    still, body = pack_scene(scene.shapes), pack_body(animal.body_at(times))
     shapes = np.concatenate([np.repeat(still, len(times), axis=0), body], axis=1)
     hidden = _strike(origins, directions, shapes)[0] < distance - _SURFACE
     return np.where(inside, np.where(hidden, OCCLUDED, VISIBLE), ABSENT)
@@ -191,18 +198,22 @@ def _strike(origins: Array, directions: Array, shapes: Array) -> tuple[Array, Ar
 
 
 def _meet(scene: Scene, origins: Array, directions: Array) -> tuple[Array, Array]:
-    """Where rays (..., 3) meet the scene, after the mirror if they meet that first, and the normals there."""
-    solid = np.array([shape.packed() for shape in scene.shapes if shape.coat != "mirror"]).reshape(1, -1, kernels.SHAPE)
+    """Where rays (..., 3) meet the scene, after the mirror if they meet that first, and the normals there.
+
+    A ray that meets nothing has NaN.
+    """
+    solid = pack_scene(shape for shape in scene.shapes if shape is not scene.mirror)
     distance, normals = _strike(origins, directions, solid)
     if scene.mirror is not None:
-        glass, facing = _strike(origins, directions, scene.mirror.packed()[None, None])
+        glass, facing = _strike(origins, directions, pack_scene([scene.mirror]))
         shining = -scene.mirror.world_from_shape[:3, 2]
         at = ((glass < distance) & (facing @ shining > 0.5))[..., None]
         origins = np.where(at, origins + glass[..., None] * directions, origins)
         turned = directions - 2.0 * (directions @ shining)[..., None] * shining
         directions = np.where(at, turned, directions)
         distance, normals = _strike(origins, directions, solid)
-    return origins + distance[..., None] * directions, normals
+    reached = (distance < kernels.FAR)[..., None]
+    return np.where(reached, origins + distance[..., None] * directions, np.nan), normals
 
 
 def _trace(
@@ -216,36 +227,50 @@ def _trace(
 ) -> None:
     """Trace into `layers` the pixels that the moving shapes (time, part, SHAPE) may change."""
     scene = stage.scene
-    middles, radii = moving[..., 17:20], moving[..., 20]
-    n = moving.shape[1]
-    spheres = np.empty((n, 4))
+    hulls = shadows = moving[:1]
     groups = np.zeros((1, 4))
-    if n:
-        spheres[:, :3] = middles.mean(axis=0)
-        away = np.linalg.norm(middles - spheres[:, :3], axis=-1)
-        spheres[:, 3] = (away + radii).max(axis=0) + stage.pixel_width
-        center = spheres[:, :3].mean(axis=0)
-        reach = (np.linalg.norm(spheres[:, :3] - center, axis=-1) + spheres[:, 3]).max()
-        groups = np.array([[*center, reach]])
+    if moving.shape[1]:
+        middles, radii = moving[..., 17:20], moving[..., 20]
+        turned = np.linalg.norm(moving[..., 2:11] - moving[:1, :, 2:11], axis=-1)
+        travel = (np.linalg.norm(middles - middles[:1], axis=-1) + turned * radii).max(axis=0)
+        center = middles.mean(axis=(0, 1))
+        reach = float((np.linalg.norm(middles - center, axis=-1) + radii).max())
+        corners = stage.origins[:: stage.origins.shape[0] - 1, :: stage.origins.shape[1] - 1]
+        far = float(np.linalg.norm(corners - center, axis=-1).max()) + reach
+        pixel = stage.spread * far + stage.pixel_width
+        heights = stage.points[..., 2][np.isfinite(stage.points[..., 2])]
+        height = float(center[2]) + reach - float(heights.min(initial=center[2]))
+        hulls = _widened(moving, travel + pixel)
+        shadows = _widened(moving, travel + 2.0 * pixel + 2.0 * scene.lamp_radius * height)
+        groups = np.array([[*center, reach + pixel]])
         if scene.mirror is not None:
-            normal = -scene.mirror.world_from_shape[:3, 2]
-            middle = scene.mirror.world_from_shape[:3, 3] + scene.mirror.dimensions[2] * normal
-            image = center - 2.0 * float((center - middle) @ normal) * normal
-            groups = np.array([[*center, reach], [*image, reach]])
+            shining = -scene.mirror.world_from_shape[:3, 2]
+            middle = scene.mirror.world_from_shape[:3, 3] + scene.mirror.dimensions[2] * shining
+            image = center - 2.0 * float((center - middle) @ shining) * shining
+            groups = np.array([[*center, reach + pixel], [*image, reach + pixel]])
     kernels.cast(
         stage.origins,
         stage.directions,
-        stage.samples,
         stage.points,
         stage.normals,
-        np.array([[shape.packed() for shape in scene.shapes]]),
+        pack_scene(scene.shapes),
         np.ascontiguousarray(moving),
-        spheres,
+        hulls,
+        shadows,
         groups,
-        spheres[list(balls)],
+        moving[0][list(balls), 17:21],
         coat_table(),
         print_,
         scene.lamp_directions(stage.samples**2),
         -1.0 if everything else stage.spread,
         layers,
     )
+
+
+def _widened(shapes: Array, margins: Array) -> Array:
+    """Shapes (1, part, SHAPE): those of the first instant with margins (part,) all around."""
+    wide = shapes[:1].copy()
+    kinds = wide[0, :, 0]
+    wide[0, :, 14:17] += margins[:, None] * np.where(kinds == kernels.CONE, [[0.0], [1.0], [1.0]], 1.0).T
+    wide[0, :, 20] += 2.0 * margins
+    return wide

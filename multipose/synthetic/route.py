@@ -41,12 +41,11 @@ class Route:
 def wander(length: float, seed: int, *, half_size: float, obstacles: Sequence[tuple[float, float, float]]) -> Route:
     """A route of `length` mm from a random start, that turns often and either way.
 
-    Parameters
-    ----------
-    length: arc length, mm.
-    seed: the same seed gives the same route.
-    half_size: half the side of the square about the origin in which the route stays, mm.
-    obstacles: circles (x, y, radius) on the floor that the route keeps out of, mm.
+    Args:
+        length: arc length, mm.
+        seed: the same seed gives the same route.
+        half_size: half the side of the square about the origin in which the route stays, mm.
+        obstacles: circles (x, y, radius) on the floor that the route keeps out of, mm.
     """
     rng = np.random.default_rng((seed, 101))
     circles = np.array(obstacles, dtype=np.float64).reshape(-1, 3)
@@ -77,10 +76,8 @@ def wander(length: float, seed: int, *, half_size: float, obstacles: Sequence[tu
 def _free_start(rng: np.random.Generator, half_size: float, circles: Array) -> Array:
     """The most open of some random places."""
     places = rng.uniform(-0.8, 0.8, (40, 2)) * half_size
-    if len(circles) == 0:
-        return places[0]
     gaps = np.linalg.norm(places[:, None] - circles[:, :2], axis=-1) - circles[:, 2]
-    best: Array = places[np.argmax(gaps.min(axis=1))]
+    best: Array = places[np.argmax(gaps.min(axis=1, initial=np.inf))]
     return best
 
 
