@@ -297,8 +297,10 @@ def _leg(animal: Walk, leg: _Leg, arc: Array, rear: Array, chain: Array, left: A
         toes = toes + rear[:, None] * (hanging - toes)
     ankle = toes - leg.foot * along + [0.0, 0.0, leg.radii[2] - leg.radii[3] + 0.15 * leg.foot]
     reach = ankle - body
-    distance = np.minimum(np.linalg.norm(reach, axis=-1), 0.995 * (leg.upper + leg.lower))
+    distance = np.linalg.norm(reach, axis=-1)
+    excess = np.maximum(distance - 0.995 * (leg.upper + leg.lower), 0.0)  # a paw out of reach comes along
     direction = _unit(reach)
+    toes, ankle, distance = toes - excess[:, None] * direction, ankle - excess[:, None] * direction, distance - excess
     first = (leg.upper**2 - leg.lower**2 + distance**2) / (2.0 * distance)
     out = np.sqrt(np.maximum(leg.upper**2 - first**2, 0.0))
     pole = leg.bend * axis + 0.5 * leg.side * sideways
