@@ -1,3 +1,7 @@
+"""Projections of known points, as a detector would report them."""
+
+from __future__ import annotations
+
 import numpy as np
 import pytest
 
@@ -10,17 +14,16 @@ def test_rig_has_good_parallax_and_sees_the_arena() -> None:
     rig = sample_rig()
     axes = np.array([-camera.center / np.linalg.norm(camera.center) for camera in rig])
     angles = np.rad2deg(np.arccos((axes @ axes.T)[np.triu_indices(3, 1)]))
-    assert (angles > 55.0).all() and (angles < 125.0).all()
+    assert (angles > 55.0).all()
+    assert (angles < 125.0).all()
     for camera in rig:
         middle = camera.project(np.array([0.0, 0.0, 15.0]))
-        assert abs(middle[0] - 240.0) < 40.0 and abs(middle[1] - 180.0) < 40.0
+        np.testing.assert_allclose(middle, [240.0, 180.0], atol=40.0)
 
 
-def test_same_seed_gives_the_same_rig_and_walk() -> None:
+def test_same_seed_gives_the_same_rig() -> None:
     np.testing.assert_array_equal(sample_rig(4, seed=3).packed(), sample_rig(4, seed=3).packed())
     assert not np.array_equal(sample_rig(4, seed=3).packed(), sample_rig(4, seed=4).packed())
-    np.testing.assert_array_equal(walk(20, 5).points, walk(20, 5).points)
-    assert not np.array_equal(walk(20, 5).points, walk(20, 6).points)
 
 
 def test_rig_refuses_a_wrong_number_of_names() -> None:
@@ -81,25 +84,3 @@ def test_board_corners_tell_why_a_board_is_not_seen() -> None:
     assert np.isnan(corners.px).all()
     assert (corners.reasons[:, 0] == "board turned away").all()
     assert set(corners.reasons[:, 1]) <= {"board turned away", "board outside the picture"}
-
-
-def test_paws_stand_still_while_the_body_moves() -> None:
-    animal = walk(200, 3)
-    points = animal.points
-    moved = np.linalg.norm(np.diff(points, axis=0), axis=-1)
-    body = moved[:, KEYPOINTS.index("spine")] > 2.0
-    paw = moved[body][:, KEYPOINTS.index("paw_hind_left")]
-    assert (paw < 0.2).mean() > 0.4
-    assert points[..., 2].min() > 0.0
-
-
-def test_the_animal_keeps_its_length_and_stays_out_of_obstacles() -> None:
-    obstacles = [(30.0, 20.0, 12.0), (-40.0, -30.0, 10.0)]
-    points = walk(300, 2, obstacles=obstacles).points
-    tail = points[:, KEYPOINTS.index("tail_base")]
-    nose = points[:, KEYPOINTS.index("nose")]
-    length = np.linalg.norm(nose - tail, axis=-1)
-    assert 65.0 < length.min() and length.max() < 95.0
-    for x, y, radius in obstacles:
-        neck = points[:, KEYPOINTS.index("neck"), :2]
-        assert np.linalg.norm(neck - [x, y], axis=-1).min() > radius + 8.0
