@@ -90,7 +90,7 @@ def copy_sample(folder: Path) -> Project:
     """
     sample = files("multipose.sample_data")
     with as_file(sample) as source:
-        parts = [part for part in sorted(source.rglob("*")) if part.is_file() and part.suffix not in (".py", ".pyc")]
+        parts = [part for part in sorted(source.rglob("*")) if part.is_file() and _is_data(part)]
         if folder.exists() and any(folder.iterdir()) and not (folder / "multipose.toml").exists():
             raise ProjectError(f"{folder} is not empty. Name a folder that does not exist yet.")
         for part in sorted(parts, key=lambda part: part.name == "multipose.toml"):  # last: a whole copy has one
@@ -99,6 +99,10 @@ def copy_sample(folder: Path) -> Project:
                 target.parent.mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(part, target)
     return Project.open(folder)
+
+
+def _is_data(path: Path) -> bool:
+    return path.suffix not in (".py", ".pyc") and not path.name.startswith(".")
 
 
 def compare_with_truth(project: Project) -> dict[str, Any]:

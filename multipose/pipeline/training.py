@@ -28,6 +28,7 @@ def train_model(
     *,
     budget: dict[str, Any] | None = None,
     seed: int | None = None,
+    start: str | None = None,
     resume: bool | None = None,
     threads: int | None = None,
     progress: Progress = SILENT,
@@ -37,18 +38,24 @@ def train_model(
     Args:
         budget: minutes, cpu_minutes, steps; instead of the configuration's minutes, this once.
         seed: instead of the configuration's, this once.
+        start: name of a trained network of the project to begin with, instead of ImageNet weights.
         resume: go on with a training that was interrupted; by default where it was the same one.
 
     Returns:
         model, minutes, held_out_mean_px and the paths written.
 
     Raises:
-        ProjectError: there is no such network, or there are no labels for it.
+        ProjectError: there is no such network, there are no labels for it, or `start` is not trained.
         DataError: the labels do not suffice.
     """
     product = model_product(project, name)
     given = {key: value for key, value in (budget or {}).items() if value is not None}
-    overrides = {"budget": given or None, "seed": seed}
+    begin = None if start is None else load_model(project, start)
+    overrides = {
+        "budget": given or None,
+        "seed": seed,
+        "start": None if begin is None else {"network": start, "weights": begin.fingerprint()},
+    }
     folder = product.path.parent
     if resume is None:
         resume = resumable(product, hashes, overrides)
@@ -63,6 +70,7 @@ def train_model(
             steps=limits.get("steps"),
             seed=product.parameters["seed"] if seed is None else seed,
             backbone=product.parameters["backbone"],
+            start=begin,
             resume=resume,
             threads=threads,
             progress=progress,
