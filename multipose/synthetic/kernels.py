@@ -39,7 +39,7 @@ _PENUMBRA = 0.1  # rad, holds the lamp's half-shadow
 _BACK = 1e4  # how far back a line is started that may begin inside a hull
 _REACH = 4.0  # radii within which a ball shades the surroundings' light
 
-# Functions within the kernels allocate nothing, so numba need not count references to their arrays (twice as fast).
+# Functions within the kernels allocate nothing, so numba need not count references to their arrays (1.5 times as fast).
 _device: Any = numba.njit(
     nogil=True,
     error_model="numpy",
