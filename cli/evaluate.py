@@ -50,7 +50,7 @@ def command(views: tuple[str, ...], labels_path: Path | None, folds: int | None,
         raise click.UsageError("Give --labels or --folds, not both.")
     project = Project.find(folder)
     names = project.select_views(views)
-    if labels_path is None and project.config.training.shared:
+    if labels_path is None and project.shares_network:
         names = project.model_names
     progress, hashes = RichProgress(), open_hashes(project)
     results = {}

@@ -14,7 +14,13 @@ from multipose.cli.options import Result, number, project_option, reporting, tab
 @click.option(
     "--all", "everything", is_flag=True, help="Train the networks of all views, also those that are up to date."
 )
-@click.option("--shared", is_flag=True, help="Train the one network that all views share (training.shared = true).")
+@click.option("--shared", is_flag=True, help="Train one network with the labels of all views.")
+@click.option(
+    "--from",
+    "start",
+    metavar="NETWORK",
+    help="Begin with this trained network of the project (shared, or a view's) instead of ImageNet weights.",
+)
 @click.option("--minutes", type=click.FloatRange(min=0, min_open=True), help="Wall time for each network, at most.")
 @click.option("--cpu-minutes", type=click.FloatRange(min=0, min_open=True), help="CPU time for each network, at most.")
 @click.option("--steps", type=click.IntRange(min=1), help="Steps of the optimiser for each network, at most.")
@@ -33,18 +39,23 @@ def command(views: tuple[str, ...], everything: bool, shared: bool, folder: str,
     from multipose.pipeline.plan import describe, judge_all, open_hashes
     from multipose.pipeline.training import train_model
     from multipose.progress import RichProgress
-    from multipose.project import Project
+    from multipose.project import SHARED_MODEL, Project
 
     project = Project.find(folder)
-    if shared and not project.config.training.shared:
-        raise click.UsageError("Set shared = true under [training] in multipose.toml, so that prediction knows it too.")
-    if views and project.config.training.shared:
+    if shared and (views or everything):
+        raise click.UsageError("--shared trains one network for all views; leave --view and --all out.")
+    if shared and project.config.training.shared is False:
+        raise click.UsageError("multipose.toml says shared = false under [training]. Take that line out, or say true.")
+    if (views or everything) and project.config.training.shared:
         raise click.UsageError(
-            "multipose.toml says shared = true: there is one network for all views; leave --view out."
+            "multipose.toml says shared = true: there is one network for all views; leave --view and --all out."
         )
     hashes, progress = open_hashes(project), RichProgress()
-    names = project.select_views(views) if views else project.model_names
-    if not views and not everything:
+    if shared:
+        names: tuple[str, ...] = (SHARED_MODEL,)
+    else:
+        names = project.select_views(views) if views or everything else project.model_names
+    if not (views or everything or shared):
         judged = judge_all(project, [describe(project, "train", name) for name in names], hashes)
         names = tuple(judgement.product.subject for judgement in judged if not judgement.settled)
     results = {}
@@ -57,6 +68,7 @@ def command(views: tuple[str, ...], everything: bool, shared: bool, folder: str,
                 hashes,
                 budget={key: options[key] for key in ("minutes", "cpu_minutes", "steps")},
                 seed=options["seed"],
+                start=options["start"],
                 resume=options["resume"],
                 threads=options["threads"],
                 progress=progress,

@@ -118,9 +118,12 @@ class CalibrationConfig:
 
 @dataclass(frozen=True)
 class TrainingConfig:
-    """How the networks are trained: one per view, or one `shared` by all; at most `minutes` of wall time for each."""
+    """How the networks are trained: at most `minutes` of wall time for each.
 
-    shared: bool = False
+    shared: one network for all views, or one for each; unsaid, whichever is trained (see `Project.shares_network`).
+    """
+
+    shared: bool | None = None
     backbone: str = "efficientnet_lite0"
     minutes: float = 10.0
     seed: int = 0
@@ -400,7 +403,7 @@ pairs = {_show_list([list(pair) for pair in skeleton.pairs])}
 # <view> = "path/to/board.avi"
 
 [training]
-# shared = false             # true: one network for all views, false: one for each
+# shared = false             # true: one network for all views, false: one for each; unsaid: whichever is trained
 # backbone = {_show(training.backbone)}
 # minutes = {training.minutes}             # at most, of wall time, for each network
 # seed = {training.seed}

@@ -353,13 +353,26 @@ class Project:
         return self.folder / "labels" / "frames"
 
     @property
+    def shares_network(self) -> bool:
+        """Whether one network serves all views.
+
+        multipose.toml says it; where it does not, a shared network that was trained serves until a view has its own.
+        """
+        if self.config.training.shared is not None:
+            return self.config.training.shared
+        trained = [
+            name for name in (SHARED_MODEL, *self.views) if (self.folder / "models" / name / "model.toml").exists()
+        ]
+        return trained == [SHARED_MODEL]
+
+    @property
     def model_names(self) -> tuple[str, ...]:
         """Names of the networks' folders: the views, or one shared network."""
-        return (SHARED_MODEL,) if self.config.training.shared else self.views
+        return (SHARED_MODEL,) if self.shares_network else self.views
 
     def model_folder(self, view: str) -> Path:
         """Folder of the network that a view uses."""
-        return self.folder / "models" / (SHARED_MODEL if self.config.training.shared else view)
+        return self.folder / "models" / (SHARED_MODEL if self.shares_network else view)
 
     def results_folder(self, recording: str) -> Path:
         return self.folder / "recordings" / recording

@@ -138,7 +138,7 @@ def views_of(project: Project, name: str) -> tuple[str, ...]:
     Raises:
         ProjectError: there is no such network.
     """
-    if name == SHARED_MODEL and project.config.training.shared:
+    if name == SHARED_MODEL:
         return project.views
     if name not in project.views:
         raise ProjectError(f"There is no view {name!r} to have a network of; there are {', '.join(project.views)}.")

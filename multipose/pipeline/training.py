@@ -9,13 +9,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from multipose.errors import ProjectError
 from multipose.files import SCHEMA_VERSION, write_text
 from multipose.pipeline.labels import extract_labelled, known_labels, load_labels
 from multipose.pipeline.plan import model_product, views_of
 from multipose.pipeline.provenance import Hashes, making, resumable
-from multipose.pose2d import Evaluation, PoseDataset, dataset_from_labels, train
+from multipose.pose2d import Evaluation, PoseDataset, PoseModel, dataset_from_labels, train
 from multipose.progress import SILENT, Progress
-from multipose.project import Project
+from multipose.project import SHARED_MODEL, Project
 from multipose.view import evaluation_page
 
 EVALUATION_FILE = "evaluation.json"
@@ -101,6 +102,22 @@ def load_dataset(project: Project, name: str, hashes: Hashes, *, progress: Progr
     for view in views:
         extract_labelled(project, labels.select(view=view), hashes, progress=progress)
     return dataset_from_labels(labels, project.frames_folder, views, project.config.skeleton)
+
+
+def load_model(project: Project, name: str) -> PoseModel:
+    """A trained network of the project.
+
+    Raises:
+        ProjectError: there is no such network, or it is not trained yet.
+    """
+    views_of(project, name)
+    folder = project.folder / "models" / name
+    if not (folder / "model.toml").exists():
+        raise ProjectError(
+            f"There is no trained network in {folder}. Train it first: multipose train "
+            + ("--shared" if name == SHARED_MODEL else f"--view {name}")
+        )
+    return PoseModel.load(folder)
 
 
 def pictures_of(dataset: PoseDataset, evaluation: Evaluation) -> Callable[[int], npt.NDArray[np.uint8]]:

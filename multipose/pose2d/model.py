@@ -7,6 +7,7 @@ key points, skeleton, scale, calibration, how it was trained, and the weights' h
 from __future__ import annotations
 
 import copy
+import hashlib
 import importlib.metadata
 import os
 import tomllib
@@ -160,12 +161,18 @@ class PoseModel:
             )
         )
 
+    def fingerprint(self) -> str:
+        """Hash of the weights; another hash means another network."""
+        return hashlib.sha256(safetensors.torch.save(self._weights())).hexdigest()
+
+    def _weights(self) -> dict[str, torch.Tensor]:
+        return {name: tensor.contiguous() for name, tensor in self.network.state_dict().items()}
+
     def save(self, folder: str | os.PathLike[str]) -> None:
         """Write the folder; each of its two files appears whole or not at all."""
         place = Path(folder)
-        weights = {name: tensor.contiguous() for name, tensor in self.network.state_dict().items()}
         with atomic_path(place / WEIGHTS_FILE) as temporary:
-            safetensors.torch.save_file(weights, temporary)
+            safetensors.torch.save_file(self._weights(), temporary)
         content = {
             "schema_version": SCHEMA_VERSION,
             "kind": _KIND,

@@ -45,6 +45,7 @@ from multipose.pose2d.recipe import (
     pose_loss,
 )
 from multipose.progress import SILENT, Progress
+from multipose.skeleton import Skeleton
 
 METRICS_FILE = "metrics.csv"
 _DEFAULT_MINUTES = 10.0
@@ -82,6 +83,7 @@ def train(
     seed: int = 0,
     backbone: str = DEFAULT_BACKBONE,
     pretrained: bool = True,
+    start: PoseModel | None = None,
     resume: bool = False,
     threads: int | None = None,
     device: str = "auto",
@@ -105,6 +107,7 @@ def train(
         seed: of all chance.
         backbone: as for `create_backbone`.
         pretrained: begin with ImageNet weights.
+        start: begin with the weights of this network instead; it must have the same backbone and key points.
         resume: go on from the folder's checkpoint, if there is one.
         threads: of the CPU; None for all.
         device: as for `runtime.choose_device`.
@@ -116,7 +119,8 @@ def train(
 
     Raises:
         DataError: too few labelled pictures, or a key point of which nothing is labelled.
-        ModelError: the checkpoint is damaged or belongs to another training, or the loss is no longer finite.
+        ModelError: the checkpoint is damaged or belongs to another training, `start` does not fit, or the loss is no
+            longer finite.
     """
     if minutes is None and cpu_minutes is None and steps is None:
         minutes = _DEFAULT_MINUTES
@@ -134,13 +138,16 @@ def train(
         "dataset": dataset.fingerprint(),
         "settings": asdict(settings),
         "augmentation": asdict(augmentation),
+        "start": start.fingerprint() if start is not None else "",
     }
     with (
         runtime.share_threads(threads, runtime.choose_device(device)) as workers,
         torch.random.fork_rng(devices=[]),
     ):
         torch.manual_seed(seed)
-        network = PoseNetwork(backbone, len(dataset.skeleton), pretrained=pretrained)
+        network = PoseNetwork(backbone, len(dataset.skeleton), pretrained=pretrained and start is None)
+        if start is not None:
+            _begin_with(network, start, backbone, dataset.skeleton)
         model = PoseModel(network, backbone, dataset.skeleton, scale)
         run = _Run(model, held_out, budget, settings, workers, device)
         checkpoint = place / CHECKPOINT_FILE
@@ -168,6 +175,16 @@ def train(
     result.model.save(place)
     checkpoint.unlink(missing_ok=True)
     return result
+
+
+def _begin_with(network: PoseNetwork, start: PoseModel, backbone: str, skeleton: Skeleton) -> None:
+    """Give a new network the weights of another one, or raise ModelError where it has another shape."""
+    if start.backbone != backbone or start.skeleton.keypoints != skeleton.keypoints:
+        raise ModelError(
+            f"The network to begin with has the backbone {start.backbone} and the key points "
+            f"{', '.join(start.skeleton.keypoints)}; expected {backbone} and {', '.join(skeleton.keypoints)}."
+        )
+    network.load_state_dict(start.network.state_dict())
 
 
 def split_held_out(dataset: PoseDataset, share: float, seed: int) -> tuple[PoseDataset, PoseDataset]:

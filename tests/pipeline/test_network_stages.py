@@ -15,6 +15,7 @@ from multipose.pipeline.evaluation import cross_validate_model, evaluate_labels,
 from multipose.pipeline.plan import describe, judge_all, open_hashes
 from multipose.pipeline.prediction import predict_recording
 from multipose.pipeline.training import train_model
+from multipose.pose2d import PoseModel
 from multipose.project import Project, Recording
 from multipose.tracks import load_tracks
 from multipose.video import write_video
@@ -104,8 +105,25 @@ def test_a_shared_network(tmp_path: Path) -> None:
     train_model(project, "shared", hashes, budget={"steps": 2}, threads=1)
     predict_recording(project, project.recording("day1"), hashes, threads=1)
     assert load_tracks(project.keypoints_path("day1")).sizes["view"] == 2
-    with pytest.raises(ProjectError, match="no view 'shared'"):
-        train_model(make(tmp_path / "single"), "shared", hashes)
+
+
+def test_views_begin_with_the_shared_network(tmp_path: Path) -> None:
+    project = make(tmp_path / "mice")
+    hashes = open_hashes(project)
+    with pytest.raises(ProjectError, match="no trained network"):
+        train_model(project, "top", hashes, budget={"steps": 1}, start="shared", threads=1)
+    train_model(project, "shared", hashes, budget={"steps": 2}, threads=1)
+    assert project.shares_network
+    assert project.model_folder("top").name == "shared"
+    train_model(project, "top", hashes, budget={"steps": 1}, start="shared", threads=1)
+    assert not project.shares_network
+    shared, own = (PoseModel.load(project.folder / "models" / name) for name in ("shared", "top"))
+    assert own.training["start"] == shared.fingerprint()
+    apart = max(
+        float((a - b).detach().abs().max())
+        for a, b in zip(shared.network.parameters(), own.network.parameters(), strict=True)
+    )
+    assert 0 < apart < 0.01  # one step from where the shared network ended, not from ImageNet's weights
 
 
 def test_cross_validation(tmp_path: Path) -> None:
