@@ -106,5 +106,25 @@ def test_augmentation_follows_the_labels() -> None:
     assert not choose_augmentation(make_animals(np.linspace(0, 6, 12), pairs=()), 1.0).flip
 
 
+def test_cameras_that_look_aslant_keep_up_and_down_apart() -> None:
+    """A box with legs walks in a circle: seen from above it merely turns, seen aslant it also changes its shape."""
+    ends = np.array([[-60.0, 0.0], [60.0, 0.0], [-40.0, 20.0], [-40.0, -20.0], [40.0, 20.0], [40.0, -20.0]])
+    body = np.column_stack([ends, [40.0, 40.0, 0.0, 0.0, 0.0, 0.0]])
+    headings = np.linspace(0, 2 * np.pi, 24, endpoint=False)
+    turns = np.array([[[np.cos(t), -np.sin(t), 0], [np.sin(t), np.cos(t), 0], [0, 0, 1]] for t in headings])
+    world = np.einsum("nij,kj->nki", turns, body)
+    names = tuple(map(str, range(24)))
+    skeleton = Skeleton(tuple("abcdef"), pairs=(("c", "d"), ("e", "f")))
+    found = []
+    for elevation in (90.0, 40.0):
+        up = np.radians(elevation)
+        xy = np.stack([world[..., 0], -world[..., 1] * np.sin(up) - world[..., 2] * np.cos(up)], -1) + 200
+        picture = np.zeros((400, 400, 3), np.uint8)
+        dataset = PoseDataset((picture,) * 24, xy, np.full((24, 6), "visible"), skeleton, names, names)
+        found.append(choose_augmentation(dataset, 1.0))
+    assert [choice.turn for choice in found] == pytest.approx([np.pi, np.radians(30)])
+    assert all(choice.flip for choice in found)
+
+
 def test_one_labelled_frame_says_nothing_about_orientation(make_discs: Callable[..., PoseDataset]) -> None:
     assert choose_augmentation(make_discs(1), 1.0).turn == pytest.approx(np.pi)
