@@ -1,0 +1,163 @@
+"""Render the sample project: a rig of three cameras, a filmed board and two recordings of an animal, with the truth.
+
+    python sample_data/generate.py [FOLDER]
+
+Writes into the folder of this file, or into FOLDER. The same code gives the same files on one machine; it takes a few
+minutes. The views are rendered side by side, on all cores.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import reduce
+from pathlib import Path
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from multipose.board import CharucoBoard
+from multipose.camera import Camera, CameraRig
+from multipose.config import BoardConfig, template
+from multipose.files import write_text
+from multipose.labels import Labels, labels_from_points
+from multipose.project import Recording, format_manifest
+from multipose.synthetic import (
+    KEYPOINTS,
+    SKELETON,
+    Light,
+    Moment,
+    Scene,
+    Walk,
+    arena,
+    board_poses,
+    prepare,
+    render,
+    sample_rig,
+    visibility,
+    walk,
+    write_frame_number,
+)
+from multipose.synthetic.rendering import ABSENT, VISIBLE
+from multipose.tracks import keypoints2d, save_tracks, trajectories3d
+from multipose.video import write_video
+
+Picture: TypeAlias = NDArray[np.uint8]
+Clip: TypeAlias = tuple[Path, Iterator[Picture], float]  # where it goes, its frames, their quality
+
+VIEWS = ("front", "left", "right")
+DISTANCE = 322.0  # of the cameras, mm: the animal fills about a quarter of a picture's width and now and then leaves it
+FPS = 30.0
+SESSION = "board"
+BOARD = CharucoBoard(columns=8, rows=6, square=20.0, marker=15.0, unit="mm", dictionary="4X4_50")
+BOARD_FRAMES = 80
+LABELLED, LABEL_NOISE_PX = 120, 0.5
+# Of each recording: frames, seed of the movement, and how bright the lamp is at the start and at the end.
+RECORDINGS = {"day1": (300, 14, (1.05, 0.9)), "day2": (200, 9, (0.85, 0.95))}
+CRF = {"board": 17, "day": 18}
+
+
+def main(folder: Path) -> None:
+    """Write the whole project."""
+    rig, scene = sample_rig(3, names=VIEWS, distance=DISTANCE), arena()
+    (folder / "truth").mkdir(parents=True, exist_ok=True)
+    rig.save(folder / "truth" / "rig.toml")
+    write_settings(folder)
+    clips = board_clips(folder, rig)
+    for number, (name, (count, seed, _)) in enumerate(RECORDINGS.items()):
+        animal = walk(count, seed, fps=FPS, obstacles=scene.obstacles)
+        states = np.stack([visibility(scene, camera, animal, animal.times) for camera in rig])
+        write_truth(folder, name, rig, animal, states)
+        for view, camera in enumerate(rig):
+            frames = film(scene, camera, animal, name, seed=1000 * (10 * number + view + 1))
+            clips.append((folder / "videos" / name / f"{camera.name}.mp4", frames, CRF["day"]))
+        if name == "day1":
+            write_labels(folder, rig, animal, states)
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        list(pool.map(lambda clip: write_clip(*clip), clips))
+    total = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+    print(f"{folder}: {total / 1e6:.2f} MB")
+
+
+def write_settings(folder: Path) -> None:
+    """multipose.toml and recordings.csv."""
+    board = BoardConfig(
+        type="charuco", columns=BOARD.columns, rows=BOARD.rows, square=BOARD.square, marker=BOARD.marker,
+        dictionary=BOARD.dictionary, unit=BOARD.unit,
+    )  # fmt: skip
+    write_text(folder / "multipose.toml", template("sample", VIEWS, SKELETON, board))
+    recordings = [
+        Recording(name, {view: f"videos/{name}/{view}.mp4" for view in VIEWS}, calibration=SESSION)
+        for name in RECORDINGS
+    ]
+    write_text(folder / "recordings.csv", format_manifest(recordings, VIEWS))
+
+
+def board_clips(folder: Path, rig: CameraRig) -> list[Clip]:
+    """The board's videos: it moves through the empty arena and rests while a picture is taken."""
+    poses, scene = board_poses(rig, BOARD, BOARD_FRAMES, seed=3), arena(clutter=False)
+
+    def film_board(camera: Camera, seed: int) -> Iterator[Picture]:
+        stage = prepare(scene, camera, samples=3)
+        for i in range(BOARD_FRAMES):
+            moment = Moment(board=BOARD, board_poses=poses[i : i + 1])
+            yield write_frame_number(render(stage, moment, seed=seed + i), i)
+
+    return [
+        (folder / "calibration" / SESSION / f"{camera.name}.mp4", film_board(camera, view * BOARD_FRAMES), CRF["board"])
+        for view, camera in enumerate(rig)
+    ]
+
+
+def film(scene: Scene, camera: Camera, animal: Walk, name: str, seed: int) -> Iterator[Picture]:
+    """The pictures of one view of a recording."""
+    stage = prepare(scene, camera)
+    first, last = RECORDINGS[name][2]
+    for i, time in enumerate(animal.times):
+        light = Light().dimmed(first + (last - first) * i / animal.n_frames)
+        yield write_frame_number(render(stage, Moment(animal, float(time), light=light), seed=seed + i), i)
+
+
+def write_clip(path: Path, frames: Iterator[Picture], crf: float) -> None:
+    """One video, the same bytes every time."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_video(path, frames, FPS, crf=crf, preset="veryslow", threads=1, reproducible=True)
+    print(f"{path}: {path.stat().st_size / 1e3:.0f} kB", flush=True)
+
+
+def write_truth(folder: Path, name: str, rig: CameraRig, animal: Walk, states: NDArray[np.str_]) -> None:
+    """Where the key points are in space and in the pictures; a confidence of 0 means hidden or outside."""
+    points = animal.points
+    position = np.where((states == ABSENT)[..., None], np.nan, rig.project(points))
+    seen = (states == VISIBLE).astype(float)
+    tracks = {
+        "trajectories3d": trajectories3d(points[:, None], keypoints=KEYPOINTS, fps=FPS, unit=rig.unit),
+        "keypoints2d": keypoints2d(position[:, :, None], seen[:, :, None], views=VIEWS, keypoints=KEYPOINTS, fps=FPS),
+    }
+    for kind, dataset in tracks.items():
+        save_tracks(dataset, folder / "truth" / f"{name}_{kind}.nc")
+
+
+def write_labels(folder: Path, rig: CameraRig, animal: Walk, states: NDArray[np.str_]) -> None:
+    """Labels of the same frames in all views, as a careful person would click them."""
+    rng = np.random.default_rng(7)
+    frames = np.sort(rng.choice(animal.n_frames, LABELLED, replace=False))
+    tables = []
+    for view, camera in enumerate(rig):
+        state = states[view, frames]
+        clicked = camera.project(animal.points[frames]) + rng.normal(0.0, LABEL_NOISE_PX, (LABELLED, len(KEYPOINTS), 2))
+        inside = ((clicked >= -0.5) & (clicked <= np.array(camera.size) - 0.5)).all(-1)
+        state = np.where(inside, state, ABSENT)
+        clicked = np.where((state == ABSENT)[..., None], np.nan, clicked)
+        tables.append(
+            labels_from_points("day1", camera.name, frames, clicked.round(3), KEYPOINTS, state=state, who="truth")
+        )
+    labels = reduce(Labels.merge, tables)
+    labels.save(folder / "labels" / "labels.csv")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).resolve().parent)
