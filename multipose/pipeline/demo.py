@@ -63,7 +63,7 @@ def run_demo(
         calibration = calibrate_session(project, session, hashes, threads=threads, progress=progress)
         progress.note("3/5  Training a network on all views, for those of the single views to begin with")
         budget = {"minutes": SHARED_SHARE * minutes}
-        train_model(project, SHARED_MODEL, hashes, budget=budget, threads=threads, progress=progress)
+        train_model(project, SHARED_MODEL, hashes, budget=budget, keep=True, threads=threads, progress=progress)
         networks = {}
         for number, view in enumerate(project.views, start=1):
             progress.note(f"3/5  Training network {number} of {len(project.views)}: {view}")
@@ -73,6 +73,7 @@ def run_demo(
                 hashes,
                 budget={"minutes": minutes},
                 start=SHARED_MODEL,
+                keep=True,
                 threads=threads,
                 progress=progress,
             )

@@ -188,11 +188,22 @@ def making(product: Product, hashes: Hashes, overrides: Mapping[str, Any] | None
 def resumable(product: Product, hashes: Hashes, overrides: Mapping[str, Any] | None = None) -> bool:
     """Whether the product was begun from the same inputs with the same parameters, and not finished."""
     record = read_records(product.path.parent).get(product.path.name)
-    if record is None or record.state != "begun" or product.lacking:
+    return record is not None and record.state == "begun" and _is_of(record, product, hashes, overrides)
+
+
+def is_made(product: Product, hashes: Hashes, overrides: Mapping[str, Any] | None = None) -> bool:
+    """Whether the product is there, made from the same inputs with the same parameters."""
+    record = read_records(product.path.parent).get(product.path.name)
+    if record is None or record.state != "done" or not product.path.exists():
         return False
+    return hashes.of(product.path) == record.content and _is_of(record, product, hashes, overrides)
+
+
+def _is_of(record: Record, product: Product, hashes: Hashes, overrides: Mapping[str, Any] | None) -> bool:
     given = {key: value for key, value in (overrides or {}).items() if value is not None}
     return (
-        record.version == product.version
+        not product.lacking
+        and record.version == product.version
         and record.inputs == input_hashes(product, hashes)
         and record.parameters == _plain({**product.parameters, **given})
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from multipose.errors import ProjectError
 from multipose.files import SCHEMA_VERSION, write_text
 from multipose.pipeline.labels import extract_labelled, known_labels, load_labels
 from multipose.pipeline.plan import model_product, views_of
-from multipose.pipeline.provenance import Hashes, making, resumable
+from multipose.pipeline.provenance import Hashes, is_made, making, resumable
 from multipose.pose2d import Evaluation, PoseDataset, PoseModel, dataset_from_labels, train
 from multipose.progress import SILENT, Progress
 from multipose.project import SHARED_MODEL, Project
@@ -31,6 +32,7 @@ def train_model(
     seed: int | None = None,
     start: str | None = None,
     resume: bool | None = None,
+    keep: bool = False,
     threads: int | None = None,
     progress: Progress = SILENT,
 ) -> dict[str, Any]:
@@ -41,6 +43,7 @@ def train_model(
         seed: instead of the configuration's, this once.
         start: name of a trained network of the project to begin with, instead of ImageNet weights.
         resume: go on with a training that was interrupted; by default where it was the same one.
+        keep: do nothing where the same training has been finished.
 
     Returns:
         model, minutes, held_out_mean_px and the paths written.
@@ -58,6 +61,9 @@ def train_model(
         "start": None if begin is None else {"network": start, "weights": begin.fingerprint()},
     }
     folder = product.path.parent
+    if keep and is_made(product, hashes, overrides):
+        progress.note(f"Network {name} is trained already.")
+        return _describe(PoseModel.load(folder), folder)
     if resume is None:
         resume = resumable(product, hashes, overrides)
     with making(product, hashes, overrides):
@@ -87,11 +93,15 @@ def train_model(
         page.save((folder / EVALUATION_FILE).with_suffix(".html"))
         figures = {"schema_version": SCHEMA_VERSION, **result.held_out.to_dict()}
         write_text(folder / EVALUATION_FILE, json.dumps(figures, indent=1, ensure_ascii=False) + "\n")
+    return _describe(result.model, folder)
+
+
+def _describe(model: PoseModel, folder: Path) -> dict[str, Any]:
     return {
         "model": str(folder),
-        "minutes": result.minutes,
-        "held_out_mean_px": result.held_out.mean_px,
-        "page": str(folder / "evaluation.html"),
+        "minutes": model.training["minutes"],
+        "held_out_mean_px": model.training["held_out_mean_px"],
+        "page": str((folder / EVALUATION_FILE).with_suffix(".html")),
     }
 
 

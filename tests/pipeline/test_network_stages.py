@@ -73,6 +73,10 @@ def test_from_labels_to_key_points(tmp_path: Path) -> None:
         assert set(result) >= {"model", "minutes", "held_out_mean_px"}
         assert (project.model_folder(view) / "evaluation.html").stat().st_size > 10_000
         assert held_out_figures(project, view)["mean_px"] == pytest.approx(result["held_out_mean_px"])
+    weights = project.model_folder("top") / "weights.safetensors"
+    stamp = weights.stat().st_mtime_ns
+    assert train_model(project, "top", hashes, budget={"steps": 4}, keep=True, threads=1) == result
+    assert weights.stat().st_mtime_ns == stamp
     products = [describe(project, "train", view) for view in project.views]
     assert [judgement.state for judgement in judge_all(project, products, hashes)] == ["current", "current"]
 
