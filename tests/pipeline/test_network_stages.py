@@ -12,13 +12,15 @@ from multipose.errors import ModelError, ProjectError
 from multipose.labels import Labels, labels_from_points
 from multipose.pipeline.beginning import make_project
 from multipose.pipeline.evaluation import cross_validate_model, evaluate_labels, held_out_figures
+from multipose.pipeline.pictures import keypoints_page, labelled_videos, sheet_picture
 from multipose.pipeline.plan import describe, judge_all, open_hashes
 from multipose.pipeline.prediction import predict_recording
 from multipose.pipeline.training import train_model
 from multipose.pose2d import PoseModel
 from multipose.project import Project, Recording
+from multipose.sources import read_picture
 from multipose.tracks import load_tracks
-from multipose.video import write_video
+from multipose.video import VideoFile, write_video
 
 pytestmark = pytest.mark.slow
 
@@ -87,6 +89,14 @@ def test_from_labels_to_key_points(tmp_path: Path) -> None:
     assert np.isnan(keypoints["position"].sel(view="top").values[0]).all()
     assert np.isfinite(keypoints["position"].sel(view="back").values).all()
     assert keypoints.attrs["matched_by"] == "offsets back 0, top -1"
+
+    page = keypoints_page(project, project.recording("day2"), 3)
+    assert "top, frame 2" in page.read_text(encoding="utf-8")
+    with pytest.raises(ProjectError, match=f"moments 0 to {COUNT - 1}, no 99"):
+        keypoints_page(project, project.recording("day2"), 99)
+    assert read_picture(sheet_picture(project, project.recording("day2"), "top", 4)).shape[1] > 1000
+    (video,) = labelled_videos(project, project.recording("day2"), ["top"], tmp_path / "drawn")
+    assert len(VideoFile(video)) == COUNT - 1
 
     figures = evaluate_labels(project, "top", project.labels_path, hashes, threads=1)
     assert figures is not None

@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from multipose.errors import ProjectError
 from multipose.pipeline.beginning import make_project
 from multipose.pipeline.calibration import calibrate_session
+from multipose.pipeline.pictures import corners_page, rig_page
 from multipose.pipeline.plan import open_hashes
 from multipose.pipeline.prediction import predict_recording
 from multipose.pipeline.reconstruction import large_offsets, reconstruct_recording
@@ -18,21 +20,8 @@ from multipose.project import Project
 pytestmark = pytest.mark.slow
 
 PARTS = [
-    "Nose",
-    "Ear_R",
-    "Ear_L",
-    "TTI",
-    "TailTip",
-    "Head",
-    "Trunk",
-    "Tail_0",
-    "Tail_1",
-    "Tail_2",
-    "Shoulder_left",
-    "Shoulder_right",
-    "Haunch_left",
-    "Haunch_right",
-    "Neck",
+    *("Nose", "Ear_R", "Ear_L", "TTI", "TailTip", "Head", "Trunk", "Tail_0", "Tail_1", "Tail_2"),
+    *("Shoulder_left", "Shoulder_right", "Haunch_left", "Haunch_right", "Neck"),
 ]
 
 
@@ -52,6 +41,11 @@ def test_mouse_in_four_views(recordings: Callable[[str], Path], tmp_path: Path) 
     assert report["board_views_used"] == 84
     assert report["rms_px"] < 0.40
     assert report["unit"] == "mm"
+
+    assert rig_page(project, None).stat().st_size > 1e6
+    assert corners_page(project, "june", tmp_path / "seen.html").stat().st_size > 1e6
+    with pytest.raises(ProjectError, match="no calibration session 'july'"):
+        rig_page(project, "july")
 
     walk = make_recording(
         project,
