@@ -18,8 +18,8 @@ _HEAD = """\
 Made from the commands' own help by `python docs/make_cli.py`; a test keeps it so.
 
 Every command prints its result for a person, or with `--json` as one JSON object on standard output; progress and
-warnings go to standard error. Exit codes: 0 done, 1 something is wrong and the message says what, 2 the command was typed
-wrongly, 130 interrupted (what is finished is kept).
+warnings go to standard error. Exit codes: 0 done, 1 something is wrong and the message says what, 2 the command was
+typed wrongly, 130 interrupted (what is finished is kept).
 """
 
 
