@@ -403,7 +403,7 @@ pairs = {_show_list([list(pair) for pair in skeleton.pairs])}
 # <view> = "path/to/board.avi"
 
 [training]
-# shared = false             # true: one network for all views, false: one for each; unsaid: whichever is trained
+#   shared = false           # true: one network for all views, false: one for each; unsaid: whichever is trained
 # backbone = {_show(training.backbone)}
 # minutes = {training.minutes}             # at most, of wall time, for each network
 # seed = {training.seed}

@@ -46,7 +46,7 @@ def make(folder: Path, *, shared: bool = False) -> Project:
     """Two views, recording day1 (labelled) and day2 (one frame shorter in `top`, which began one frame late)."""
     project = make_project(folder, ["back", "top"], KEYPOINTS)
     config = folder / "multipose.toml"
-    text = config.read_text(encoding="utf-8").replace("# shared = false", "shared = true" if shared else "#")
+    text = config.read_text(encoding="utf-8").replace("#   shared = false", "shared = true" if shared else "#")
     config.write_text(text, encoding="utf-8")
     rows = []
     for number, view in enumerate(("back", "top")):
