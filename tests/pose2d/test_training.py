@@ -23,6 +23,7 @@ from multipose.pose2d.model import PoseModel
 from multipose.pose2d.network import STRIDE
 from multipose.pose2d.recipe import Budget, TrainingSettings, find_inside, pose_loss
 from multipose.pose2d.training import METRICS_FILE, TrainingResult, split_held_out, train
+from multipose.skeleton import Skeleton
 
 Make = Callable[..., PoseDataset]
 SMALL_CROPS = Augmentation(crop=64, zoom=0.1, blur=0.0)
@@ -273,3 +274,15 @@ def test_a_point_that_is_occluded_at_an_unknown_place_teaches_nothing(make_discs
     bias = "output.bias"
     assert weights(hidden.model)[bias][2] == weights(start.model)[bias][2] == -4
     assert weights(hidden.model)[bias][0] != weights(start.model)[bias][0]
+
+
+def test_training_can_begin_with_another_network(trained: TrainingResult, make_discs: Make, tmp_path: Path) -> None:
+    dataset = make_discs(4, seed=70)
+    still = replace(TINY_BATCH, learning_rate=1e-9)
+    options: dict[str, Any] = {"steps": 1, "threads": 1, "augmentation": SMALL_CROPS, "settings": still}
+    begun = train(dataset, tmp_path / "a", start=trained.model, **options)
+    assert begun.held_out.median_px < 2
+    assert train(dataset, tmp_path / "b", **options).held_out.median_px > 5
+    with pytest.raises(ModelError, match=r"red, green, blue; expected efficientnet_lite0 and red, green, violet"):
+        other = Skeleton(("red", "green", "violet"))
+        train(replace(dataset, skeleton=other), tmp_path / "c", start=trained.model, **options)
