@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from multipose.errors import InstallationError, ModelError
+from multipose.pose2d import depthwise
 
 DEFAULT_BACKBONE = "efficientnet_lite0"
 TIMM_PREFIX = "timm:"
@@ -84,7 +85,7 @@ def create_backbone(name: str, *, pretrained: bool = True) -> Backbone:
     )
 
 
-class _SameConv(nn.Conv2d):
+class SameConv(nn.Conv2d):
     """Convolution with bias and TensorFlow's "same" padding, exact where the stride divides the input size."""
 
     def __init__(self, inputs: int, outputs: int, kernel: int, stride: int = 1, groups: int = 1) -> None:
@@ -92,9 +93,14 @@ class _SameConv(nn.Conv2d):
         before = (kernel - stride) // 2
         after = kernel - stride - before
         self._margins = (before, after, before, after) if stride > 1 else None
+        self._depthwise = groups == inputs == outputs and kernel == depthwise.KERNEL
 
     def forward(self, input: Tensor) -> Tensor:
-        return super().forward(input if self._margins is None else functional.pad(input, self._margins))
+        features = input if self._margins is None else functional.pad(input, self._margins)
+        if self._depthwise and self.bias is not None and features.device.type == "cpu" and torch.is_grad_enabled():
+            padding = depthwise.KERNEL // 2 if self._margins is None else 0
+            return depthwise.convolve_depthwise(features, self.weight, self.bias, self.stride[0], padding)
+        return super().forward(features)
 
 
 class _SeparableBlock(nn.Module):
@@ -102,8 +108,8 @@ class _SeparableBlock(nn.Module):
 
     def __init__(self, inputs: int, outputs: int, kernel: int, stride: int) -> None:
         super().__init__()
-        self.conv_dw = _SameConv(inputs, inputs, kernel, stride, groups=inputs)
-        self.conv_pw = _SameConv(inputs, outputs, 1)
+        self.conv_dw = SameConv(inputs, inputs, kernel, stride, groups=inputs)
+        self.conv_pw = SameConv(inputs, outputs, 1)
         self.act = nn.ReLU6(inplace=True)
         self._skip = stride == 1 and inputs == outputs
 
@@ -118,9 +124,9 @@ class _InvertedResidual(nn.Module):
     def __init__(self, inputs: int, outputs: int, kernel: int, stride: int, expansion: int) -> None:
         super().__init__()
         inner = inputs * expansion
-        self.conv_pw = _SameConv(inputs, inner, 1)
-        self.conv_dw = _SameConv(inner, inner, kernel, stride, groups=inner)
-        self.conv_pwl = _SameConv(inner, outputs, 1)
+        self.conv_pw = SameConv(inputs, inner, 1)
+        self.conv_dw = SameConv(inner, inner, kernel, stride, groups=inner)
+        self.conv_pwl = SameConv(inner, outputs, 1)
         self.act = nn.ReLU6(inplace=True)
         self._skip = stride == 1 and inputs == outputs
 
@@ -159,7 +165,7 @@ class EfficientNetLite0(Backbone):
 
     def __init__(self, classes: int = 0) -> None:
         super().__init__()
-        self.conv_stem = _SameConv(3, _STEM_CHANNELS, 3, 2)
+        self.conv_stem = SameConv(3, _STEM_CHANNELS, 3, 2)
         self.act = nn.ReLU6(inplace=True)
         stages: list[nn.Module] = []
         inputs = _STEM_CHANNELS
@@ -176,7 +182,7 @@ class EfficientNetLite0(Backbone):
             stages.append(nn.Sequential(*blocks))
         self.blocks = nn.Sequential(*stages)
         if classes:
-            self.conv_head = _SameConv(inputs, _HEAD_CHANNELS, 1)
+            self.conv_head = SameConv(inputs, _HEAD_CHANNELS, 1)
             self.classifier = nn.Linear(_HEAD_CHANNELS, classes)
 
     def forward(self, pictures: Tensor) -> list[Tensor]:

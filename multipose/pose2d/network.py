@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from multipose.pose2d.backbones import create_backbone
+from multipose.pose2d.backbones import SameConv, create_backbone
 
 STRIDE = 4
 """Input pixels per cell of a heat map; the centre of cell i lies at (i + 0.5) * STRIDE - 0.5."""
@@ -61,7 +61,7 @@ class PoseNetwork(nn.Module):
 
 def _mixing() -> nn.Sequential:
     return nn.Sequential(
-        nn.Conv2d(PYRAMID_CHANNELS, PYRAMID_CHANNELS, 5, padding=2, groups=PYRAMID_CHANNELS),
+        SameConv(PYRAMID_CHANNELS, PYRAMID_CHANNELS, 5, groups=PYRAMID_CHANNELS),
         nn.Conv2d(PYRAMID_CHANNELS, PYRAMID_CHANNELS, 1),
         nn.ReLU(inplace=True),
     )
