@@ -16,7 +16,7 @@ Array = npt.NDArray[np.float64]
 Picture = npt.NDArray[np.uint8]
 
 _CROP_RANGE = (128, 256)  # px at the network's scale
-_CROP_PER_ANIMAL = 1.75
+_CROP_PER_ANIMAL = 1.25
 # Orientation resultant above which the animal counts as always lying the same way. Measured: 0.999 for a mouse on a
 # treadmill; 0.77 for one that roams an arena.
 _STEADY = 0.9
@@ -64,7 +64,7 @@ class Augmentation:
 def choose_augmentation(dataset: PoseDataset, scale: float) -> Augmentation:
     """The augmentation that suits the labels.
 
-    The crop is 1.75 animals wide, between 128 and 256 px. Where the animal always lies the same way in the picture
+    The crop is 1.25 animals wide, between 128 and 256 px. Where the animal always lies the same way in the picture
     (on a treadmill, say), crops are turned by 15 degrees at most and never mirrored. Elsewhere they are mirrored if the
     skeleton names left and right, and turned: freely where the animal looks the same whichever way it heads (the camera
     looks straight down), by 30 degrees at most where it does not (then pictures have an up and a down).

@@ -38,8 +38,8 @@ class TrainingSettings:
         max_gradient: longer gradients are shortened to this norm.
     """
 
-    batch: int = 8
-    learning_rate: float = 1e-3
+    batch: int = 4
+    learning_rate: float = 2e-3
     backbone_rate: float = 0.3
     weight_decay: float = 1e-4
     averaging: float = 0.99

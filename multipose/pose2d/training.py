@@ -49,8 +49,9 @@ from multipose.skeleton import Skeleton
 
 METRICS_FILE = "metrics.csv"
 _DEFAULT_MINUTES = 10.0
-_EVALUATIONS = 10  # of the held-out pictures, evenly over the budget ...
-_FIRST_EVALUATION = 3  # ... from this one on; the network is too raw before
+_EVALUATIONS = 8  # of the held-out pictures, evenly over the budget ...
+_FIRST_EVALUATION = 4  # ... from this one on; the network is too raw before
+_WATCHED = 12  # held-out pictures looked at in each of them, at most: they cost time that training lacks
 _PATIENCE = 4  # evaluations without a lower error until training stops
 _TOLERANCE = 1.02  # the later of two networks is kept if its held-out error is at most this many times the earlier's
 
@@ -107,7 +108,8 @@ def train(
         seed: of all chance.
         backbone: as for `create_backbone`.
         pretrained: begin with ImageNet weights.
-        start: begin with the weights of this network instead; it must have the same backbone and key points.
+        start: begin with the weights of this network instead, and learn at half the rate; it must have the same
+            backbone and key points.
         resume: go on from the folder's checkpoint, if there is one.
         threads: of the CPU; None for all.
         device: as for `runtime.choose_device`.
@@ -125,6 +127,8 @@ def train(
     if minutes is None and cpu_minutes is None and steps is None:
         minutes = _DEFAULT_MINUTES
     budget = Budget(steps, minutes, cpu_minutes)
+    if start is not None:
+        settings = replace(settings, learning_rate=settings.learning_rate / 2)
     fitted, held_out = split_held_out(dataset, settings.held_out, seed)
     scale = choose_scale(dataset) if scale is None else scale
     augmentation = choose_augmentation(dataset, scale) if augmentation is None else augmentation
@@ -256,6 +260,7 @@ class _Run:
         device: str,
     ) -> None:
         self._held_out, self._budget, self._settings = held_out, budget, settings
+        self._watched = held_out.subset(np.unique(np.linspace(0, len(held_out) - 1, _WATCHED).round().astype(int)))
         self._workers, self._device = workers, device
         place = runtime.choose_device(device)
         self._fabric = Fabric(
@@ -343,7 +348,7 @@ class _Run:
     def judge(self) -> None:
         """Look at the held-out pictures, keep the averaged network if it is the best, write a row of the history."""
         self._judged = int(min(self.share, 1.0) * _EVALUATIONS)
-        evaluation = self.evaluate(self._average)
+        evaluation = self._evaluate(self._average, self._watched)
         if evaluation.mean_px <= _TOLERANCE * self._best_error:
             self._best = copy.deepcopy(self._average.network.state_dict())
         self._worse = 0 if evaluation.mean_px < self._best_error else self._worse + 1
@@ -363,7 +368,10 @@ class _Run:
 
     def evaluate(self, model: PoseModel) -> Evaluation:
         """A network on the held-out pictures."""
-        return evaluate(model, self._held_out, threads=self._workers.count, device=self._device)
+        return self._evaluate(model, self._held_out)
+
+    def _evaluate(self, model: PoseModel, pictures: PoseDataset) -> Evaluation:
+        return evaluate(model, pictures, threads=self._workers.count, device=self._device)
 
     def best(self) -> PoseModel:
         """The best network so far, on the CPU."""
