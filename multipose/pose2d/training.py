@@ -20,7 +20,6 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import torch
-from lightning_fabric import Fabric
 from torch import Tensor
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
@@ -53,6 +52,7 @@ _EVALUATIONS = 8  # of the held-out pictures, evenly over the budget ...
 _FIRST_EVALUATION = 4  # ... from this one on; the network is too raw before
 _WATCHED = 12  # held-out pictures looked at in each of them, at most: they cost time that training lacks
 _PATIENCE = 4  # evaluations without a lower error until training stops
+_FALL = 0.995  # an error counts as lower if it is at most this many times the lowest so far
 _TOLERANCE = 1.02  # the later of two networks is kept if its held-out error is at most this many times the earlier's
 
 
@@ -262,6 +262,8 @@ class _Run:
         self._held_out, self._budget, self._settings = held_out, budget, settings
         self._watched = held_out.subset(np.unique(np.linspace(0, len(held_out) - 1, _WATCHED).round().astype(int)))
         self._workers, self._device = workers, device
+        from lightning_fabric import Fabric  # here, for its 3 s of CPU time are of no use to predictions
+
         place = runtime.choose_device(device)
         self._fabric = Fabric(
             accelerator=place.type,
@@ -351,7 +353,7 @@ class _Run:
         evaluation = self._evaluate(self._average, self._watched)
         if evaluation.mean_px <= _TOLERANCE * self._best_error:
             self._best = copy.deepcopy(self._average.network.state_dict())
-        self._worse = 0 if evaluation.mean_px < self._best_error else self._worse + 1
+        self._worse = 0 if evaluation.mean_px < _FALL * self._best_error else self._worse + 1
         self._best_error = min(self._best_error, evaluation.mean_px)
         seconds, cpu_seconds = self.clocks
         row = {
