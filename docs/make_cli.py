@@ -25,7 +25,7 @@ typed wrongly, 130 interrupted (what is finished is kept).
 
 def reference() -> str:
     """The whole page."""
-    return "\n".join([_HEAD, *_sections(main, click.Context(main, info_name="multipose"))])
+    return "\n".join([_HEAD, *_sections(main, click.Context(main, info_name="multipose", **main.context_settings))])
 
 
 def _sections(command: click.Command, context: click.Context) -> list[str]:
@@ -35,7 +35,7 @@ def _sections(command: click.Command, context: click.Context) -> list[str]:
         for name in command.list_commands(context):
             child = command.get_command(context, name)
             assert child is not None
-            sections += _sections(child, click.Context(child, info_name=name, parent=context))
+            sections += _sections(child, click.Context(child, info_name=name, parent=context, **child.context_settings))
     return sections
 
 

@@ -135,9 +135,14 @@ class TrainingConfig:
 
 @dataclass(frozen=True)
 class PredictionConfig:
-    """How the networks are run over videos."""
+    """How the networks are run over videos.
+
+    mirror: average what a network finds in each picture and in its mirror image; better, at half the speed, where
+        training mirrored pictures too (the skeleton has left/right pairs, and the animal turns every way).
+    """
 
     batch_size: int = 8
+    mirror: bool = False
 
     def __post_init__(self) -> None:
         if self.batch_size < 1:
@@ -410,6 +415,7 @@ pairs = {_show_list([list(pair) for pair in skeleton.pairs])}
 
 [prediction]
 # batch_size = {PredictionConfig().batch_size}
+# mirror = false             # true: look at each picture's mirror image too; better, at half the speed
 
 [reconstruction]
 # method = {_show(reconstruction.method)}          # robust: one wrong view does not move a point; or linear

@@ -179,6 +179,7 @@ def keypoints_product(project: Project, recording: Recording) -> Product:
         facts=facts,
         parameters={
             "offsets": dict(recording.offsets),
+            "mirror": project.config.prediction.mirror,
             "keypoints": list(project.config.skeleton.keypoints),
             **_view_parameters(project, recording.videos),
         },

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
@@ -18,6 +19,7 @@ from multipose.pipeline.sources import check_files, open_recording, read_all_tim
 from multipose.pose2d import PoseModel, predict, predict_to_file
 from multipose.progress import SILENT, Progress
 from multipose.project import Project, Recording
+from multipose.sources import FrameSource
 from multipose.tracks import keypoints2d, save_tracks
 
 Array = npt.NDArray[np.float64]
@@ -44,15 +46,12 @@ def predict_recording(
     with making(product, hashes):
         check_files(project, recording)
         tables = {view: read_keypoints(project.path(path), view) for view, path in recording.keypoints.items()}
-        sources = {
-            view: source
-            for view, source in open_recording(project, recording).items()
-            if view not in recording.keypoints
-        }
+        videos = open_recording(project, recording)
+        sources = {view: source for view, source in videos.items() if view not in recording.keypoints}
         strips = {
             view: Strip.from_source(sources[view])
             if view in sources
-            else Strip(tables[view].sizes["time"], tables[view].attrs.get("fps"))
+            else _strip_of_table(tables[view], videos.get(view))
             for view in project.views
             if view in sources or view in tables
         }
@@ -92,10 +91,17 @@ def predict_recording(
     return {"views": views, "matched_by": clock.rule, "keypoints": str(product.path)}
 
 
+def _strip_of_table(table: xr.Dataset, video: FrameSource | None) -> Strip:
+    """The frames of a view whose key points another program found, at the rate of its video where that is known."""
+    count, fps = table.sizes["time"], table.attrs.get("fps")
+    return Strip(count, video.fps if fps is None and video is not None else fps)
+
+
 def _load_models(project: Project, views: Mapping[str, Any]) -> dict[str, PoseModel]:
     loaded: dict[str, PoseModel] = {}
     for folder in dict.fromkeys(project.model_folder(view) for view in views):
-        model = loaded[folder.name] = PoseModel.load(folder)
+        model = dataclasses.replace(PoseModel.load(folder), mirror=project.config.prediction.mirror)
+        loaded[folder.name] = model
         if model.skeleton.keypoints != project.config.skeleton.keypoints:
             raise ProjectError(
                 f"The network in {folder} finds {', '.join(model.skeleton.keypoints)}, but multipose.toml "

@@ -81,6 +81,7 @@ class PoseModel:
         scale: pictures are shrunk by this before the network sees them.
         calibration: of its outputs.
         training: how it came about (seed, steps, hashes, held-out error, ...); plain values.
+        mirror: find the points in the mirrored picture too and average the maps: better, at half the speed. Not saved.
     """
 
     network: PoseNetwork
@@ -89,6 +90,7 @@ class PoseModel:
     scale: float
     calibration: PoseCalibration = PoseCalibration()
     training: Mapping[str, Any] = field(default_factory=dict)
+    mirror: bool = False
 
     def prepare(self, picture: Picture) -> Picture:
         """What the network gets for a picture: shrunk, and padded with black right and below to multiples of 32."""
@@ -117,7 +119,11 @@ class PoseModel:
         ratio = small / np.array(size)
         cells_x, cells_y = (-(-int(length) // STRIDE) for length in small)
         with torch.inference_mode(), runtime.autocast(device):
-            logits = network(torch.from_numpy(prepared).to(device))
+            pictures = torch.from_numpy(prepared).to(device)
+            logits = network(pictures)
+            if self.mirror:
+                mirrored = network(pictures.flip(2)).flip(3)
+                logits = (logits + mirrored[:, torch.from_numpy(self.skeleton.swap).to(device)]) / 2
             points = decode(logits[:, :, :cells_y, :cells_x])
         logit = points.presence_logit.cpu().numpy().astype(np.float64)
         covariance = points.covariance.cpu().numpy().astype(np.float64) / (ratio[:, None] * ratio[None, :])

@@ -51,7 +51,7 @@ _DEFAULT_MINUTES = 10.0
 _EVALUATIONS = 8  # of the held-out pictures, evenly over the budget ...
 _FIRST_EVALUATION = 4  # ... from this one on; the network is too raw before
 _WATCHED = 12  # held-out pictures looked at in each of them, at most: they cost time that training lacks
-_PATIENCE = 4  # evaluations without a lower error until training stops
+_PATIENCE = 3  # evaluations without a lower error until training stops
 _FALL = 0.995  # an error counts as lower if it is at most this many times the lowest so far
 _TOLERANCE = 1.02  # the later of two networks is kept if its held-out error is at most this many times the earlier's
 
