@@ -34,7 +34,8 @@ class Result:
 def reporting(function: Callable[..., Result]) -> Callable[..., None]:
     """Give a command `--json` and `--debug`: it returns a Result, and errors become one message and an exit code.
 
-    Exit codes: 0 done, 1 an error that multipose raised on purpose, 2 wrong usage, 130 interrupted.
+    Exit codes: 0 done, 1 an error that multipose raised on purpose or a file that cannot be used, 2 wrong usage, 130
+    interrupted.
     """
 
     @click.option("--json", "as_json", is_flag=True, help="Print one JSON object on standard output.")
@@ -47,6 +48,10 @@ def reporting(function: Callable[..., Result]) -> Callable[..., None]:
             if debug:
                 raise
             raise click.ClickException(str(error)) from None
+        except OSError as error:  # the disk is full, a folder may not be written, a path cannot exist
+            if debug:
+                raise
+            raise click.ClickException(f"Cannot use {error.filename or 'a file'}: {error.strerror or error}.") from None
         except KeyboardInterrupt:
             if debug:
                 raise

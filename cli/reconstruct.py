@@ -8,6 +8,8 @@ import click
 
 from multipose.cli.options import Result, number, project_option, reporting, table, threads_option
 
+_BELIEVABLE_OFFSET_PX = 50.0
+
 
 @click.command("reconstruct")
 @click.argument("names", nargs=-1, metavar="[RECORDING]...")

@@ -54,6 +54,8 @@ FPS = 30.0
 SESSION = "board"
 BOARD = CharucoBoard(columns=8, rows=6, square=20.0, marker=15.0, unit="mm", dictionary="4X4_50")
 BOARD_FRAMES = 80
+# Of multipose.toml: the animal turns every way, and hidden paws are better left out than guessed.
+SETTINGS = {"# mirror = false": "mirror = true ", "# min_confidence = 0.3": "min_confidence = 0.8"}
 LABELLED, LABEL_NOISE_PX = 120, 0.5
 # Of each recording: frames, seed of the movement, and how bright the lamp is at the start and at the end.
 RECORDINGS = {"day1": (300, 14, (1.05, 0.9)), "day2": (200, 9, (0.85, 0.95))}
@@ -88,7 +90,11 @@ def write_settings(folder: Path) -> None:
         type="charuco", columns=BOARD.columns, rows=BOARD.rows, square=BOARD.square, marker=BOARD.marker,
         dictionary=BOARD.dictionary, unit=BOARD.unit,
     )  # fmt: skip
-    write_text(folder / "multipose.toml", template("sample", VIEWS, SKELETON, board))
+    text = template("sample", VIEWS, SKELETON, board)
+    for default, chosen in SETTINGS.items():
+        assert default in text, default
+        text = text.replace(default, chosen)
+    write_text(folder / "multipose.toml", text)
     recordings = [
         Recording(name, {view: f"videos/{name}/{view}.mp4" for view in VIEWS}, calibration=SESSION)
         for name in RECORDINGS

@@ -1,0 +1,23 @@
+"""What commands have in common."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from multipose.cli.main import main
+
+
+def test_a_place_that_cannot_be_written_is_one_message(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way", encoding="utf-8")
+    target = tmp_path / "file" / "project"
+    done = CliRunner().invoke(main, ["init", str(target), "--views", "a", "--keypoints", "b"])
+    assert done.exit_code == 1
+    assert done.stderr.startswith("Error: Cannot use")
+    assert str(tmp_path / "file") in done.stderr
+    with pytest.raises(OSError):
+        CliRunner().invoke(
+            main, ["init", str(target), "--views", "a", "--keypoints", "b", "--debug"], catch_exceptions=False
+        )
