@@ -52,7 +52,7 @@ def test_offsets_are_found_up_to_what_a_shift_explains():
 
 @pytest.mark.parametrize("correlation", [0.0, 0.8])
 def test_standard_deviations_hold(correlation):
-    """40 key points of 300 frames; within 1.96 sd measured: 93 % (white), 92 % (correlated)."""
+    """40 key points of 300 frames: about 95 % of the errors lie within 1.96 standard deviations."""
     rig = sample_rig(3)
     xyz = still(300, 40)
     rng = np.random.default_rng(3)
