@@ -67,7 +67,7 @@ def command(name: str | None, videos: tuple[str, ...], folder: str, **options: A
     if not options["dry_run"]:
         with project.lock():
             extended.save_manifest()
-    lines = [describe_recording(recording, clocks[recording.name]) for recording in found.recordings]
+    lines = [describe_recording(recording, clocks[recording.name], project.views) for recording in found.recordings]
     lines += [f"left out: {path}: {reason}" for path, reason in found.skipped]
     count = f"{len(found.recordings)} recording{'s' if len(found.recordings) != 1 else ''}"
     lines.append(f"Would add {count}; nothing is written." if options["dry_run"] else f"Added {count}.")

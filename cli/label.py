@@ -63,22 +63,40 @@ def extract(names: tuple[str, ...], views: tuple[str, ...], count: int, method: 
 @click.argument("path", type=click.Path(exists=True, path_type=Path))
 @click.option("--view", required=True, help="The view that these labels are of.")
 @click.option("--recording", help="The recording that they are of; by default the names in the file.")
-@click.option("--keep", is_flag=True, help="Where a point is labelled already, keep that label.")
+@click.option("--replace", "conflicts", flag_value="replace", help="Where a point is labelled otherwise, replace that.")
+@click.option("--keep", "conflicts", flag_value="keep", help="Where a point is labelled otherwise, keep that.")
 @project_option
 @reporting
-def bring(path: Path, view: str, recording: str | None, keep: bool, folder: str) -> Result:
-    """Bring labels and pictures from DeepLabCut (CollectedData_*.csv or .h5)."""
+def bring(path: Path, view: str, recording: str | None, conflicts: str | None, folder: str) -> Result:
+    """Bring labels and pictures from DeepLabCut (CollectedData_*.csv or .h5).
+
+    A file that says something else than the labels that are there is refused, unless --replace or --keep is given.
+    """
     from multipose.pipeline.labels import import_labels
     from multipose.project import Project
 
     project = Project.find(folder)
     with project.lock():
-        counts = import_labels(project, path, view, recording=recording, replace=not keep)
-    text = (
+        counts = import_labels(
+            project,
+            path,
+            view,
+            recording=recording,
+            conflicts=conflicts or "refuse",  # type: ignore[arg-type]
+        )
+    lines = [
         f"{counts['points']} points in {counts['pictures']} pictures of view {view}, "
         f"recordings {', '.join(counts['recordings'])}"
-    )
-    return Result(counts, text)
+    ]
+    if counts["conflicts"]:
+        done = "replaced" if conflicts == "replace" else "left as they were"
+        lines.append(f"{counts['conflicts']} points that were labelled otherwise are {done}.")
+    if counts["unlisted"]:
+        lines.append(
+            f"Not in recordings.csv: {', '.join(counts['unlisted'])}. Networks learn from these labels all the same; "
+            "say --recording NAME if they are of a recording that is there."
+        )
+    return Result(counts, "\n".join(lines))
 
 
 @command.command("export")
@@ -88,7 +106,7 @@ def bring(path: Path, view: str, recording: str | None, keep: bool, folder: str)
 @project_option
 @reporting
 def hand_out(target: Path, views: tuple[str, ...], scorer: str, folder: str) -> Result:
-    """Write labels and pictures in DeepLabCut's layout."""
+    """Write labels and pictures in DeepLabCut's layout, below the folder TARGET: one DeepLabCut project per view."""
     from multipose.pipeline.labels import export_labels
     from multipose.pipeline.plan import open_hashes
     from multipose.project import Project

@@ -17,6 +17,7 @@ def command(threads: int, folder: str) -> Result:
     Products that were put there or edited by hand stay as they are.
     """
     from multipose.errors import ProjectError
+    from multipose.pipeline.overview import look_over
     from multipose.pipeline.running import run
     from multipose.progress import RichProgress
     from multipose.project import Project
@@ -28,7 +29,10 @@ def command(threads: int, folder: str) -> Result:
     if not outcome.made and not outcome.kept and outcome.blocked:
         raise ProjectError("Nothing can be made yet:\n" + "\n".join(f"- {reason}" for reason in reasons))
     lines = [f"made {path}" for path in outcome.made]
-    lines.append(f"{len(outcome.made)} products made, {outcome.kept} were up to date.")
+    if outcome.made or outcome.kept:
+        lines.append(f"{len(outcome.made)} products made, {outcome.kept} were up to date.")
+    else:
+        lines.append(f"There is nothing to make yet. Next: {look_over(project).next}")
     if outcome.blocked:
         lines.append(f"{len(outcome.blocked)} cannot be made yet:")
         lines += [f"- {reason}" for reason in reasons]

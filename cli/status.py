@@ -19,7 +19,14 @@ def command(folder: str, show_all: bool) -> Result:
     project = Project.find(folder)
     overview = look_over(project)
     shown = [entry for entry in overview.products if show_all or len(overview.products) <= 60 or not entry["settled"]]
-    rows = [[str(entry["path"]), str(entry["state"]), "; ".join(entry["reasons"])] for entry in shown]
+    rows, lacking = [], {}
+    for entry in shown:
+        if entry["state"] == "blocked":  # for long reasons that many products share
+            numbers = [lacking.setdefault(reason, len(lacking) + 1) for reason in entry["reasons"]]
+            why = " ".join(f"({number})" for number in numbers)
+        else:
+            why = "; ".join(entry["reasons"])
+        rows.append([entry["path"], entry["state"], why])
     hidden = len(overview.products) - len(shown)
     lines = [
         f"{project.config.name}: {len(project.views)} views ({', '.join(project.views)}), "
@@ -27,6 +34,7 @@ def command(folder: str, show_all: bool) -> Result:
     ]
     if rows:
         lines += ["", table(rows, ["product", "state", "why"])]
+    lines += [f"({number}) {reason}" for reason, number in lacking.items()]
     if hidden:
         lines.append(f"... and {hidden} that are up to date (--all shows them)")
     lines += ["", f"next: {overview.next}" if overview.next else "Everything is up to date."]

@@ -31,6 +31,14 @@ class Kernel:
         self.__name__ = function.__name__
         self.__doc__ = function.__doc__
 
+    @property
+    def is_compiled(self) -> bool:
+        """Whether the next call finds machine code, of this process or of an earlier one."""
+        if self._compiled is not None:
+            return True
+        folder = Path(_cache_folder(self._function))
+        return any(folder.glob(f"*/*.{self._function.__qualname__}-*.nbi"))
+
     def __call__(self, *arguments: Any) -> Any:
         if self._compiled is None:
             with _LOCK:
@@ -45,10 +53,15 @@ def kernel_folder(source: str | os.PathLike[str]) -> Path:
     return Path(platformdirs.user_cache_dir("multipose", appauthor=False)) / f"kernels-{digest}"
 
 
+def _cache_folder(function: Callable[..., Any]) -> str:
+    given: str = numba.config.CACHE_DIR
+    return given or str(kernel_folder(inspect.getfile(function)))
+
+
 def _compile(function: Callable[..., Any]) -> Callable[..., Any]:
     compiled = numba.njit(nogil=True, error_model="numpy", fastmath={"contract", "nsz"})(function)
     given: str = numba.config.CACHE_DIR
-    folder = given or str(kernel_folder(inspect.getfile(function)))
+    folder = _cache_folder(function)
     if _writable(folder):
         numba.config.CACHE_DIR = folder  # read by enable_caching alone
         try:

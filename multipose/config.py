@@ -137,15 +137,16 @@ class TrainingConfig:
 class PredictionConfig:
     """How the networks are run over videos.
 
+    batch_size: pictures that a network gets at once; by default as `multipose.pose2d.predict` chooses.
     mirror: average what a network finds in each picture and in its mirror image; better, at half the speed, where
         training mirrored pictures too (the skeleton has left/right pairs, and the animal turns every way).
     """
 
-    batch_size: int = 8
+    batch_size: int | None = None
     mirror: bool = False
 
     def __post_init__(self) -> None:
-        if self.batch_size < 1:
+        if self.batch_size is not None and self.batch_size < 1:
             raise ConfigError(f"batch_size must be at least 1, got {self.batch_size}.")
 
 
@@ -414,7 +415,7 @@ pairs = {_show_list([list(pair) for pair in skeleton.pairs])}
 # seed = {training.seed}
 
 [prediction]
-# batch_size = {PredictionConfig().batch_size}
+#   batch_size = 16          # pictures at once; by default 1 on a CPU, 16 on a GPU
 # mirror = false             # true: look at each picture's mirror image too; better, at half the speed
 
 [reconstruction]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import json
 import os
@@ -26,7 +27,7 @@ _CHUNK = 1 << 20
 def natural_key(name: str) -> tuple[tuple[int, int, str], ...]:
     """Sorting key under which cam_2 comes before cam_10."""
     return tuple(
-        (0, int(part), "") if part.isdigit() else (1, 0, part.lower()) for part in re.split(r"(\d+)", name) if part
+        (0, int(part), "") if part.isdecimal() else (1, 0, part.lower()) for part in re.split(r"(\d+)", name) if part
     )
 
 
@@ -34,11 +35,17 @@ def natural_key(name: str) -> tuple[tuple[int, int, str], ...]:
 def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     """A temporary path beside `path` that takes its place, flushed to disk, when the block ends without an error.
 
-    The temporary file keeps the suffix, so that libraries which look at it do the same as for `path`.
+    The temporary file keeps the suffix, so that libraries which look at it do the same as for `path`. What a process of
+    this machine that was killed left behind for the same `path` is removed.
     """
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{target.stem}.", suffix=f".part{target.suffix}", dir=target.parent)
+    start, end, host = f".{target.stem}.", f".part{target.suffix}", socket.gethostname()
+    for left in target.parent.glob(glob.escape(f"{start}{host}.") + "*" + glob.escape(end)):
+        pid = left.name.removeprefix(f"{start}{host}.").partition(".")[0]
+        if pid.isdecimal() and not _is_running(int(pid)):
+            left.unlink(missing_ok=True)
+    handle, name = tempfile.mkstemp(prefix=f"{start}{host}.{os.getpid()}.", suffix=end, dir=target.parent)
     os.close(handle)
     temporary = Path(name)
     try:

@@ -55,7 +55,7 @@ SESSION = "board"
 BOARD = CharucoBoard(columns=8, rows=6, square=20.0, marker=15.0, unit="mm", dictionary="4X4_50")
 BOARD_FRAMES = 80
 # Of multipose.toml: the animal turns every way, and hidden paws are better left out than guessed.
-SETTINGS = {"# mirror = false": "mirror = true ", "# min_confidence = 0.3": "min_confidence = 0.8"}
+SETTINGS = {"# mirror = false": "mirror = true ", "# min_confidence = 0.3": "min_confidence = 0.85"}
 LABELLED, LABEL_NOISE_PX = 120, 0.5
 # Of each recording: frames, seed of the movement, and how bright the lamp is at the start and at the end.
 RECORDINGS = {"day1": (300, 14, (1.05, 0.9)), "day2": (200, 9, (0.85, 0.95))}

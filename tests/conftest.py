@@ -9,7 +9,10 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-settings.register_profile("multipose", deadline=None)  # a busy machine must not fail a law
+# A busy machine must not fail a law, and no run of the tests may fail by chance. Search for new examples with
+# `pytest --hypothesis-profile search` after a change of what the laws hold for.
+settings.register_profile("multipose", deadline=None, derandomize=True)
+settings.register_profile("search", deadline=None, max_examples=2000)
 settings.load_profile("multipose")
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from multipose.errors import FormatError, ProjectError
@@ -35,6 +35,7 @@ def test_numbers_in_names_count_as_numbers(a: int, b: int, rest: str) -> None:
 
 
 @given(st.lists(st.text(max_size=8), max_size=8))
+@example(["²", "٣", "3"])  # a digit that is no decimal, and one that is
 def test_any_names_can_be_ordered(names: list[str]) -> None:
     assert sorted(sorted(names, key=natural_key)) == sorted(names)
 
@@ -60,6 +61,22 @@ def test_an_error_leaves_the_old_file(tmp_path: Path) -> None:
         temporary.write_text("half", encoding="utf-8")
         raise StopError
     assert target.read_text(encoding="utf-8") == "old"
+    assert [path.name for path in tmp_path.iterdir()] == ["a.nc"]
+
+
+def test_what_a_killed_process_left_is_removed(tmp_path: Path) -> None:
+    code = (
+        "import os, sys; from multipose.files import atomic_path\n"
+        "with atomic_path(sys.argv[1]): os.kill(os.getpid(), 9)"
+    )
+    target = tmp_path / "a.nc"
+    subprocess.run([sys.executable, "-c", code, str(target)], check=False)
+    (left,) = tmp_path.iterdir()
+    assert left.name.endswith(".part.nc")
+    with atomic_path(target) as mine, atomic_path(target):  # of a process that runs: stays
+        assert mine.exists()
+        assert not left.exists()
+        mine.write_text("whole", encoding="utf-8")
     assert [path.name for path in tmp_path.iterdir()] == ["a.nc"]
 
 

@@ -23,6 +23,7 @@ from multipose.video import FrameSource, Rgb, SourceSpec, VideoFile, View, open_
 IntArray: TypeAlias = NDArray[np.int64]
 
 _PICTURES_FOR_DIAGNOSIS = 6
+_FEWEST_CORNERS = 6  # of a ChArUco board, in the best picture of a view; fewer fit boards of other layouts by chance
 _PICTURES_PER_JOB = 8
 
 
@@ -90,7 +91,8 @@ def detect_board(
                     pass
             finally:
                 pool.shutdown(cancel_futures=True)  # after an error or Ctrl-C, what has not begun is left
-        empty = [name for view, name in enumerate(opened) if not np.isfinite(px[view]).any()]
+        most = np.isfinite(px).all(-1).sum(-1).max(-1)
+        empty = [name for view, name in enumerate(opened) if most[view] < _FEWEST_CORNERS]
         if empty:
             progress.note(f"No board in {', '.join(empty)}: trying other boards to say why.")
         with ThreadPoolExecutor(workers) as pool:

@@ -87,18 +87,7 @@ def _finds(trial: _Trial, picture: Gray) -> bool:
     if isinstance(trial.board, Chessboard):
         return bool(seen.all())
     # A wrong layout may still give some corners between markers that happen to agree: ask for a good part of a board.
-    return bool(seen.sum() >= max(6, 0.3 * trial.board.n_corners)) and _is_grid(sight.px, trial.board)
-
-
-def _is_grid(px: NDArray[np.float64], board: Board) -> bool:
-    """Whether the corners lie as a plane grid seen in a picture: no corner far off the homography of most."""
-    seen = np.isfinite(px).all(-1)
-    matrix, _ = cv2.findHomography(board.corners[seen, :2], px[seen], cv2.LMEDS)
-    if matrix is None:
-        return False
-    fitted = cv2.perspectiveTransform(board.corners[seen, None, :2], matrix).reshape(-1, 2)
-    spacing = neighbour_distances(px, board.corner_shape)
-    return bool(np.median(np.linalg.norm(fitted - px[seen], axis=-1)) < 0.1 * np.median(spacing[np.isfinite(spacing)]))
+    return bool(seen.sum() >= max(6, 0.3 * trial.board.n_corners))
 
 
 def _foreign_markers(board: CharucoBoard, pictures: Sequence[Gray]) -> list[int]:
@@ -215,10 +204,12 @@ def _charuco_layouts(board: CharucoBoard) -> list[_Trial]:
 def _dictionaries(board: CharucoBoard) -> list[_Trial]:
     trials = []
     for name in _FAMILIES:
-        known = name in dictionary_names() and _largest(name) >= board.columns * board.rows // 2
+        needed = board.columns * board.rows // 2
+        known = name in dictionary_names() and _largest(name) >= needed
         if known and name.split("_")[0] != board.dictionary.upper().removeprefix("DICT_").split("_")[0]:
             text = (
-                f'{{count}} show the board with markers of the dictionary family of {name}. Say dictionary = "{name}".'
+                f"{{count}} show the board with markers of the dictionary family of {name}. Say dictionary = "
+                f'"{_smallest(name, needed)}", or the larger one of the family that the board was made with.'
             )
             trials.append(_Trial(replace(board, dictionary=name), text))
     return trials
@@ -228,13 +219,23 @@ def _charuco_instead(board: Chessboard) -> list[_Trial]:
     trials = []
     for name in ("4X4_1000", "5X5_1000", "6X6_1000", "APRILTAG_36H11"):
         charuco = CharucoBoard(board.columns + 1, board.rows + 1, board.square, 0.75 * board.square, board.unit, name)
+        smallest = _smallest(name, charuco.columns * charuco.rows // 2)
         text = (
-            f"{{count}} show a ChArUco board of {charuco.columns} x {charuco.rows} squares with markers of {name}. "
+            f"{{count}} show a ChArUco board of {charuco.columns} x {charuco.rows} squares with markers of {smallest}. "
             "Say that the board is a ChArUco "
             "board, and give the side of its markers."
         )
         trials.append(_Trial(charuco, text))
     return trials
+
+
+def _smallest(dictionary: str, needed: int) -> str:
+    """The smallest dictionary of a family (4X4_50 of 4X4_1000) with as many markers as needed."""
+    family, _, count = dictionary.rpartition("_")
+    if not count.isdecimal():
+        return dictionary
+    members = [name for name in dictionary_names() if name.rpartition("_")[0] == family and _largest(name) >= needed]
+    return min(members, key=_largest)
 
 
 def _largest(dictionary: str) -> int:

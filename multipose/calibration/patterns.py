@@ -34,9 +34,17 @@ _APART_MEDIANS = 5.0
 # Fewest corners for a polynomial of that degree.
 _GRID_DEGREES = ((45, 4), (28, 3), (15, 2))
 _ATTEMPTS = 2
+# Corners belong to the board described if most of them lie within this share of the corners' distance from a plane
+# grid; on a board with other numbers of squares they are whole squares off.
+_GRID_SHARE = 0.3
+_GRID_MOST = 0.7
 _GRID_ROUNDS = 8
 # Gray levels by which white squares must be brighter than black ones on average, for their colours to be told apart.
 _CONTRAST = 8.0
+# Change from one step between corners to the next, as a share of their mean, that is a break. On real boards up to 0.2.
+_UNEVEN = 0.5
+# Share of the places beyond the last row of corners that must look like corners, for the board to be larger than said.
+_CROSSING_MOST = 0.8
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,6 +86,8 @@ class ChessboardFinder:
         px = refine_corners(gray, corners_nx2(corners), shape, _WINDOW_SHARE)
         if not np.isfinite(px).all():
             return Sight(nothing, "a chessboard was found, but it reaches out of the picture")
+        if is_uneven(px, shape) or continues(gray, px, shape):
+            return Sight(nothing, f"a chessboard of more than {shape[0]} x {shape[1]} inner corners was found")
         ordered = order_chessboard(gray, px, shape)
         if ordered is None:
             return Sight(nothing, "a chessboard was found, but its black and white squares cannot be told apart")
@@ -115,12 +125,28 @@ class CharucoFinder:
             px = settle_corners(gray, px, self._board, self._share)
             names = np.flatnonzero(np.isfinite(px).all(-1))
             if len(names) >= _FEWEST_CHARUCO_CORNERS:
-                return Sight(px)
+                if self._is_grid(px):
+                    return Sight(px)
+                nothing = np.full_like(px, np.nan)
+                return Sight(
+                    nothing, "markers found, but not in their places on this board (other numbers of squares?)"
+                )
         n_markers, expected = len(_ids(markers)), self._board.columns * self._board.rows // 2
         px[:] = np.nan
         if not n_markers:
             return Sight(px, f"no marker 0 to {expected - 1} of {self._board.dictionary} found")
         return Sight(px, f"{n_markers} of {expected} markers found, but only {len(names)} corners between them")
+
+    def _is_grid(self, px: FloatArray) -> bool:
+        """Whether the corners (n, 2) lie as on a plane: few far off the homography of most. A lens bends less."""
+        seen = np.isfinite(px).all(-1)
+        plane = self._board.corners[:, :2]
+        matrix, _ = cv2.findHomography(plane[seen], px[seen], cv2.LMEDS)
+        if matrix is None:
+            return False
+        off = np.linalg.norm(corners_nx2(cv2.perspectiveTransform(plane[seen, None], matrix)) - px[seen], axis=-1)
+        spacing = neighbour_distances(px, self._board.corner_shape)
+        return bool(np.mean(off < _GRID_SHARE * np.median(spacing[np.isfinite(spacing)])) > _GRID_MOST)
 
 
 def _ids(found: Any) -> NDArray[np.intp]:
@@ -225,6 +251,47 @@ def order_chessboard(gray: Gray, px: FloatArray, shape: tuple[int, int]) -> Floa
         return None
     first = min(black_first, key=lambda g: float(g[0, 0].sum()))
     return np.ascontiguousarray(first).reshape(-1, 2)
+
+
+def is_uneven(px: FloatArray, shape: tuple[int, int]) -> bool:
+    """Whether steps from corner to corner (n, 2) change at once, as perspective and lenses do not make them.
+
+    The detector drops some rows and columns of a board that is larger than what it is asked for, or parts of them.
+    """
+    grid = px.reshape(shape[1], shape[0], 2)
+    for axis in (0, 1):
+        steps = np.diff(grid, axis=axis)
+        lengths = np.linalg.norm(steps, axis=-1)
+        change = np.linalg.norm(np.diff(steps, axis=axis), axis=-1)
+        pairs = lengths.take(range(1, lengths.shape[axis]), axis) + lengths.take(range(lengths.shape[axis] - 1), axis)
+        if (change > _UNEVEN * pairs / 2).any():
+            return True
+    return False
+
+
+def continues(gray: Gray, px: FloatArray, shape: tuple[int, int]) -> bool:
+    """Whether a chessboard goes on beyond the corners (n, 2) on some side: where the next row of corners would
+    be, black and white squares meet crosswise as well. At the true edge they meet the white rim.
+    """
+    grid = px.reshape(shape[1], shape[0], 2)
+    sides = (grid, grid[::-1], grid.swapaxes(0, 1), grid[:, ::-1].swapaxes(0, 1))
+    contrast = abs(_contrast(gray, grid))
+    return any(_crosses(gray, side, contrast) > _CROSSING_MOST for side in sides)
+
+
+def _crosses(gray: Gray, grid: FloatArray, contrast: float) -> float:
+    """Share of the corners one row before the first row of the grid at which four squares meet crosswise."""
+    edge, inner = grid[0], grid[1]
+    outer = 3 * edge - 3 * inner + grid[2]  # goes on as the first three rows do
+    # Not in the middles of the squares: the outermost are often cut off.
+    along, out = np.gradient(outer, axis=0) / 4, (outer - edge) / 4
+    places = np.stack([[outer - out - along, outer - out + along], [outer + out - along, outer + out + along]])
+    x, y = np.moveaxis(places.round().astype(int), -1, 0)
+    if (x < 0).any() or (y < 0).any() or (x >= gray.shape[1]).any() or (y >= gray.shape[0]).any():
+        return 0.0
+    near, far = np.diff(gray[y, x].astype(float), axis=1)[:, 0]
+    strong = np.minimum(np.abs(near), np.abs(far)) > contrast / 3
+    return float((strong & (near * far < 0)).mean())
 
 
 def _is_right_handed(grid: FloatArray) -> bool:

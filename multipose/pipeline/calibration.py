@@ -5,11 +5,9 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from multipose.board import Board, board_from_dict
 from multipose.calibration import calibrate, detect_board
-from multipose.errors import ProjectError
 from multipose.files import SCHEMA_VERSION, write_text
-from multipose.pipeline.plan import calibration_product
+from multipose.pipeline.plan import calibration_product, project_board
 from multipose.pipeline.provenance import Hashes, making
 from multipose.pipeline.sources import open_view
 from multipose.progress import SILENT, Progress
@@ -57,14 +55,3 @@ def calibrate_session(
         calibration_page(calibration, subtitle=f"session {session}").save(folder / "report.html")
         calibration.rig.save(product.path)
     return {"session": session, **report, "rig": str(product.path), "page": str(folder / "report.html")}
-
-
-def project_board(project: Project) -> Board:
-    """The board of a project.
-
-    Raises:
-        ProjectError: the configuration describes none.
-    """
-    if project.config.board is None:
-        raise ProjectError("multipose.toml has no section [board], which describes the calibration board.")
-    return board_from_dict(project.config.board.to_dict())

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -15,7 +15,7 @@ from multipose.errors import LabelError, ProjectError
 from multipose.files import hash_value, write_text
 from multipose.formats.deeplabcut import read_labels, write_labels
 from multipose.frames import Method, choose_frames, extract_frames
-from multipose.labels import LabelProblem, Labels, check_labels, empty_labels, labels_from_points, picture_path
+from multipose.labels import KEY, LabelProblem, Labels, check_labels, empty_labels, labels_from_points, picture_path
 from multipose.pipeline.provenance import Hashes
 from multipose.pipeline.sources import open_view
 from multipose.progress import SILENT, Progress
@@ -24,6 +24,7 @@ from multipose.sources import FrameSource, View, read_picture, write_picture
 
 _SOURCE_RECORD = "extracted.json"
 """Of each picture taken from a video: hash of the video and of the view's settings."""
+_SAME_PX = 1e-3  # labels that differ by less went through another program's rounding
 
 
 def load_labels(project: Project) -> Labels:
@@ -143,20 +144,26 @@ def _indices(source: FrameSource, numbers: list[int], recording: str, view: str)
 
 
 def import_labels(
-    project: Project, path: Path, view: str, *, recording: str | None = None, replace: bool = True
+    project: Project,
+    path: Path,
+    view: str,
+    *,
+    recording: str | None = None,
+    conflicts: Literal["refuse", "replace", "keep"] = "refuse",
 ) -> dict[str, Any]:
     """Bring labels of one view from another program's file, and their pictures.
 
     Args:
         recording: name of the recording they belong to; by default the names that the file gives.
-        replace: where a point is labelled already, the file's label holds.
+        conflicts: where a point is labelled already and the file says something else: "refuse" the file, "replace" the
+            label there is by the file's, or "keep" it.
 
     Returns:
-        Counts: pictures, points, recordings.
+        pictures, points and conflicts (their numbers), recordings, and unlisted: those not in recordings.csv.
 
     Raises:
         FormatError: the file is no file of labels.
-        LabelError: its key points are not those of the project, or a picture is missing.
+        LabelError: its key points are not those of the project, a picture is missing, or labels are in conflict.
     """
     project.select_views([view])
     found, pictures = read_labels(path, view=view)
@@ -176,6 +183,15 @@ def import_labels(
         pictures = {(recording, frame): picture for (_, frame), picture in pictures.items()}
     for name in found.recordings:
         check_name(name, "recording")
+    if project.config.view_settings(view) != ViewConfig():
+        found = _in_view(project, view, found, pictures)
+    labels = load_labels(project)
+    n_conflicts = _count_conflicts(labels, found)
+    if n_conflicts and conflicts == "refuse":
+        raise LabelError(
+            f"{n_conflicts} points of {path} are labelled already, otherwise. Say --replace to take the file's labels, "
+            "or --keep to leave those that are there."
+        )
     for (name, frame), source in pictures.items():
         target = picture_path(project.frames_folder, name, view, frame)
         if source.is_file():
@@ -185,16 +201,26 @@ def import_labels(
                 f"{path} has labels of the picture {source}, which does not exist, and recordings.csv has no video of "
                 f"view {view!r} of recording {name!r} to take it from."
             )
-    if project.config.view_settings(view) != ViewConfig():
-        found = _in_view(project, view, found, pictures)
-    names = project.config.skeleton.keypoints
-    merged = Labels(load_labels(project).merge(found, replace=replace).table, names)
-    merged.save(project.labels_path)
+    said = Labels(found.table[found.table["state"] != "unlabelled"], found.keypoints)
+    merged = labels.merge(said, replace=conflicts != "keep").merge(found, replace=False)
+    Labels(merged.table, project.config.skeleton.keypoints).save(project.labels_path)
+    listed = [row.name for row in project.recordings]
     return {
         "pictures": len(found.frames(view)),
         "points": int((found.table["state"] != "unlabelled").sum()),
+        "conflicts": n_conflicts,
         "recordings": list(found.recordings),
+        "unlisted": [name for name in found.recordings if name not in listed],
     }
+
+
+def _count_conflicts(labels: Labels, found: Labels) -> int:
+    """Points that both have labelled, and differently."""
+    known = [table[table["state"] != "unlabelled"] for table in (labels.table, found.table)]
+    both = known[0].merge(known[1], on=list(KEY), suffixes=("", "_found"))
+    here, there = both[["x", "y"]].to_numpy(float), both[["x_found", "y_found"]].to_numpy(float)
+    same = np.isclose(here, there, rtol=0, atol=_SAME_PX, equal_nan=True).all(axis=1)
+    return int((~same | (both["state"] != both["state_found"]).to_numpy()).sum())
 
 
 def _in_view(project: Project, view: str, labels: Labels, pictures: Mapping[tuple[str, int], Path]) -> Labels:
@@ -234,8 +260,17 @@ def export_labels(project: Project, folder: Path, views: Iterable[str], scorer: 
 
 
 def find_problems(project: Project) -> list[LabelProblem]:
-    """Labels that look like slips: outside the picture, two on one spot, left and right swapped."""
+    """Labels that look like slips: outside the picture, two on one spot, left and right swapped.
+
+    Raises:
+        LabelError: nothing is labelled yet.
+    """
     labels = known_labels(load_labels(project))
+    if not len(labels):
+        raise LabelError(
+            f"There are no labels to check in {project.labels_path}. Choose frames with `multipose label extract`, or "
+            "bring labels with `multipose label import`."
+        )
     sizes = {}
     for view in labels.views:
         for recording, frame in labels.frames(view).itertuples(index=False):

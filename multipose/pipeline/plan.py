@@ -13,7 +13,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from multipose.errors import FormatError, ProjectError
+from multipose.board import Board, board_from_dict
+from multipose.errors import DataError, FormatError, ProjectError
 from multipose.files import hash_value
 from multipose.pipeline.provenance import Hashes, Judgement, Product, judge
 from multipose.project import SHARED_MODEL, Project, Recording
@@ -66,8 +67,10 @@ def calibration_product(project: Project, session: str) -> Product:
     """The rig of a calibration session, from the board's pictures."""
     sources = project.board_sources(session)
     lacking = []
-    if project.config.board is None:
-        lacking.append("multipose.toml has no section [board], which describes the calibration board.")
+    try:
+        project_board(project)
+    except ProjectError as error:
+        lacking.append(str(error))
     missing = [view for view in project.views if view not in sources]
     if missing:
         folder = project.session_folder(session)
@@ -92,6 +95,20 @@ def calibration_product(project: Project, session: str) -> Product:
         },
         lacking=tuple(lacking),
     )
+
+
+def project_board(project: Project) -> Board:
+    """The board of a project.
+
+    Raises:
+        ProjectError: the configuration describes none, or one that cannot be.
+    """
+    if project.config.board is None:
+        raise ProjectError("multipose.toml has no section [board], which describes the calibration board.")
+    try:
+        return board_from_dict(project.config.board.to_dict())
+    except DataError as error:
+        raise ProjectError(f"multipose.toml, [board]: {error}") from None
 
 
 def model_product(project: Project, name: str) -> Product:

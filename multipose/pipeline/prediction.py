@@ -62,7 +62,7 @@ def predict_recording(
         settings: dict[str, Any] = {
             "frames": frames,
             "time": clock.time,
-            "batch_size": batch_size or project.config.prediction.batch_size,
+            "batch_size": project.config.prediction.batch_size if batch_size is None else batch_size,
             "threads": threads,
             "progress": progress,
         }

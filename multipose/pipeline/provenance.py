@@ -177,10 +177,17 @@ def making(product: Product, hashes: Hashes, overrides: Mapping[str, Any] | None
         overrides=_plain(given),
         content="",
     )
+    before = read_records(product.path.parent).get(product.path.name)
+    there = hashes.of(product.path) if product.path.exists() else ""
     _write_record(product, record)
-    yield
-    if not product.path.exists():
-        raise ProjectError(f"The stage {product.stage} ended without making {product.path}.")
+    try:
+        yield
+        if not product.path.exists():
+            raise ProjectError(f"The stage {product.stage} ended without making {product.path}.")
+    except Exception:
+        if there == (hashes.of(product.path) if product.path.exists() else ""):
+            _write_record(product, before)  # the product is what it was
+        raise
     _write_record(product, Record(**{**asdict(record), "state": "done", "content": hashes.of(product.path)}))
     hashes.save()
 

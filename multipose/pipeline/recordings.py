@@ -199,8 +199,10 @@ def read_assignments(words: Iterable[str], what: str) -> dict[str, str]:
     return table
 
 
-def describe_recording(recording: Recording, clock: Clock) -> str:
-    """One line for a person: name, length, what the views were matched by, files."""
+def describe_recording(recording: Recording, clock: Clock, views: Iterable[str]) -> str:
+    """One line for a person: name, length, what the views were matched by, files, and which of the views is missing."""
     seconds = f", {len(clock.time) / clock.fps:.1f} s" if clock.fps else ""
     files = ", ".join(f"{view} {path}" for view, path in {**recording.videos, **recording.keypoints}.items())
-    return f"{recording.name}: {len(clock.time)} moments{seconds}, matched by {clock.rule}; {files}"
+    missing = [view for view in views if view not in recording.videos and view not in recording.keypoints]
+    lack = f"; NO view {', '.join(missing)}" if missing else ""
+    return f"{recording.name}: {len(clock.time)} moments{seconds}, matched by {clock.rule}; {files}{lack}"

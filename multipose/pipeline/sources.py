@@ -74,5 +74,5 @@ def check_files(project: Project, recording: Recording) -> None:
             if not project.path(written).exists() and not any(sign in written for sign in "*?["):
                 raise ProjectError(
                     f"Recording {recording.name!r}, view {view!r}: the {kind} {project.path(written)} does not exist. "
-                    "Correct the path in recordings.csv."
+                    "Correct the path."
                 )

@@ -48,7 +48,7 @@ class Augmentation:
     turn: float = np.pi
     flip: bool = False
     zoom: float = 0.25
-    around_point: float = 0.7
+    around_point: float = 0.85
     contrast: float = 0.3
     brightness: float = 30.0
     gamma: float = 0.35

@@ -75,7 +75,7 @@ def predict(
     *,
     frames: Mapping[str, npt.ArrayLike] | None = None,
     time: npt.ArrayLike | None = None,
-    batch_size: int = 8,
+    batch_size: int | None = None,
     threads: int | None = None,
     device: str = "auto",
     progress: Progress = SILENT,
@@ -88,7 +88,7 @@ def predict(
         frames: for each view, which of its pictures (from 0; -1 for none) falls on each time of the rig's clock.
             Without it the views must have equally many pictures, and the same ones belong together.
         time: (time,) seconds of the rig's clock; by default the first view's timestamps.
-        batch_size: pictures that the network gets at once.
+        batch_size: pictures that the network gets at once; by default as of `runtime.choose_batch_size`.
         threads: of the CPU; None for all.
         device: as for `runtime.choose_device`.
         progress: is told of every picture.
@@ -121,7 +121,7 @@ def predict_to_file(
     frames: Mapping[str, npt.ArrayLike] | None = None,
     time: npt.ArrayLike | None = None,
     attributes: Mapping[str, Any] | None = None,
-    batch_size: int = 8,
+    batch_size: int | None = None,
     threads: int | None = None,
     device: str = "auto",
     progress: Progress = SILENT,
@@ -201,16 +201,17 @@ def _make_plan(
 def _estimates(
     plan: _Plan,
     models: Mapping[str, PoseModel],
-    batch_size: int,
+    batch_size: int | None,
     threads: int | None,
     device: str,
     progress: Progress,
     reports: dict[str, ViewReport],
 ) -> Iterator[tuple[str, Ints, PoseEstimate]]:
     """(view, places on the time axis, points) of every batch, view after view; fills in `reports`."""
+    place = runtime.choose_device(device)
+    batch_size = runtime.choose_batch_size(place) if batch_size is None else batch_size
     if batch_size < 1:
         raise DataError(f"batch_size must be at least 1, got {batch_size}.")
-    place = runtime.choose_device(device)
     total = sum(int((index >= 0).sum()) for index in plan.indices.values())
     with runtime.share_threads(threads, place) as workers, progress.task("Predicting", total) as task:
         for view, source in plan.sources.items():

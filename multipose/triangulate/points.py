@@ -138,6 +138,8 @@ def triangulate(
         result.inlier[:, part] = inlier
         return size
 
+    if not kernels.triangulate.is_compiled:
+        progress.note("Compiling the triangulation for this machine, once: about 10 s.")
     starts = range(0, n, _CHUNK)
     with progress.task("triangulate", total=n) as task, ThreadPoolExecutor(threads or os.cpu_count()) as pool:
         for size in pool.map(solve, starts):

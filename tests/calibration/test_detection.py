@@ -8,7 +8,7 @@ import pytest
 from multipose.board import Board, CharucoBoard, Chessboard
 from multipose.calibration import detect_board
 from multipose.calibration.detection import Gray
-from multipose.calibration.patterns import board_finder, order_chessboard, settle_corners
+from multipose.calibration.patterns import board_finder, continues, order_chessboard, settle_corners
 from multipose.errors import DataError
 from multipose.geometry import homography
 from multipose.opencv import cv2
@@ -100,6 +100,30 @@ def test_corners_drawn_to_marker_edges_are_put_right() -> None:
     others = np.arange(CHARUCO.n_corners) != 10
     assert np.linalg.norm(settled - truth, axis=-1)[others].max() < 0.4
     assert not np.linalg.norm(settled[10] - truth[10]) > 1
+
+
+@pytest.mark.parametrize(
+    ("asked", "shown"),
+    [
+        (Chessboard(6, 4, 20.0), CHESS),
+        (Chessboard(7, 3, 20.0), CHESS),
+        (CharucoBoard(5, 7, 20.0, 15.0, dictionary="4X4_100"), CHARUCO),
+        (CharucoBoard(8, 5, 20.0, 15.0, dictionary="4X4_100"), CHARUCO),
+    ],
+    ids=["column", "row", "exchanged", "squares"],
+)
+def test_boards_of_other_sizes_are_no_boards(asked: Board, shown: Board) -> None:
+    sight = board_finder(asked).find(picture_of(shown)[0])
+    assert sight.reason
+    assert np.isnan(sight.px).all()
+
+
+def test_a_part_of_a_chessboard_is_told_from_a_whole_one() -> None:
+    picture, corners = picture_of(CHESS)
+    grid = corners.reshape(4, 7, 2)
+    assert not continues(picture, corners, (7, 4))
+    for part in (grid[1:], grid[:-1], grid[:, 1:], grid[:, :-1]):
+        assert continues(picture, part.reshape(-1, 2), (part.shape[1], part.shape[0]))
 
 
 def test_pictures_without_a_board_say_so() -> None:

@@ -36,8 +36,15 @@ def picture_of(board: Board, pixels_per_square: int = 30) -> np.ndarray:
         (
             CharucoBoard(7, 5, 20.0, 15.0, dictionary="5X5_100"),
             CHARUCO,
-            'dictionary family of 4X4_1000. Say dictionary = "4X4_1000"',
+            'dictionary family of 4X4_1000. Say dictionary = "4X4_50", or the larger one',
         ),
+        (
+            CharucoBoard(5, 7, 20.0, 15.0, dictionary="4X4_100"),
+            CHARUCO,
+            "ChArUco board of 7 x 5 squares. Give the squares, columns = 7 and rows = 5",
+        ),
+        (Chessboard(6, 4, 20.0), CHESS, "chessboard of 7 x 4 inner corners. Give columns = 7 and rows = 4"),
+        (Chessboard(7, 3, 20.0), CHESS, "chessboard of 7 x 4 inner corners. Give columns = 7 and rows = 4"),
         (
             CharucoBoard(7, 6, 20.0, 15.0, dictionary="4X4_100", legacy=True),
             CharucoBoard(7, 6, 20.0, 15.0, dictionary="4X4_100"),
@@ -46,7 +53,18 @@ def picture_of(board: Board, pixels_per_square: int = 30) -> np.ndarray:
         (CHARUCO, Chessboard(6, 4, 20.0), "then say that it is a chessboard of 6 x 4 inner corners"),
         (Chessboard(6, 4, 20.0), CHARUCO, "Say that the board is a ChArUco board"),
     ],
-    ids=["squares counted", "size", "corners counted", "dictionary", "legacy", "chessboard", "charuco"],
+    ids=[
+        "squares counted",
+        "size",
+        "corners counted",
+        "dictionary",
+        "exchanged",
+        "column short",
+        "row short",
+        "legacy",
+        "chessboard",
+        "charuco",
+    ],
 )
 def test_the_board_that_would_work_is_named(asked: Board, shown: Board, told: str) -> None:
     text = diagnose(asked, [picture_of(shown)] * 2, ["no board"])

@@ -105,7 +105,9 @@ def test_labels_beyond_the_video(filmed: Project) -> None:
 
 def test_importing_brings_pictures(filmed: Project, tmp_path: Path) -> None:
     path = write_deeplabcut(tmp_path / "dlc", "m4", [5, 7])
-    assert import_labels(filmed, path, "top") == {"pictures": 2, "points": 4, "recordings": ["m4"]}
+    assert import_labels(filmed, path, "top") == {
+        "pictures": 2, "points": 4, "conflicts": 0, "recordings": ["m4"], "unlisted": ["m4"],
+    }  # fmt: skip
     assert read_picture(picture_path(filmed.frames_folder, "m4", "top", 7)).mean() == 7
     labels = load_labels(filmed)
     extract_labelled(filmed, labels, open_hashes(filmed))
@@ -136,6 +138,22 @@ def test_imported_labels_of_other_key_points(filmed: Project, tmp_path: Path) ->
         import_labels(filmed, path, "side")
 
 
+def test_imported_labels_in_conflict_with_others(filmed: Project, tmp_path: Path) -> None:
+    path = write_deeplabcut(tmp_path / "dlc", "m4", [5, 7])
+    import_labels(filmed, path, "top")
+    assert import_labels(filmed, path, "top")["conflicts"] == 0  # the same again
+    before = filmed.labels_path.read_text(encoding="utf-8")
+    moved = path.read_text(encoding="utf-8").replace("10.0", "11.5")
+    assert moved != path.read_text(encoding="utf-8")
+    path.write_text(moved, encoding="utf-8")
+    with pytest.raises(LabelError, match=r"2 points of .* labelled already, otherwise. Say --replace"):
+        import_labels(filmed, path, "top")
+    assert import_labels(filmed, path, "top", conflicts="keep")["conflicts"] == 2
+    assert filmed.labels_path.read_text(encoding="utf-8") == before
+    assert import_labels(filmed, path, "top", conflicts="replace")["conflicts"] == 2
+    assert 11.5 in load_labels(filmed).points("top")[1]
+
+
 def test_imported_labels_move_with_the_view(filmed: Project, tmp_path: Path) -> None:
     config = filmed.folder / "multipose.toml"
     text = config.read_text(encoding="utf-8").replace(
@@ -164,6 +182,9 @@ def test_exported_labels_come_back(filmed: Project, tmp_path: Path) -> None:
 
 
 def test_slips_are_found(filmed: Project) -> None:
+    with pytest.raises(LabelError, match="no labels to check"):
+        find_problems(filmed)
+    label(filmed, [2])
     assert find_problems(filmed) == []
     xy = np.array([[[10.0, 12.0], [300.0, 20.0]]])
     labels_from_points("day1", "top", [1], xy, KEYPOINTS).save(filmed.labels_path)

@@ -111,6 +111,34 @@ def test_a_killed_stage_is_made_anew(finished: Project) -> None:
     assert judge_paths(project)[RUN1[1]].state == "current"
 
 
+def test_a_stage_that_fails_leaves_the_state_as_it_was(finished: Project) -> None:
+    project = finished
+    hashes = open_hashes(project)
+    for stage, path in (("reconstruct", RUN1[1]), ("view", RUN1[2])):
+        if stage == "view":
+            (project.folder / path).unlink()
+        before = judge_paths(project)[path].state
+        with pytest.raises(ZeroDivisionError), making(describe(project, stage, "run1"), hashes):
+            raise ZeroDivisionError
+        assert judge_paths(project)[path].state == before
+    with pytest.raises(ZeroDivisionError), making(describe(project, "reconstruct", "run1"), hashes):
+        project.trajectories_path("run1").write_text("another", encoding="utf-8")
+        raise ZeroDivisionError
+    assert judge_paths(project)[RUN1[1]].state == "interrupted"
+
+
+def test_a_board_that_cannot_be_is_told_before_calibration(project: Project) -> None:
+    path = project.folder / "multipose.toml"
+    board = '[board]\ntype = "charuco"\ncolumns = 8\nrows = 11\nsquare = 18.0\nmarker = 24.0\n'
+    text = path.read_text(encoding="utf-8")
+    path.write_text(f'{text}\n{board}dictionary = "4X4_50"\nunit = "mm"\n', encoding="utf-8")
+    project = Project.open(project.folder)
+    project.rig_path("lab").unlink()
+    assert any(
+        "must be smaller than its squares" in r for r in judge_paths(project)["calibration/lab/rig.toml"].reasons
+    )
+
+
 def test_what_cannot_be_made_says_what_to_do(project: Project) -> None:
     project.rig_path("lab").unlink()
     outcome = run(project)
