@@ -13,10 +13,20 @@ from multipose.cli.options import Result, number, project_option, reporting, tab
 @click.argument("sessions", nargs=-1, metavar="[SESSION]...")
 @click.option("--lens", type=click.Choice(["brown", "rational", "fisheye"]), help="Instead of multipose.toml's.")
 @click.option("--max-boards", type=click.IntRange(min=3), help="Pictures of the board to use per view, at most.")
+@click.option(
+    "--origin",
+    metavar="SESSION:FRAME",
+    help="Put the world on the board that lies on the floor in this frame; instead of multipose.toml's.",
+)
+@click.option(
+    "--up",
+    type=click.Choice(["x", "-x", "y", "-y", "z", "-z"]),
+    help="The axis of that world that points up; instead of multipose.toml's.",
+)
 @threads_option
 @project_option
 @reporting
-def command(sessions: tuple[str, ...], lens: str | None, max_boards: int | None, threads: int, folder: str) -> Result:
+def command(sessions: tuple[str, ...], threads: int, folder: str, **settings: Any) -> Result:
     """Calibrate the cameras from pictures of the board.
 
     Without names all sessions in calibration/ that have pictures of the board are calibrated.
@@ -39,8 +49,7 @@ def command(sessions: tuple[str, ...], lens: str | None, max_boards: int | None,
                 project,
                 session,
                 open_hashes(project),
-                lens=lens,
-                max_boards=max_boards,
+                **settings,
                 threads=threads,
                 progress=RichProgress(),
             )

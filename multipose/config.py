@@ -102,18 +102,40 @@ class ViewConfig:
 
 @dataclass(frozen=True)
 class CalibrationConfig:
-    """How boards become a rig. `sessions` gives the files of a session that do not lie in calibration/<session>/."""
+    """How boards become a rig.
+
+    origin: `SESSION:FRAME`, or `FRAME` of the session itself: the picture of a board on the floor, which becomes the
+        world; "": the first camera is the world.
+    up: the axis of that world that points up.
+    sessions: the files of a session that do not lie in calibration/<session>/.
+    """
 
     lens: Literal["brown", "rational", "fisheye"] = "brown"
     max_boards: int = 150
     seed: int = 0
+    origin: str = ""
+    up: Literal["x", "-x", "y", "-y", "z", "-z"] = "z"
     sessions: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.max_boards < 3:
             raise ConfigError(f"max_boards must be at least 3, got {self.max_boards}.")
+        if self.origin:
+            split_origin(self.origin)
         for session in self.sessions:
             check_name(session, "calibration session")
+
+
+def split_origin(origin: str) -> tuple[str, int]:
+    """Session ("" where none is named) and frame of an `origin` as of `CalibrationConfig`.
+
+    Raises:
+        ConfigError: it is none.
+    """
+    session, _, frame = origin.rpartition(":")
+    if not frame.isdecimal() or ":" in session:
+        raise ConfigError(f"origin is SESSION:FRAME, for example floor:12, or FRAME; got {origin!r}.")
+    return session, int(frame)
 
 
 @dataclass(frozen=True)
@@ -403,6 +425,8 @@ pairs = {_show_list([list(pair) for pair in skeleton.pairs])}
 # lens = {_show(calibration.lens)}           # brown, rational or fisheye
 # max_boards = {calibration.max_boards}         # at most this many pictures of the board are used per view
 # seed = {calibration.seed}
+#   origin = "floor:12"      # the board in this frame of this session, lying on the floor, is the world
+# up = {_show(calibration.up)}                 # the axis of that world that points up
 #
 # Files of a session that lie elsewhere (a video, a folder, or a pattern such as "pictures/left*.jpg"):
 # [calibration.sessions.<session>]

@@ -34,6 +34,20 @@ def test_manifest_reads_back(tmp_path_factory: pytest.TempPathFactory, rows: lis
     assert read_manifest(path, VIEWS) == recordings
 
 
+def test_a_board_on_the_floor_is_no_session_of_its_own(folder: Path) -> None:
+    for name in ("floor", "rig"):
+        (folder / "calibration" / name).mkdir(parents=True)
+    assert Project.open(folder).sessions == ("floor", "rig")
+    path = folder / "multipose.toml"
+    plain = path.read_text(encoding="utf-8")
+    for origin, sessions in (("floor:3", ("rig",)), ("3", ("floor", "rig"))):
+        path.write_text(plain.replace('#   origin = "floor:12"', f'origin = "{origin}"'), encoding="utf-8")
+        assert Project.open(folder).sessions == sessions
+    path.write_text(plain.replace('#   origin = "floor:12"', 'origin = "floor"'), encoding="utf-8")
+    with pytest.raises(ConfigError, match=r"origin is SESSION:FRAME"):
+        Project.open(folder)
+
+
 def test_manifest_has_only_the_columns_it_needs() -> None:
     plain = Recording("a", {"back": "a.mp4", "top": "b.mp4"})
     assert format_manifest([plain], VIEWS).splitlines() == ["name,back,top,calibration", "a,a.mp4,b.mp4,"]

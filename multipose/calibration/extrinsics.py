@@ -102,7 +102,7 @@ def join_views(
     }  # fmt: skip
     camera_from_world = _chain(views, pairs, min_shared)
     lenses = tuple(fit.lens for fit in fits)
-    world_from_board, choice = _place_boards(board.corners, px, used, fits, camera_from_world, orders, turns)
+    world_from_board, choice = place_boards(board.corners, px, used, fits, camera_from_world, orders, turns)
     ordered = np.take_along_axis(px, orders[choice][..., None], axis=2)
     return Joined(RigState(lenses, camera_from_world, world_from_board), ordered, pairs)
 
@@ -215,7 +215,7 @@ def _unconnected(views: tuple[str, ...], pairs: dict[tuple[int, int], Pair], min
     return f"The views are not connected; they form {len(groups)} groups: {named}{evidence}. {advice}."
 
 
-def _place_boards(
+def place_boards(
     board_xyz: FloatArray,
     px: FloatArray,
     used: BoolArray,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -135,6 +135,18 @@ class Calibration:
     world_from_board: FloatArray
     residuals: FloatArray
     rejected: BoolArray
+
+    def in_world(self, new_from_world: FloatArray, description: str) -> Calibration:
+        """The same calibration in another world (4, 4), which `description` names in the rig's metadata.
+
+        The covariance stays: changes on the left of `camera_from_world` do not depend on the world.
+        """
+        rig = self.rig.transformed(new_from_world)
+        return replace(
+            self,
+            rig=replace(rig, metadata={**rig.metadata, "world": description}),
+            world_from_board=new_from_world @ self.world_from_board,
+        )
 
 
 def _plain(value: float) -> float | None:

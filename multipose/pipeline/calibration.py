@@ -3,9 +3,16 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import Any
 
-from multipose.calibration import calibrate, detect_board
+import numpy as np
+import numpy.typing as npt
+
+from multipose.calibration import calibrate, detect_board, locate_boards, world_on_board
+from multipose.camera import CameraRig
+from multipose.config import split_origin
+from multipose.errors import CalibrationError, ProjectError
 from multipose.files import SCHEMA_VERSION, write_text
 from multipose.pipeline.plan import calibration_product, project_board
 from multipose.pipeline.provenance import Hashes, making
@@ -13,6 +20,8 @@ from multipose.pipeline.sources import open_view
 from multipose.progress import SILENT, Progress
 from multipose.project import Project
 from multipose.view import calibration_page
+
+Array = npt.NDArray[np.float64]
 
 
 def calibrate_session(
@@ -22,13 +31,15 @@ def calibrate_session(
     *,
     lens: str | None = None,
     max_boards: int | None = None,
+    origin: str | None = None,
+    up: str | None = None,
     threads: int | None = None,
     progress: Progress = SILENT,
 ) -> dict[str, Any]:
     """Calibrate one session.
 
     Args:
-        lens, max_boards: instead of those of the configuration, this once.
+        lens, max_boards, origin, up: instead of those of the configuration, this once.
 
     Returns:
         The report's values, with the session and the paths written.
@@ -39,19 +50,41 @@ def calibrate_session(
     """
     project.check_session(session, "asked for")
     product = calibration_product(project, session)
-    overrides = {"lens": lens, "max_boards": max_boards}
+    overrides = {"lens": lens, "max_boards": max_boards, "origin": origin, "up": up}
     settings = {**product.parameters, **{key: value for key, value in overrides.items() if value is not None}}
     folder = product.path.parent
     with making(product, hashes, overrides):
+        floor = _see_floor(project, session, settings["origin"], threads) if settings["origin"] else None
         sources = {view: open_view(project, view, spec) for view, spec in project.board_sources(session).items()}
         corners = detect_board(
             sources, project_board(project), max_frames=settings["max_boards"], threads=threads, progress=progress
         )
         corners.save(folder / "corners.npz")
         calibration = calibrate(corners, lens=settings["lens"], seed=settings["seed"], progress=progress)
+        if floor is not None:
+            name, locate = floor
+            world = world_on_board(locate(calibration.rig), settings["up"])
+            calibration = calibration.in_world(world, f"the board in {name}, {settings['up']} up")
         report = calibration.report.to_dict()
         text = json.dumps({"schema_version": SCHEMA_VERSION, **report}, indent=1, ensure_ascii=False)
         write_text(folder / "report.json", text + "\n")
         calibration_page(calibration, subtitle=f"session {session}").save(folder / "report.html")
         calibration.rig.save(product.path)
     return {"session": session, **report, "rig": str(product.path), "page": str(folder / "report.html")}
+
+
+def _see_floor(
+    project: Project, session: str, origin: str, threads: int | None
+) -> tuple[str, Callable[[CameraRig], Array]]:
+    """What to call the board that one frame of a session shows, and its pose in a rig."""
+    named, frame = split_origin(origin)
+    name = f"frame {frame} of session {named or session}"
+    shown = project.board_sources(named or session)
+    if not shown:
+        raise ProjectError(f"Session {named!r}, on whose board the world is to lie, has no pictures of the board.")
+    sources = {view: open_view(project, view, spec) for view, spec in shown.items()}
+    corners = detect_board(sources, project_board(project), frames=[frame], threads=threads)
+    if not corners.seen.any():
+        said = "; ".join(f"{view}: {reason}" for view, (reason,) in zip(corners.views, corners.reasons, strict=True))
+        raise CalibrationError(f"No view shows the board in {name}, on which the world is to lie ({said}).")
+    return name, lambda rig: locate_boards(rig, corners)[0]

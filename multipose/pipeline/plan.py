@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from multipose.board import Board, board_from_dict
+from multipose.config import split_origin
 from multipose.errors import DataError, FormatError, ProjectError
 from multipose.files import hash_value
 from multipose.pipeline.provenance import Hashes, Judgement, Product, judge
@@ -79,18 +80,25 @@ def calibration_product(project: Project, session: str) -> Product:
             f"Put a video into {folder}/<view>.mp4 or pictures into {folder}/<view>/."
         )
     settings = project.config.calibration
+    pictures = {f"the board's pictures of {view}": spec for view, spec in sources.items()}
+    floor = split_origin(settings.origin)[0] if settings.origin else ""
+    if floor not in ("", session):
+        shown = project.board_sources(floor)
+        pictures |= {f"the pictures of {floor} in {view}": spec for view, spec in shown.items()}
     return Product(
         stage="calibrate",
         version=VERSIONS["calibrate"],
         subject=session,
         path=project.rig_path(session),
-        inputs={f"the board's pictures of {view}": Path(spec) for view, spec in sources.items() if not _globs(spec)},
-        facts=dict(_pattern(f"the board's pictures of {view}", spec) for view, spec in sources.items() if _globs(spec)),
+        inputs={name: Path(spec) for name, spec in pictures.items() if not _globs(spec)},
+        facts=dict(_pattern(name, spec) for name, spec in pictures.items() if _globs(spec)),
         parameters={
             "board": project.config.board.to_dict() if project.config.board else None,
             "lens": settings.lens,
             "max_boards": settings.max_boards,
             "seed": settings.seed,
+            "origin": settings.origin,
+            "up": settings.up,
             **_view_parameters(project, project.views),
         },
         lacking=tuple(lacking),

@@ -163,8 +163,9 @@ def train(
         batches = _batches(fitted, pictures, augmentation, settings.batch, seed, first=run.step)
         saved = time.monotonic()
         with progress.task("Training", 100) as task, closing(runtime.read_ahead(batches, depth=3)) as prepared:
+            task.advance(int(100 * min(1.0, run.share)))  # what was done before an interruption
             for batch in prepared:
-                before = int(100 * run.share)
+                before = int(100 * min(1.0, run.share))
                 run.advance(batch)
                 if run.due:
                     run.judge()

@@ -54,6 +54,18 @@ def with_px(corners: Corners, px: np.ndarray) -> Corners:
     return replace(corners, px=px)
 
 
+def test_a_calibration_in_another_world_is_the_same() -> None:
+    calibration = made_calibration()
+    other_from_world = calibration.rig.cameras[1].camera_from_world
+    moved = calibration.in_world(other_from_world, "the second camera")
+    np.testing.assert_allclose(moved.rig.cameras[1].camera_from_world, np.eye(4), atol=1e-9)
+    assert moved.rig.metadata["world"] == "the second camera"
+    known = np.isfinite(calibration.world_from_board).all((1, 2))
+    points = transform(calibration.world_from_board[known][:, None], CHARUCO.corners)
+    points_moved = transform(moved.world_from_board[known][:, None], CHARUCO.corners)
+    np.testing.assert_allclose(moved.rig.project(points_moved), calibration.rig.project(points), atol=1e-6)
+
+
 def test_truth_is_recovered_within_the_covariance() -> None:
     truth, _ = make()
     calibration = made_calibration()

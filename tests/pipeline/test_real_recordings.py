@@ -5,8 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from multipose.board import Corners
+from multipose.calibration import locate_boards
+from multipose.camera import CameraRig
 from multipose.errors import ProjectError
 from multipose.pipeline.beginning import make_project
 from multipose.pipeline.calibration import calibrate_session
@@ -81,3 +85,10 @@ def test_stereo_pictures_that_share_a_folder(recordings: Callable[[str], Path], 
     assert report["boards_used"] == 14
     assert report["rms_px"] < 0.45
     assert (project.session_folder("lab") / "report.html").stat().st_size > 1e6
+    seen = Corners.load(project.session_folder("lab") / "corners.npz")
+    calibrate_session(project, "lab", open_hashes(project), origin="9", up="y")
+    rig = CameraRig.load(project.rig_path("lab"))
+    assert rig.metadata["world"] == "the board in frame 9 of session lab, y up"
+    (found,) = locate_boards(rig, seen.select(frames=[9]))
+    board_above = found @ np.array([0.0, 0.0, -10.0, 1.0])  # 10 mm in front of the print
+    np.testing.assert_allclose(board_above, [0, 10, 0, 1], atol=0.05)
