@@ -12,6 +12,7 @@ import click
 COMMANDS: dict[str, tuple[str, str]] = {
     "demo": ("multipose.cli.demo", "Run the whole chain on a small rendered rig with known truth."),
     "init": ("multipose.cli.init", "Make a project folder with a commented multipose.toml."),
+    "board": ("multipose.cli.board", "Draw the calibration board."),
     "add": ("multipose.cli.add", "Add recordings to the project: one, or many by a pattern."),
     "status": ("multipose.cli.status", "Say what exists, what is stale and why, and what comes next."),
     "calibrate": ("multipose.cli.calibrate", "Calibrate the cameras from pictures of the board."),

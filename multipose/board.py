@@ -88,7 +88,11 @@ class Chessboard:
 
     def draw(self, pixels_per_square: int = 60, margin: int = 30) -> NDArray[np.uint8]:
         """The board as an RGB picture (h, w, 3), with a white margin in pixels."""
-        return _draw_squares(self.squares, pixels_per_square, margin, first_black=True)
+        return _draw(self, pixels_per_square, margin)
+
+    def black_areas(self) -> FloatArray:
+        """(n, 4) x, y, width, height of the black areas from the print's top left, in `unit`."""
+        return _black_squares(self.squares, self.square, first_black=True)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values that `board_from_dict` reads."""
@@ -165,28 +169,28 @@ class CharucoBoard:
         return _picture_from_board(xy, self.square, pixels_per_square, margin)
 
     def draw(self, pixels_per_square: int = 60, margin: int = 30) -> NDArray[np.uint8]:
-        """The board as an RGB picture (h, w, 3), with a white margin in pixels.
+        """The board as an RGB picture (h, w, 3), with a white margin in pixels."""
+        return _draw(self, pixels_per_square, margin)
+
+    def black_areas(self) -> FloatArray:
+        """(n, 4) x, y, width, height of the black areas from the print's top left, in `unit`; they overlap.
 
         Marker i lies in the i-th white square, row by row.
         """
-        picture = _draw_squares(self.squares, pixels_per_square, margin, first_black=self.first_black)
         dictionary = marker_dictionary(self.dictionary)
         cells = int(dictionary.markerSize) + 2
-        side = pixels_per_square * self.marker / self.square
-        cell = np.floor((np.arange(pixels_per_square) + 0.5 - (pixels_per_square - side) / 2) / side * cells).astype(
-            int
-        )
-        inside = np.flatnonzero((cell >= 0) & (cell < cells))
-        marker_id = 0
-        for row in range(self.rows):
-            for column in range(self.columns):
-                if ((row + column) % 2 == 0) == self.first_black:
-                    continue
-                marker = dictionary.generateImageMarker(marker_id, cells)
-                y, x = (margin + k * pixels_per_square + inside for k in (row, column))
-                picture[np.ix_(y, x)] = marker[np.ix_(cell[inside], cell[inside])][..., None]
-                marker_id += 1
-        return picture
+        cell, gap = self.marker / cells, (self.square - self.marker) / 2
+        white = [
+            (column, row)
+            for row in range(self.rows)
+            for column in range(self.columns)
+            if ((row + column) % 2 == 0) != self.first_black
+        ]
+        areas = [_black_squares(self.squares, self.square, first_black=self.first_black)]
+        for number, place in enumerate(white):
+            bars = _bars(dictionary.generateImageMarker(number, cells) == 0)
+            areas.append(bars * cell + [*(np.array(place) * self.square + gap), 0, 0])
+        return np.concatenate(areas)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values that `board_from_dict` reads."""
@@ -360,19 +364,39 @@ def _picture_from_board(xy: FloatArray, square: float, pixels_per_square: int, m
     return (np.asarray(xy, dtype=float)[..., :2] / square + 1) * pixels_per_square + margin - 0.5
 
 
-def _draw_squares(
-    squares: tuple[int, int], pixels_per_square: int, margin: int, first_black: bool
-) -> NDArray[np.uint8]:
+def _black_squares(squares: tuple[int, int], square: float, first_black: bool) -> FloatArray:
+    y, x = np.mgrid[: squares[1], : squares[0]]
+    black = ((x + y) % 2 == 0) == first_black
+    corners = np.stack([x[black], y[black]], axis=-1) * square
+    return np.hstack([corners, np.full_like(corners, square)])
+
+
+def _bars(black: NDArray[np.bool_]) -> FloatArray:
+    """(n, 4) x, y, width, height of the longest bars along and down a grid of cells, which cover its black cells.
+
+    Both ways, so that no seam between cells is left where a printer or a screen draws them one by one.
+    """
+    bars = []
+    for grid, order in ((black, [1, 0, 3, 2]), (black.T, [0, 1, 2, 3])):
+        edges = np.diff(np.pad(grid, ((0, 0), (1, 1))).astype(int), axis=1)
+        rows, starts = np.nonzero(edges == 1)
+        ends = np.nonzero(edges == -1)[1]
+        bars.append(np.stack([rows, starts, np.ones_like(rows), ends - starts], axis=-1)[:, order])
+    return np.concatenate(bars).astype(float)
+
+
+def _draw(board: Board, pixels_per_square: int, margin: int) -> NDArray[np.uint8]:
+    """Black where a pixel's centre is in a black area."""
     if pixels_per_square < 1 or margin < 0:
         raise DataError(
             f"A board is drawn with at least 1 pixel a square and a margin of at least 0, "
             f"got {pixels_per_square} and {margin}."
         )
-    columns, rows = squares
-    y, x = np.mgrid[:rows, :columns]
-    black = ((x + y) % 2 == 0) == first_black
-    inside = np.kron(
-        np.where(black, 0, 255).astype(np.uint8), np.ones((pixels_per_square, pixels_per_square), dtype=np.uint8)
-    )
-    picture = np.pad(inside, margin, constant_values=255)
-    return np.repeat(picture[..., None], 3, axis=-1)
+    columns, rows = board.squares
+    picture = np.full((rows * pixels_per_square, columns * pixels_per_square), 255, dtype=np.uint8)
+    areas = board.black_areas() * (pixels_per_square / board.square)
+    # The rounding puts edges that differ by the last digit on one side of a pixel's centre.
+    edges = np.ceil(np.round(np.hstack([areas[:, :2], areas[:, :2] + areas[:, 2:]]) - 0.5, 6)).astype(int)
+    for left, top, right, bottom in edges:
+        picture[top:bottom, left:right] = 0
+    return np.repeat(np.pad(picture, margin, constant_values=255)[..., None], 3, axis=-1)

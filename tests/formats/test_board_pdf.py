@@ -1,0 +1,75 @@
+"""The printed board is the board: read back from the PDF's drawing commands, and found in what they draw."""
+
+from __future__ import annotations
+
+import re
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from multipose.board import Board, CharucoBoard, Chessboard
+from multipose.calibration.patterns import board_finder
+from multipose.errors import DataError
+from multipose.formats.board_pdf import read_paper, write_board_pdf
+
+POINTS_PER_MM = 72 / 25.4
+
+
+def read_pdf(path: Path) -> tuple[tuple[float, float], np.ndarray]:
+    """Size of the page (mm), and its filled rectangles (n, 4): x, y from the top, width, height in mm."""
+    data = path.read_bytes()
+    box = re.search(rb"/MediaBox \[([\d. ]+)\]", data)
+    stream = re.search(rb"/FlateDecode.*?stream\r?\n(.*?)\r?\nendstream", data, re.S)
+    assert box is not None
+    assert stream is not None
+    _, _, width, height = (float(value) / POINTS_PER_MM for value in box[1].split())
+    text = zlib.decompress(stream[1]).decode("latin-1")
+    found = re.findall(r"([-\d.]+) ([-\d.]+) ([-\d.]+) ([-\d.]+) re f", text)
+    areas = np.array(found, dtype=float) / POINTS_PER_MM
+    areas[:, 3] = np.abs(areas[:, 3])
+    areas[:, 1] = height - areas[:, 1]
+    return (width, height), areas
+
+
+@pytest.mark.parametrize(
+    ("board", "paper", "page"),
+    [
+        (Chessboard(9, 6, 25.0), "A4", (297, 210)),
+        (Chessboard(6, 9, 2.5, unit="cm"), "A4", (210, 297)),
+        (CharucoBoard(8, 11, 24.0, 18.75), "A4", (210, 297)),
+        (CharucoBoard(5, 4, 1.0, 0.7, unit="in", dictionary="4X4_50"), "letter", (215.9, 279.4)),
+        (CharucoBoard(7, 6, 20.0, 15.0, dictionary="5X5_100", legacy=True), "200x170", (200, 170)),
+    ],
+    ids=lambda value: str(value)[:20],
+)
+def test_the_print_is_true_to_scale_and_found(
+    board: Board, paper: str, page: tuple[float, float], tmp_path: Path
+) -> None:
+    write_board_pdf(board, tmp_path / "board.pdf", paper)
+    size, areas = read_pdf(tmp_path / "board.pdf")
+    np.testing.assert_allclose(size, page, atol=0.01)
+    low, high = areas[:, :2].min(0), (areas[:, :2] + areas[:, 2:]).max(0)
+    side = board.square * {"mm": 1, "cm": 10, "in": 25.4}[board.unit]
+    np.testing.assert_allclose(high - low, np.array(board.squares) * side, atol=0.01)
+    assert (low >= 5 - 0.01).all()
+    assert (high <= np.array(page) - 5 + 0.01).all()
+    scale = 4  # px per mm
+    picture = np.full((round(page[1] * scale), round(page[0] * scale)), 255, np.uint8)
+    for x, y, w, h in np.round(areas * scale).astype(int):
+        picture[y : y + h, x : x + w] = 0
+    sight = board_finder(board).find(picture)
+    assert sight.reason == ""
+    expected = low + board.corners[:, :2] * (side / board.square) + side
+    np.testing.assert_allclose((sight.px + 0.5) / scale, expected, atol=0.3)
+
+
+def test_boards_larger_than_the_paper_and_other_papers(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"300 x 210 mm.*does not fit on A4"):
+        write_board_pdf(Chessboard(9, 6, 30.0), tmp_path / "board.pdf")
+    assert not (tmp_path / "board.pdf").exists()
+    assert read_paper("a3") == (297, 420)
+    for paper in ("A9", "10", "x20", "0x20"):
+        with pytest.raises(DataError, match="aper"):
+            read_paper(paper)
