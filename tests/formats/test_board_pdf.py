@@ -28,8 +28,7 @@ def read_pdf(path: Path) -> tuple[tuple[float, float], np.ndarray]:
     text = zlib.decompress(stream[1]).decode("latin-1")
     found = re.findall(r"([-\d.]+) ([-\d.]+) ([-\d.]+) ([-\d.]+) re f", text)
     areas = np.array(found, dtype=float) / POINTS_PER_MM
-    areas[:, 3] = np.abs(areas[:, 3])
-    areas[:, 1] = height - areas[:, 1]
+    areas[:, 1] = height - areas[:, 1] - areas[:, 3]
     return (width, height), areas
 
 
