@@ -11,7 +11,11 @@ from multipose.cli.options import Result, number, project_option, reporting, tab
 
 @click.command("calibrate")
 @click.argument("sessions", nargs=-1, metavar="[SESSION]...")
-@click.option("--lens", type=click.Choice(["brown", "rational", "fisheye"]), help="Instead of multipose.toml's.")
+@click.option(
+    "--lens",
+    type=click.Choice(["auto", "k1", "brown", "fisheye", "rational"]),
+    help="Instead of multipose.toml's; auto takes for each camera the one that does best on boards left out.",
+)
 @click.option("--max-boards", type=click.IntRange(min=3), help="Pictures of the board to use per view, at most.")
 @click.option(
     "--origin",

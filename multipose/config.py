@@ -110,7 +110,7 @@ class CalibrationConfig:
     sessions: the files of a session that do not lie in calibration/<session>/.
     """
 
-    lens: Literal["brown", "rational", "fisheye"] = "brown"
+    lens: Literal["auto", "k1", "brown", "fisheye", "rational"] = "brown"
     max_boards: int = 150
     seed: int = 0
     origin: str = ""
@@ -422,7 +422,7 @@ pairs = {_show_list([list(pair) for pair in skeleton.pairs])}
 {_board_template(board)}
 [calibration]
 # Board videos lie in calibration/<session>/<view>.mp4, or pictures in calibration/<session>/<view>/.
-# lens = {_show(calibration.lens)}           # brown, rational or fisheye
+# lens = {_show(calibration.lens)}           # k1, brown, fisheye, rational, or auto: whichever predicts best
 # max_boards = {calibration.max_boards}         # at most this many pictures of the board are used per view
 # seed = {calibration.seed}
 #   origin = "floor:12"      # the board in this frame of this session, lying on the floor, is the world

@@ -23,11 +23,22 @@ from multipose.opencv import corners_nx2, cv2
 FloatArray: TypeAlias = NDArray[np.float64]
 BoolArray: TypeAlias = NDArray[np.bool_]
 
-LENS_MODELS: dict[str, type[BrownLens] | type[RationalLens] | type[FisheyeLens]] = {
-    "brown": BrownLens,
-    "rational": RationalLens,
-    "fisheye": FisheyeLens,
+
+@dataclass(frozen=True)
+class LensModel:
+    """What is fitted of a lens: its kind, and the parameters that stay 0."""
+
+    kind: type[BrownLens] | type[RationalLens] | type[FisheyeLens]
+    held: tuple[str, ...] = ()
+
+
+LENS_MODELS: dict[str, LensModel] = {
+    "k1": LensModel(BrownLens, ("k2", "p1", "p2", "k3")),
+    "brown": LensModel(BrownLens),
+    "fisheye": LensModel(FisheyeLens),
+    "rational": LensModel(RationalLens),
 }
+"""By name; where two predict equally well, the earlier one is the better choice: simpler, or known to more programs."""
 # Focal lengths tried, as shares of the picture's larger side: 0.15 is a fisheye of 180 degrees, 20 a view of 3 degrees.
 _FOCAL_SHARES = np.geomspace(0.15, 20, 30)
 _BOARDS_FOR_FOCAL = 12
@@ -42,12 +53,14 @@ _HOMOGRAPHY_OUTLIER_MEDIANS = 6.0
 class ViewFit:
     """One view calibrated alone.
 
+    model: name of its lens model in LENS_MODELS.
     lens: its lens.
     camera_from_board: (frame, 2, 4, 4) the two planar poses of every board, the better one first; NaN where there is
         none.
     rms_px: (frame, 2) their errors.
     """
 
+    model: str
     lens: Lens
     camera_from_board: FloatArray
     rms_px: FloatArray
@@ -71,8 +84,8 @@ def fit_view(board_xyz: FloatArray, px: FloatArray, used: BoolArray, size: tuple
     data = (board_xyz, px[chosen][known][None], clean[chosen][known][None])
     # First focal length and strongest distortion alone: all parameters at once can run into a bent-back distortion from
     # a rough start.
-    first = ("fx", "fy", "k1")
-    for held in ([name for name in lens.param_names if name not in first], []):
+    first, fixed = ("fx", "fy", "k1"), LENS_MODELS[model].held
+    for held in ([name for name in lens.param_names if name not in first], fixed):
         in_field = data[2] & np.isfinite(residuals(state, *data[:2])).all(-1)
         state = minimise(
             state,
@@ -86,7 +99,7 @@ def fit_view(board_xyz: FloatArray, px: FloatArray, used: BoolArray, size: tuple
     lens = state.lenses[0]
     poses, rms = planar_poses(lens, board_xyz, px, clean)
     poses, rms = _refine(lens, board_xyz, px, clean, poses, rms)
-    return ViewFit(lens, poses, rms)
+    return ViewFit(model, lens, poses, rms)
 
 
 def planar_poses(lens: Lens, board_xyz: FloatArray, px: FloatArray, used: BoolArray) -> tuple[FloatArray, FloatArray]:
@@ -153,7 +166,7 @@ def _start_lens(board_xyz: FloatArray, px: FloatArray, used: BoolArray, size: tu
     best: tuple[float, Lens] | None = None
     for share in _FOCAL_SHARES:
         focal = share * max(size)
-        lens = LENS_MODELS[model](focal, focal, (size[0] - 1) / 2, (size[1] - 1) / 2)
+        lens = LENS_MODELS[model].kind(focal, focal, (size[0] - 1) / 2, (size[1] - 1) / 2)
         _, rms = planar_poses(lens, board_xyz, px[chosen], used[chosen])
         worth = np.where(np.isfinite(rms[:, 0]), rms[:, 0], max(size))
         error = float(np.mean(np.minimum(worth, np.median(worth) * 3)))

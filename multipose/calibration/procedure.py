@@ -21,6 +21,7 @@ from multipose.calibration.bundle import (
 )
 from multipose.calibration.extrinsics import Joined, join_views
 from multipose.calibration.intrinsics import LENS_MODELS, fit_view
+from multipose.calibration.lens_choice import AUTO, choose_lens
 from multipose.calibration.report import Calibration, CalibrationReport, CameraReport
 from multipose.calibration.validation import coverage, held_out_residuals, judge, largest_tilt, rms, square_errors
 from multipose.camera import Camera, CameraRig
@@ -62,7 +63,8 @@ def calibrate(
 
     Args:
         corners: from `detect_board`.
-        lens: "brown", "rational" or "fisheye", for all views or by view.
+        lens: for all views or by view: "auto", or "k1" (focal length and one term of distortion), "brown", "fisheye"
+            or "rational". "auto" takes the first of these that is not clearly worse than the best on boards left out.
         reject_outliers: throw out corners; else all are used.
         min_corners: a board with fewer corners in a view, or with all on one line, is not used there.
         min_shared: boards that two views must share, in agreement, to be connected directly.
@@ -82,19 +84,21 @@ def calibrate(
     fits = []
     with progress.task("Calibrating views", total=len(corners.views)) as task:
         for view, name in enumerate(corners.views):
-            fits.append(fit_view(board_xyz, corners.px[view], usable[view], corners.sizes[name], models[name]))
+            data = (board_xyz, corners.px[view], usable[view], corners.sizes[name])
+            fits.append(choose_lens(*data, seed=seed) if models[name] == AUTO else fit_view(*data, models[name]))
             task.advance(note=name)
     joined = join_views(corners.board, corners.views, corners.px, usable, fits, min_shared)
     corners = replace(corners, px=joined.px)
     usable &= corners.seen
     with progress.task("Adjusting all cameras and boards") as task:
-        adjusted = _adjust(joined.state, board_xyz, corners.px, usable, reject_outliers, min_corners)
+        free = free_unknowns(joined.state.lenses, [LENS_MODELS[fit.model].held for fit in fits])
+        adjusted = _adjust(joined.state, board_xyz, corners.px, usable, free, reject_outliers, min_corners)
         task.advance()
     _check_left(corners, adjusted)
     held_out = held_out_residuals(
-        adjusted.state, board_xyz, corners.px, adjusted.used, folds=folds, seed=seed, progress=progress
+        adjusted.state, board_xyz, corners.px, adjusted.used, free=free, folds=folds, seed=seed, progress=progress
     )
-    return _describe(corners, joined, adjusted, held_out)
+    return _describe(corners, [fit.model for fit in fits], joined, adjusted, free, held_out)
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,9 +114,10 @@ def _lens_models(lens: str | Mapping[str, str], views: tuple[str, ...]) -> dict[
     if set(models) != set(views):
         raise DataError(f"Lenses are given for the views {sorted(models)}, but the corners have {sorted(views)}.")
     for view, model in models.items():
-        if model not in LENS_MODELS:
+        if model not in (AUTO, *LENS_MODELS):
             raise DataError(
-                f"There is no lens {model!r} to calibrate {view} with: expected one of {', '.join(LENS_MODELS)}."
+                f"There is no lens {model!r} to calibrate {view} with: expected one of "
+                f"{', '.join((AUTO, *LENS_MODELS))}."
             )
     return models
 
@@ -150,7 +155,13 @@ def _check_boards(corners: Corners, usable: BoolArray) -> None:
 
 
 def _adjust(
-    state: RigState, board_xyz: FloatArray, px: FloatArray, usable: BoolArray, reject_outliers: bool, min_corners: int
+    state: RigState,
+    board_xyz: FloatArray,
+    px: FloatArray,
+    usable: BoolArray,
+    free: BoolArray,
+    reject_outliers: bool,
+    min_corners: int,
 ) -> _Adjusted:
     """Bundle adjustment in rounds: robustly, throwing out what lies too far off until nothing changes, then by plain
     least squares.
@@ -160,7 +171,6 @@ def _adjust(
     state = replace(
         state, world_from_board=np.where(np.isfinite(state.world_from_board), state.world_from_board, np.eye(4))
     )
-    free = free_unknowns(state.lenses)
     used, rounds = placed, []
     error = residuals(state, board_xyz, px)
     # The first fit starts from rough poses: it is robust against whatever is far off, and precise only to the next
@@ -208,11 +218,10 @@ def _check_left(corners: Corners, adjusted: _Adjusted) -> None:
             )
 
 
-def _covariance(adjusted: _Adjusted, board_xyz: FloatArray, px: FloatArray) -> FloatArray:
+def _covariance(adjusted: _Adjusted, board_xyz: FloatArray, px: FloatArray, free: BoolArray) -> FloatArray:
     """(C, C) of all camera unknowns: the noise times the inverse of the second derivative with the boards
     eliminated.
     """
-    free = free_unknowns(adjusted.state.lenses)
     normals = reduced_normals(adjusted.state, board_xyz, px, adjusted.used)[np.ix_(free, free)]
     error = residuals(adjusted.state, board_xyz, px)[adjusted.used]
     unknowns = int(free.sum()) + 6 * int(adjusted.used.any((0, 2)).sum())
@@ -226,14 +235,16 @@ def _covariance(adjusted: _Adjusted, board_xyz: FloatArray, px: FloatArray) -> F
     return result
 
 
-def _describe(corners: Corners, joined: Joined, adjusted: _Adjusted, held_out: FloatArray) -> Calibration:
+def _describe(
+    corners: Corners, models: list[str], joined: Joined, adjusted: _Adjusted, free: BoolArray, held_out: FloatArray
+) -> Calibration:
     state, board_xyz = adjusted.state, corners.board.corners
     cameras = [
         Camera(name, corners.sizes[name], lens, pose_)
         for name, lens, pose_ in zip(corners.views, state.lenses, state.camera_from_world, strict=True)
     ]
     rig = CameraRig(tuple(cameras), corners.board.unit)
-    covariance = _covariance(adjusted, board_xyz, corners.px)
+    covariance = _covariance(adjusted, board_xyz, corners.px, free)
     sd = np.sqrt(np.diag(covariance))
     error = np.where(adjusted.used[..., None], residuals(state, board_xyz, corners.px), np.nan)
     starts = offsets(state.lenses)
@@ -245,7 +256,7 @@ def _describe(corners: Corners, joined: Joined, adjusted: _Adjusted, held_out: F
         report = CameraReport(
             rms_px=rms(error[view]),
             held_out_rms_px=rms(held_out[view]),
-            lens=camera.lens.model,
+            lens=models[view],
             size=camera.size,
             coverage=coverage(corners.px[view][seen], camera.size),
             boards=int(seen.any(-1).sum()),

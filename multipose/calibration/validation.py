@@ -37,6 +37,7 @@ def held_out_residuals(
     px: FloatArray,
     used: BoolArray,
     *,
+    free: BoolArray,
     folds: int,
     seed: int,
     progress: Progress = SILENT,
@@ -46,6 +47,8 @@ def held_out_residuals(
     The instants are dealt into `folds` groups at random. For each group the cameras are fitted to the other boards,
     then held, and of every board left out only the pose is estimated (from all views together), so each picture's error
     shows the rig and the corners' noise, not the fit. All NaN with fewer than 4 boards.
+
+    free: which camera unknowns the fits may move, as of `free_unknowns`.
     """
     result = np.full(px.shape, np.nan)
     frames = np.flatnonzero(used.any((0, 2)))
@@ -57,9 +60,7 @@ def held_out_residuals(
         for group in groups:
             kept = used.copy()
             kept[:, group] = False
-            others = minimise(
-                state, board_xyz, px, kept, free=free_unknowns(state.lenses), max_steps=20, tolerance=1e-7
-            ).state
+            others = minimise(state, board_xyz, px, kept, free=free, max_steps=20, tolerance=1e-7).state
             left = used & ~kept
             in_field = left & np.isfinite(residuals(others, board_xyz, px)).all(-1)
             held = free_unknowns(state.lenses, poses_move=False, lenses_move=False)

@@ -34,7 +34,7 @@ def locate_boards(rig: CameraRig, corners: Corners) -> FloatArray:
     board_xyz, seen = corners.board.corners, corners.seen
     used = seen & (seen.sum(-1) >= _FEWEST_CORNERS)[..., None]
     fits = [
-        ViewFit(camera.lens, *planar_poses(camera.lens, board_xyz, px, own))
+        ViewFit("", camera.lens, *planar_poses(camera.lens, board_xyz, px, own))
         for camera, px, own in zip(cameras, corners.px, used, strict=True)
     ]
     camera_from_world = np.stack([camera.camera_from_world for camera in cameras])

@@ -37,6 +37,8 @@ class Augmentation:
         flip: half of the crops are mirrored; the skeleton's left and right key points then change places.
         zoom: the scale is multiplied by up to exp(zoom), or divided by it.
         around_point: share of the crops that lie around a labelled point; the others lie anywhere in the picture.
+            Of 0.85 a network learns the points faster, but knows the background less: on real pictures it then found
+            an ear 600 px off the mouse, with a confidence of 0.91.
         contrast: contrast is changed by up to this share.
         brightness: grey values are shifted by up to this.
         gamma: exponent of the grey values is changed by up to exp(gamma).
@@ -48,7 +50,7 @@ class Augmentation:
     turn: float = np.pi
     flip: bool = False
     zoom: float = 0.25
-    around_point: float = 0.85
+    around_point: float = 0.7
     contrast: float = 0.3
     brightness: float = 30.0
     gamma: float = 0.35

@@ -1,0 +1,64 @@
+"""Which lens model suits a camera: the one that predicts best where corners are on boards that it was not fitted to."""
+
+from __future__ import annotations
+
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from multipose.calibration.bundle import RigState, free_unknowns, minimise, residuals
+from multipose.calibration.intrinsics import LENS_MODELS, ViewFit, fit_view
+from multipose.calibration.validation import held_out_residuals
+
+FloatArray: TypeAlias = NDArray[np.float64]
+BoolArray: TypeAlias = NDArray[np.bool_]
+
+AUTO = "auto"
+_FOLDS = 5
+_MOST_BOARDS = 40
+# A corner counts up to this many times the median error of the view, so that wrong corners do not choose the lens.
+_CAP_MEDIANS = 6.0
+
+
+def choose_lens(
+    board_xyz: FloatArray, px: FloatArray, used: BoolArray, size: tuple[int, int], *, seed: int = 0
+) -> ViewFit:
+    """One view calibrated with each lens model; of these the first that is not clearly worse than the best.
+
+    The models are compared by their errors on boards left out of the fit of the lens (five groups), of which only the
+    pose is estimated. Clearly worse means: by more than one standard error of the boards' differences to the best
+    model. Without enough boards to leave any out the first model is taken.
+
+    Arguments as of `fit_view`; seed: deals the boards into groups.
+    """
+    fits = [fit_view(board_xyz, px, used, size, model) for model in LENS_MODELS]
+    errors = [_held_out_errors(board_xyz, px, used, fit, seed) for fit in fits]
+    medians = [np.median(error[np.isfinite(error)]) for error in errors if np.isfinite(error).any()]
+    if not medians:
+        return fits[0]
+    cap = _CAP_MEDIANS * min(medians)
+    boards = np.stack([np.nanmean(np.minimum(error, cap) ** 2, axis=-1) for error in errors])  # (model, board)
+    worse = boards - boards[boards.mean(1).argmin()]
+    limit = worse.std(1, ddof=1) / np.sqrt(boards.shape[1])
+    return fits[int(np.flatnonzero(worse.mean(1) <= limit)[0])]
+
+
+def _held_out_errors(board_xyz: FloatArray, px: FloatArray, used: BoolArray, fit: ViewFit, seed: int) -> FloatArray:
+    """(board, corner) error of the used corners of boards left out, px; infinite outside the lens's field, else NaN."""
+    boards = np.flatnonzero(used.any(-1))
+    if len(boards) > _MOST_BOARDS:
+        boards = boards[np.linspace(0, len(boards) - 1, _MOST_BOARDS).round().astype(int)]
+    poses = fit.camera_from_board[boards, 0]
+    known = np.isfinite(poses).all((1, 2))
+    errors = np.where(used[boards], np.inf, np.nan)
+    if known.any():
+        state = RigState((fit.lens,), np.eye(4)[None], poses[known])
+        seen = px[boards[known]][None]
+        mine = used[boards[known]][None] & np.isfinite(residuals(state, board_xyz, seen)).all(-1)
+        free = free_unknowns(state.lenses, [LENS_MODELS[fit.model].held])
+        state = minimise(state, board_xyz, seen, mine, free=free, huber_px=2.0, max_steps=30, tolerance=1e-6).state
+        left = held_out_residuals(state, board_xyz, seen, mine, free=free, folds=_FOLDS, seed=seed)[0]
+        distance = np.linalg.norm(left, axis=-1)
+        errors[known] = np.where(np.isfinite(distance), distance, errors[known])
+    return np.asarray(errors)
