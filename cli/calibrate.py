@@ -27,6 +27,12 @@ from multipose.cli.options import Result, number, project_option, reporting, tab
     type=click.Choice(["x", "-x", "y", "-y", "z", "-z"]),
     help="The axis of that world that points up; instead of multipose.toml's.",
 )
+@click.option(
+    "--intrinsics",
+    metavar="SESSION",
+    help="Take the lenses from this session of close-ups, in which every view saw the board by itself, and only the "
+    "poses from the others; instead of multipose.toml's.",
+)
 @threads_option
 @project_option
 @reporting

@@ -107,6 +107,8 @@ class CalibrationConfig:
     origin: `SESSION:FRAME`, or `FRAME` of the session itself: the picture of a board on the floor, which becomes the
         world; "": the first camera is the world.
     up: the axis of that world that points up.
+    intrinsics: a session of close-up recordings, each view by itself, from which the lenses come; "": from the session
+        itself.
     sessions: the files of a session that do not lie in calibration/<session>/.
     """
 
@@ -115,6 +117,7 @@ class CalibrationConfig:
     seed: int = 0
     origin: str = ""
     up: Literal["x", "-x", "y", "-y", "z", "-z"] = "z"
+    intrinsics: str = ""
     sessions: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -122,8 +125,16 @@ class CalibrationConfig:
             raise ConfigError(f"max_boards must be at least 3, got {self.max_boards}.")
         if self.origin:
             split_origin(self.origin)
+        if self.intrinsics:
+            check_name(self.intrinsics, "calibration session")
         for session in self.sessions:
             check_name(session, "calibration session")
+
+    @property
+    def side_sessions(self) -> set[str]:
+        """Sessions that serve the calibration of others: the board on the floor, close-ups."""
+        floor = split_origin(self.origin)[0] if self.origin else ""
+        return {floor, self.intrinsics} - {""}
 
 
 def split_origin(origin: str) -> tuple[str, int]:
@@ -427,6 +438,7 @@ pairs = {_show_list([list(pair) for pair in skeleton.pairs])}
 # seed = {calibration.seed}
 #   origin = "floor:12"      # the board in this frame of this session, lying on the floor, is the world
 # up = {_show(calibration.up)}                 # the axis of that world that points up
+#   intrinsics = "closeup"   # the lenses come from this session, in which every view saw the board by itself
 #
 # Files of a session that lie elsewhere (a video, a folder, or a pattern such as "pictures/left*.jpg"):
 # [calibration.sessions.<session>]

@@ -23,7 +23,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from multipose.config import CONFIG_NAME, ProjectConfig, check_name, load_config, split_origin
+from multipose.config import CONFIG_NAME, ProjectConfig, check_name, load_config
 from multipose.errors import ConfigError, ProjectError
 from multipose.files import file_lock, natural_key, write_text
 
@@ -281,13 +281,12 @@ class Project:
     def sessions(self) -> tuple[str, ...]:
         """Calibration sessions: folders in calibration/ and those of the configuration, in natural order.
 
-        A session that shows the board on the floor only, as the configuration's origin, is none.
+        Sessions that only serve the calibration of others (the board on the floor, close-ups) are not among them.
         """
-        folder, origin = self.folder / "calibration", self.config.calibration.origin
+        folder = self.folder / "calibration"
         found = {child.name for child in folder.iterdir() if child.is_dir()} if folder.is_dir() else set()
         found |= set(self.config.calibration.sessions)
-        floor = split_origin(origin)[0] if origin else ""
-        return tuple(sorted(found - {floor} or found, key=natural_key))
+        return tuple(sorted(found - self.config.calibration.side_sessions or found, key=natural_key))
 
     def session_of(self, recording: Recording) -> str:
         """The calibration session of a recording.

@@ -34,12 +34,13 @@ def test_manifest_reads_back(tmp_path_factory: pytest.TempPathFactory, rows: lis
     assert read_manifest(path, VIEWS) == recordings
 
 
-def test_a_board_on_the_floor_is_no_session_of_its_own(folder: Path) -> None:
-    for name in ("floor", "rig"):
+def test_sessions_that_serve_others_are_none_of_their_own(folder: Path) -> None:
+    for name in ("closeup", "floor", "rig"):
         (folder / "calibration" / name).mkdir(parents=True)
-    assert Project.open(folder).sessions == ("floor", "rig")
+    assert Project.open(folder).sessions == ("closeup", "floor", "rig")
     path = folder / "multipose.toml"
     plain = path.read_text(encoding="utf-8")
+    plain = plain.replace('#   intrinsics = "closeup"', 'intrinsics = "closeup"')
     for origin, sessions in (("floor:3", ("rig",)), ("3", ("floor", "rig"))):
         path.write_text(plain.replace('#   origin = "floor:12"', f'origin = "{origin}"'), encoding="utf-8")
         assert Project.open(folder).sessions == sessions

@@ -39,6 +39,8 @@ LENS_MODELS: dict[str, LensModel] = {
     "rational": LensModel(RationalLens),
 }
 """By name; where two predict equally well, the earlier one is the better choice: simpler, or known to more programs."""
+GIVEN = "given"
+"""What stands for the model of a lens that was known before."""
 # Focal lengths tried, as shares of the picture's larger side: 0.15 is a fisheye of 180 degrees, 20 a view of 3 degrees.
 _FOCAL_SHARES = np.geomspace(0.15, 20, 30)
 _BOARDS_FOR_FOCAL = 12
@@ -53,7 +55,8 @@ _HOMOGRAPHY_OUTLIER_MEDIANS = 6.0
 class ViewFit:
     """One view calibrated alone.
 
-    model: name of its lens model in LENS_MODELS.
+    model: name of its lens model in LENS_MODELS, or GIVEN.
+    held: parameters of the lens that stay as they are.
     lens: its lens.
     camera_from_board: (frame, 2, 4, 4) the two planar poses of every board, the better one first; NaN where there is
         none.
@@ -61,6 +64,7 @@ class ViewFit:
     """
 
     model: str
+    held: tuple[str, ...]
     lens: Lens
     camera_from_board: FloatArray
     rms_px: FloatArray
@@ -99,7 +103,15 @@ def fit_view(board_xyz: FloatArray, px: FloatArray, used: BoolArray, size: tuple
     lens = state.lenses[0]
     poses, rms = planar_poses(lens, board_xyz, px, clean)
     poses, rms = _refine(lens, board_xyz, px, clean, poses, rms)
-    return ViewFit(model, lens, poses, rms)
+    return ViewFit(model, fixed, lens, poses, rms)
+
+
+def pose_boards(lens: Lens, board_xyz: FloatArray, px: FloatArray, used: BoolArray) -> ViewFit:
+    """The board poses of one view whose lens is known and stays; arguments as of `fit_view`."""
+    clean = np.stack([_homography_inliers(board_xyz, *frame) for frame in zip(px, used, strict=True)])
+    poses, rms = planar_poses(lens, board_xyz, px, clean)
+    poses, rms = _refine(lens, board_xyz, px, clean, poses, rms)
+    return ViewFit(GIVEN, lens.param_names, lens, poses, rms)
 
 
 def planar_poses(lens: Lens, board_xyz: FloatArray, px: FloatArray, used: BoolArray) -> tuple[FloatArray, FloatArray]:

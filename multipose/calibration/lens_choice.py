@@ -56,7 +56,7 @@ def _held_out_errors(board_xyz: FloatArray, px: FloatArray, used: BoolArray, fit
         state = RigState((fit.lens,), np.eye(4)[None], poses[known])
         seen = px[boards[known]][None]
         mine = used[boards[known]][None] & np.isfinite(residuals(state, board_xyz, seen)).all(-1)
-        free = free_unknowns(state.lenses, [LENS_MODELS[fit.model].held])
+        free = free_unknowns(state.lenses, [fit.held])
         state = minimise(state, board_xyz, seen, mine, free=free, huber_px=2.0, max_steps=30, tolerance=1e-6).state
         left = held_out_residuals(state, board_xyz, seen, mine, free=free, folds=_FOLDS, seed=seed)[0]
         distance = np.linalg.norm(left, axis=-1)

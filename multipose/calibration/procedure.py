@@ -20,13 +20,14 @@ from multipose.calibration.bundle import (
     residuals,
 )
 from multipose.calibration.extrinsics import Joined, join_views
-from multipose.calibration.intrinsics import LENS_MODELS, fit_view
+from multipose.calibration.intrinsics import GIVEN, LENS_MODELS, fit_view, pose_boards
 from multipose.calibration.lens_choice import AUTO, choose_lens
 from multipose.calibration.report import Calibration, CalibrationReport, CameraReport
 from multipose.calibration.validation import coverage, held_out_residuals, judge, largest_tilt, rms, square_errors
 from multipose.camera import Camera, CameraRig
 from multipose.errors import CalibrationError, DataError
 from multipose.files import natural_key
+from multipose.lens import Lens
 from multipose.progress import SILENT, Progress
 
 FloatArray: TypeAlias = NDArray[np.float64]
@@ -47,6 +48,7 @@ def calibrate(
     corners: Corners,
     *,
     lens: str | Mapping[str, str] = "brown",
+    intrinsics: CameraRig | None = None,
     reject_outliers: bool = True,
     min_corners: int = 6,
     min_shared: int = 3,
@@ -65,6 +67,7 @@ def calibrate(
         corners: from `detect_board`.
         lens: for all views or by view: "auto", or "k1" (focal length and one term of distortion), "brown", "fisheye"
             or "rational". "auto" takes the first of these that is not clearly worse than the best on boards left out.
+        intrinsics: cameras whose lenses are known already, and stay; others are fitted.
         reject_outliers: throw out corners; else all are used.
         min_corners: a board with fewer corners in a view, or with all on one line, is not used there.
         min_shared: boards that two views must share, in agreement, to be connected directly.
@@ -74,9 +77,10 @@ def calibrate(
     Raises:
         CalibrationError: a view has too few boards, or the views are not connected; the message says which and what to
             do.
-        DataError: an unknown lens, or a lens for an unknown view.
+        DataError: an unknown lens, a lens for an unknown view, or intrinsics of pictures of another size.
     """
     corners = corners.select(views=sorted(corners.views, key=natural_key))
+    known = _known_lenses(intrinsics, corners)
     models = _lens_models(lens, corners.views)
     board_xyz = corners.board.corners
     usable = _usable(corners, min_corners)
@@ -84,14 +88,20 @@ def calibrate(
     fits = []
     with progress.task("Calibrating views", total=len(corners.views)) as task:
         for view, name in enumerate(corners.views):
-            data = (board_xyz, corners.px[view], usable[view], corners.sizes[name])
-            fits.append(choose_lens(*data, seed=seed) if models[name] == AUTO else fit_view(*data, models[name]))
+            seen = (board_xyz, corners.px[view], usable[view])
+            if name in known:
+                fit = pose_boards(known[name], *seen)
+            elif models[name] == AUTO:
+                fit = choose_lens(*seen, corners.sizes[name], seed=seed)
+            else:
+                fit = fit_view(*seen, corners.sizes[name], models[name])
+            fits.append(fit)
             task.advance(note=name)
     joined = join_views(corners.board, corners.views, corners.px, usable, fits, min_shared)
     corners = replace(corners, px=joined.px)
     usable &= corners.seen
     with progress.task("Adjusting all cameras and boards") as task:
-        free = free_unknowns(joined.state.lenses, [LENS_MODELS[fit.model].held for fit in fits])
+        free = free_unknowns(joined.state.lenses, [fit.held for fit in fits])
         adjusted = _adjust(joined.state, board_xyz, corners.px, usable, free, reject_outliers, min_corners)
         task.advance()
     _check_left(corners, adjusted)
@@ -120,6 +130,19 @@ def _lens_models(lens: str | Mapping[str, str], views: tuple[str, ...]) -> dict[
                 f"{', '.join((AUTO, *LENS_MODELS))}."
             )
     return models
+
+
+def _known_lenses(intrinsics: CameraRig | None, corners: Corners) -> dict[str, Lens]:
+    """The lenses that are known, by view."""
+    known = {} if intrinsics is None else {name: intrinsics[name] for name in corners.views if name in intrinsics}
+    for name, camera in known.items():
+        if camera.size != corners.sizes[name]:
+            raise DataError(
+                f"The lens of {name} is known for pictures of {camera.size[0]} x {camera.size[1]} px, but the board "
+                f"was filmed with {corners.sizes[name][0]} x {corners.sizes[name][1]} px. Say crop, scale or "
+                "quarter_turns of the view, so that both are the same."
+            )
+    return {name: camera.lens for name, camera in known.items()}
 
 
 def _usable(corners: Corners, min_corners: int) -> BoolArray:
@@ -265,9 +288,8 @@ def _describe(
             sd=dict(zip(parameters, sd[starts[view] : starts[view + 1]].tolist(), strict=True)),
         )
         poses = camera.camera_from_world @ state.world_from_board[seen.any(-1)]
-        verdicts += judge(
-            camera.name, report, float(camera.lens.params[0]), camera.lens.param_names[0], largest_tilt(poses)
-        )
+        focal = None if models[view] == GIVEN else (float(camera.lens.params[0]), camera.lens.param_names[0])
+        verdicts += judge(camera.name, report, focal, largest_tilt(poses))
         reports[camera.name] = report
     boards = np.asarray(adjusted.used.any((0, 2)))
     sides = square_errors(rig, corners.board, corners.px, adjusted.used)

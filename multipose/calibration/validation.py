@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TypeAlias
 
 import numpy as np
@@ -107,10 +108,11 @@ def largest_tilt(camera_from_board: FloatArray) -> float:
     return float(np.arccos(np.clip(np.abs(camera_from_board[:, 2, 2]), 0, 1)).max())
 
 
-def judge(name: str, report: CameraReport, focal: float, focal_name: str, tilt: float) -> list[Verdict]:
+def judge(name: str, report: CameraReport, focal: tuple[float, str] | None, tilt: float) -> list[Verdict]:
     """The verdicts on one camera.
 
-    focal: the first scale of its lens, in px; focal_name: its parameter; tilt: of its most tilted board, radians.
+    focal: the first scale of its lens, in px, and the name of this parameter; None where the lens was known before.
+    tilt: of its most tilted board, radians.
     """
     verdicts = []
 
@@ -122,31 +124,9 @@ def judge(name: str, report: CameraReport, focal: float, focal_name: str, tilt: 
             "few_boards",
             f"{name} saw only {report.boards} usable boards; film it until there are {2 * _FEW_BOARDS} or more.",
         )
-    if report.coverage < _LOW_COVERAGE:
-        add(
-            "coverage",
-            f"The boards reach {report.coverage:.0%} of the picture of {name}; its lens is extrapolated elsewhere. "
-            "Move the board into the "
-            "corners of the picture, and nearer.",
-        )
-    if tilt < _SMALL_TILT:
-        add(
-            "frontal",
-            f"{name} saw all boards nearly frontal (tilted by at most {np.rad2deg(tilt):.0f} degrees), from which "
-            "focal length and distance "
-            "cannot be told apart. Tilt the board by 30 to 45 degrees, about both of its axes.",
-        )
-    share = report.sd[focal_name] / focal
-    if share > _UNDETERMINED_FOCAL:
-        add(
-            "undetermined",
-            f"The boards do not determine the focal length of {name}. Film tilted boards at several distances.",
-        )
-    elif share > _UNCERTAIN_FOCAL:
-        add(
-            "focal_uncertain",
-            f"The focal length of {name} is known to {share:.1%} only. Film more, and more tilted, boards.",
-        )
+    if focal is not None:
+        for code, text in _judge_lens(name, report, *focal, tilt):
+            add(code, text)
     if report.rejected > _MANY_REJECTED * (report.corners + report.rejected):
         add(
             "rejected",
@@ -162,3 +142,33 @@ def judge(name: str, report: CameraReport, focal: float, focal_name: str, tilt: 
             "there are too few boards for this lens. Film more, or take a simpler lens.",
         )
     return verdicts
+
+
+def _judge_lens(
+    name: str, report: CameraReport, focal: float, focal_name: str, tilt: float
+) -> Iterator[tuple[str, str]]:
+    """Code and text of what speaks against the lens that was fitted."""
+    if report.coverage < _LOW_COVERAGE:
+        yield (
+            "coverage",
+            f"The boards reach {report.coverage:.0%} of the picture of {name}; its lens is extrapolated elsewhere. "
+            "Move the board into the corners of the picture, and nearer.",
+        )
+    if tilt < _SMALL_TILT:
+        yield (
+            "frontal",
+            f"{name} saw all boards nearly frontal (tilted by at most {np.rad2deg(tilt):.0f} degrees), from which "
+            "focal length and distance cannot be told apart. Tilt the board by 30 to 45 degrees, about both of its "
+            "axes.",
+        )
+    share = report.sd[focal_name] / focal
+    if share > _UNDETERMINED_FOCAL:
+        yield (
+            "undetermined",
+            f"The boards do not determine the focal length of {name}. Film tilted boards at several distances.",
+        )
+    elif share > _UNCERTAIN_FOCAL:
+        yield (
+            "focal_uncertain",
+            f"The focal length of {name} is known to {share:.1%} only. Film more, and more tilted, boards.",
+        )

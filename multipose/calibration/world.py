@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from multipose.board import Corners
 from multipose.calibration.bundle import RigState, free_unknowns, minimise, residuals
 from multipose.calibration.extrinsics import board_symmetries, place_boards
-from multipose.calibration.intrinsics import ViewFit, planar_poses
+from multipose.calibration.intrinsics import pose_boards
 from multipose.camera import CameraRig
 from multipose.errors import CalibrationError, DataError
 from multipose.geometry import invert_pose, pose
@@ -34,8 +34,7 @@ def locate_boards(rig: CameraRig, corners: Corners) -> FloatArray:
     board_xyz, seen = corners.board.corners, corners.seen
     used = seen & (seen.sum(-1) >= _FEWEST_CORNERS)[..., None]
     fits = [
-        ViewFit("", camera.lens, *planar_poses(camera.lens, board_xyz, px, own))
-        for camera, px, own in zip(cameras, corners.px, used, strict=True)
+        pose_boards(camera.lens, board_xyz, px, own) for camera, px, own in zip(cameras, corners.px, used, strict=True)
     ]
     camera_from_world = np.stack([camera.camera_from_world for camera in cameras])
     orders, turns = board_symmetries(corners.board)

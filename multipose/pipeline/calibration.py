@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from multipose.calibration import calibrate, detect_board, locate_boards, world_on_board
-from multipose.camera import CameraRig
+from multipose.camera import Camera, CameraRig
 from multipose.config import split_origin
 from multipose.errors import CalibrationError, ProjectError
 from multipose.files import SCHEMA_VERSION, write_text
@@ -33,13 +33,14 @@ def calibrate_session(
     max_boards: int | None = None,
     origin: str | None = None,
     up: str | None = None,
+    intrinsics: str | None = None,
     threads: int | None = None,
     progress: Progress = SILENT,
 ) -> dict[str, Any]:
     """Calibrate one session.
 
     Args:
-        lens, max_boards, origin, up: instead of those of the configuration, this once.
+        lens, max_boards, origin, up, intrinsics: instead of those of the configuration, this once.
 
     Returns:
         The report's values, with the session and the paths written.
@@ -50,17 +51,20 @@ def calibrate_session(
     """
     project.check_session(session, "asked for")
     product = calibration_product(project, session)
-    overrides = {"lens": lens, "max_boards": max_boards, "origin": origin, "up": up}
+    overrides = {"lens": lens, "max_boards": max_boards, "origin": origin, "up": up, "intrinsics": intrinsics}
     settings = {**product.parameters, **{key: value for key, value in overrides.items() if value is not None}}
     folder = product.path.parent
     with making(product, hashes, overrides):
         floor = _see_floor(project, session, settings["origin"], threads) if settings["origin"] else None
+        lenses = _fit_lenses(project, settings, threads, progress) if settings["intrinsics"] else None
         sources = {view: open_view(project, view, spec) for view, spec in project.board_sources(session).items()}
         corners = detect_board(
             sources, project_board(project), max_frames=settings["max_boards"], threads=threads, progress=progress
         )
         corners.save(folder / "corners.npz")
-        calibration = calibrate(corners, lens=settings["lens"], seed=settings["seed"], progress=progress)
+        calibration = calibrate(
+            corners, lens=settings["lens"], intrinsics=lenses, seed=settings["seed"], progress=progress
+        )
         if floor is not None:
             name, locate = floor
             world = world_on_board(locate(calibration.rig), settings["up"])
@@ -88,3 +92,29 @@ def _see_floor(
         said = "; ".join(f"{view}: {reason}" for view, (reason,) in zip(corners.views, corners.reasons, strict=True))
         raise CalibrationError(f"No view shows the board in {name}, on which the world is to lie ({said}).")
     return name, lambda rig: locate_boards(rig, corners)[0]
+
+
+def _fit_lenses(project: Project, settings: Mapping[str, Any], threads: int | None, progress: Progress) -> CameraRig:
+    """Cameras with the lenses of a session in which every view saw the board by itself; their poses mean nothing."""
+    session = settings["intrinsics"]
+    shown = project.board_sources(session)
+    if not shown:
+        raise ProjectError(f"Session {session!r}, from which the lenses are to come, has no pictures of the board.")
+    cameras: list[Camera] = []
+    for view, spec in shown.items():
+        corners = detect_board(
+            {view: open_view(project, view, spec)},
+            project_board(project),
+            max_frames=settings["max_boards"],
+            threads=threads,
+            progress=progress,
+        )
+        alone = calibrate(corners, lens=settings["lens"], seed=settings["seed"], progress=progress)
+        progress.note(
+            f"Lens of {view} from session {session}: {alone.report.cameras[view].lens}, "
+            f"{alone.report.boards_used} boards, {alone.report.held_out_rms_px:.3f} px on boards left out"
+        )
+        for verdict in alone.report.verdicts:
+            progress.note(f"! {verdict.text}")
+        cameras += alone.rig.cameras
+    return CameraRig(tuple(cameras), project_board(project).unit)

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 from multipose.board import Board, board_from_dict
-from multipose.config import split_origin
 from multipose.errors import DataError, FormatError, ProjectError
 from multipose.files import hash_value
 from multipose.pipeline.provenance import Hashes, Judgement, Product, judge
@@ -81,10 +80,8 @@ def calibration_product(project: Project, session: str) -> Product:
         )
     settings = project.config.calibration
     pictures = {f"the board's pictures of {view}": spec for view, spec in sources.items()}
-    floor = split_origin(settings.origin)[0] if settings.origin else ""
-    if floor not in ("", session):
-        shown = project.board_sources(floor)
-        pictures |= {f"the pictures of {floor} in {view}": spec for view, spec in shown.items()}
+    for side in sorted(settings.side_sessions - {session}):
+        pictures |= {f"the pictures of {side} in {view}": spec for view, spec in project.board_sources(side).items()}
     return Product(
         stage="calibrate",
         version=VERSIONS["calibrate"],
@@ -99,6 +96,7 @@ def calibration_product(project: Project, session: str) -> Product:
             "seed": settings.seed,
             "origin": settings.origin,
             "up": settings.up,
+            "intrinsics": settings.intrinsics,
             **_view_parameters(project, project.views),
         },
         lacking=tuple(lacking),

@@ -92,3 +92,16 @@ def test_stereo_pictures_that_share_a_folder(recordings: Callable[[str], Path], 
     (found,) = locate_boards(rig, seen.select(frames=[9]))
     board_above = found @ np.array([0.0, 0.0, -10.0, 1.0])  # 10 mm in front of the print
     np.testing.assert_allclose(board_above, [0, 10, 0, 1], atol=0.05)
+    closeup = project.session_folder("closeup")
+    closeup.mkdir(parents=True)
+    for view, frames in (("left", range(1, 10)), ("right", range(4, 14))):  # of each view by itself, and others
+        for frame in frames:
+            picture = source / f"{view}{frame:02d}.jpg"
+            if picture.exists():
+                (closeup / view).mkdir(exist_ok=True)
+                (closeup / view / picture.name).symlink_to(picture)
+    given = calibrate_session(project, "lab", open_hashes(project), intrinsics="closeup")
+    assert {camera["lens"] for camera in given["cameras"].values()} == {"given"}
+    assert given["rms_px"] < 0.45
+    left, right = CameraRig.load(project.rig_path("lab"))
+    assert np.linalg.norm(left.center - right.center) == pytest.approx(83.2, abs=0.6)
