@@ -23,10 +23,19 @@ from multipose.calibration.extrinsics import Joined, join_views
 from multipose.calibration.intrinsics import GIVEN, LENS_MODELS, fit_view, pose_boards
 from multipose.calibration.lens_choice import AUTO, choose_lens
 from multipose.calibration.report import Calibration, CalibrationReport, CameraReport
-from multipose.calibration.validation import coverage, held_out_residuals, judge, largest_tilt, rms, square_errors
+from multipose.calibration.validation import (
+    coverage,
+    held_out_residuals,
+    judge,
+    judge_rig,
+    largest_tilt,
+    rms,
+    square_errors,
+)
 from multipose.camera import Camera, CameraRig
 from multipose.errors import CalibrationError, DataError
 from multipose.files import natural_key
+from multipose.geometry import transform
 from multipose.lens import Lens
 from multipose.progress import SILENT, Progress
 
@@ -292,6 +301,9 @@ def _describe(
         verdicts += judge(camera.name, report, focal, largest_tilt(poses))
         reports[camera.name] = report
     boards = np.asarray(adjusted.used.any((0, 2)))
+    middles = transform(state.world_from_board[boards], board_xyz.mean(0))
+    distance = float(np.median(np.linalg.norm(middles[:, None] - [camera.center for camera in rig], axis=-1)))
+    verdicts += judge_rig(rig, distance, corners.frames, adjusted.used, adjusted.rejected)
     sides = square_errors(rig, corners.board, corners.px, adjusted.used)
     summary = CalibrationReport(
         unit=rig.unit,

@@ -20,7 +20,8 @@ BoolArray: TypeAlias = NDArray[np.bool_]
 class Verdict:
     """One thing to know about a camera (or, with camera "", about the whole rig).
 
-    code: a word for programs: few_boards, coverage, frontal, focal_uncertain, rejected, held_out, undetermined.
+    code: a word for programs: few_boards, coverage, frontal, focal_uncertain, rejected, held_out, undetermined, twin,
+        instants.
     text: a sentence for people, with the number and what to do.
     """
 

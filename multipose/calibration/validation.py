@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import combinations
 from typing import TypeAlias
 
 import numpy as np
@@ -30,6 +31,8 @@ _UNCERTAIN_FOCAL = 0.01
 _MANY_REJECTED = 0.1
 _HELD_OUT_RATIO = 1.5
 _UNDETERMINED_FOCAL = 0.5
+_TWINS_APART = 1e-3  # radians, and share of the distance to the boards
+_FEWEST_THROWN = 6
 
 
 def held_out_residuals(
@@ -141,6 +144,36 @@ def judge(name: str, report: CameraReport, focal: tuple[float, str] | None, tilt
             f"{report.rms_px:.2f} px: "
             "there are too few boards for this lens. Film more, or take a simpler lens.",
         )
+    return verdicts
+
+
+def judge_rig(
+    rig: CameraRig, distance: float, frames: NDArray[np.int64], used: BoolArray, rejected: BoolArray
+) -> list[Verdict]:
+    """The verdicts that concern several cameras or single instants.
+
+    distance: from the cameras to the boards, in the rig's unit; frames: (frame,) numbers of the instants; used,
+    rejected: (view, frame, corner).
+    """
+    verdicts = []
+    for first, second in combinations(rig, 2):
+        turn = np.arccos(np.clip((np.trace(first.rotation @ second.rotation.T) - 1) / 2, -1, 1))
+        apart = np.hypot(turn, np.linalg.norm(first.center - second.center) / distance)
+        if apart < _TWINS_APART and first.size == second.size:
+            text = (
+                f"{first.name} and {second.name} stand in the same place and look the same way. Is one's video a copy "
+                "of the other's?"
+            )
+            verdicts.append(Verdict(second.name, "twin", text))
+    thrown, kept = rejected.sum(-1), used.sum(-1)
+    for camera, doubtful in zip(rig, (thrown > kept) & (thrown >= _FEWEST_THROWN), strict=True):
+        if doubtful.any():
+            listed = ", ".join(map(str, frames[doubtful][:8])) + (" ..." if doubtful.sum() > 8 else "")
+            text = (
+                f"Most corners that {camera.name} saw were thrown out in frame{'s' if doubtful.sum() > 1 else ''} "
+                f"{listed}: was it out of step with the others there, or the board hidden or bent?"
+            )
+            verdicts.append(Verdict(camera.name, "instants", text))
     return verdicts
 
 

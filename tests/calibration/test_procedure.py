@@ -206,6 +206,19 @@ def test_known_lenses_stay() -> None:
         calibrate(corners, intrinsics=smaller)
 
 
+def test_copies_of_a_view_and_instants_out_of_step_are_told() -> None:
+    _, corners = make()
+    px = corners.px.copy()
+    px[2] = px[0] + np.random.default_rng(0).normal(0, 0.02, px[0].shape)  # a copy, compressed once more
+    seen = np.flatnonzero(np.isfinite(px[1]).all(-1).sum(-1) > 20)
+    px[1, seen[3]] = px[1, seen[3]] + [14.0, -9.0]
+    report = calibrate(with_px(corners, px), folds=2).report
+    told = {(verdict.camera, verdict.code): verdict.text for verdict in report.verdicts}
+    assert "cam_0 and cam_2 stand in the same place" in told["cam_2", "twin"]
+    assert told["cam_1", "instants"].startswith(f"Most corners that cam_1 saw were thrown out in frame {seen[3]}:")
+    assert not {"twin", "instants"} & {verdict.code for verdict in made_calibration().report.verdicts}
+
+
 def test_one_camera_is_a_rig() -> None:
     truth, corners = make()
     calibration = calibrate(corners.select(views=["cam_1"]), folds=4)
