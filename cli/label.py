@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 import click
 
@@ -63,11 +64,11 @@ def extract(names: tuple[str, ...], views: tuple[str, ...], count: int, method: 
 @click.argument("path", type=click.Path(exists=True, path_type=Path))
 @click.option("--view", required=True, help="The view that these labels are of.")
 @click.option("--recording", help="The recording that they are of; by default the names in the file.")
-@click.option("--replace", "conflicts", flag_value="replace", help="Where a point is labelled otherwise, replace that.")
-@click.option("--keep", "conflicts", flag_value="keep", help="Where a point is labelled otherwise, keep that.")
+@click.option("--replace", is_flag=True, help="Where a point is labelled otherwise, replace that.")
+@click.option("--keep", is_flag=True, help="Where a point is labelled otherwise, keep that.")
 @project_option
 @reporting
-def bring(path: Path, view: str, recording: str | None, conflicts: str | None, folder: str) -> Result:
+def bring(path: Path, view: str, recording: str | None, replace: bool, keep: bool, folder: str) -> Result:
     """Bring labels and pictures from DeepLabCut (CollectedData_*.csv or .h5).
 
     A file that says something else than the labels that are there is refused, unless --replace or --keep is given.
@@ -75,15 +76,12 @@ def bring(path: Path, view: str, recording: str | None, conflicts: str | None, f
     from multipose.pipeline.labels import import_labels
     from multipose.project import Project
 
+    if replace and keep:
+        raise click.UsageError("Give --replace or --keep, not both.")
+    conflicts: Literal["refuse", "replace", "keep"] = "replace" if replace else "keep" if keep else "refuse"
     project = Project.find(folder)
     with project.lock():
-        counts = import_labels(
-            project,
-            path,
-            view,
-            recording=recording,
-            conflicts=conflicts or "refuse",  # type: ignore[arg-type]
-        )
+        counts = import_labels(project, path, view, recording=recording, conflicts=conflicts)
     lines = [
         f"{counts['points']} points in {counts['pictures']} pictures of view {view}, "
         f"recordings {', '.join(counts['recordings'])}"

@@ -137,8 +137,8 @@ def _instants(opened: Mapping[str, FrameSource], frames: Iterable[int] | None, m
             )
             raise DataError(
                 f"The board videos differ in their numbers of frames ({counts}), so it is not known which frames "
-                "belong together. Cut them to the same frames, or say by `frames` which frame numbers mean "
-                "the same instants in all views."
+                "belong together. Cut them to the same frames (in Python, `frames` of detect_board says which numbers "
+                "mean the same instants)."
             )
         numbers = np.unique(np.concatenate([source.frame_numbers for source in opened.values()]))
     if max_frames is not None and len(numbers) > max_frames:

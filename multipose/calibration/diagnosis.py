@@ -57,7 +57,8 @@ def diagnose(board: Board, pictures: Sequence[Gray], reasons: Sequence[str]) -> 
     for kind, trials in _trials(board):
         counts = [sum(_finds(trial, picture) for picture in pictures) for trial in trials]
         if max(counts) > 0:
-            best = trials[int(np.argmax(counts))]
+            equal = [trial for trial, count in zip(trials, counts, strict=True) if count == max(counts)]
+            best = min(equal, key=lambda trial: _markers_missed(trial.board, pictures)) if len(equal) > 1 else equal[0]
             return f"{found_nothing}. {best.advice.format(count=f'{max(counts)} of {n} pictures tried')}"
         tried.append(kind)
     if isinstance(board, CharucoBoard):
@@ -80,6 +81,20 @@ def diagnose(board: Board, pictures: Sequence[Gray], reasons: Sequence[str]) -> 
     )
 
 
+def _markers_missed(board: Board, pictures: Sequence[Gray]) -> int:
+    """How far the number of a ChArUco board's markers is from that of the markers seen; 0 for other boards."""
+    if not isinstance(board, CharucoBoard):
+        return 0
+    detector = cv2.aruco.ArucoDetector(marker_dictionary(board.dictionary), cv2.aruco.DetectorParameters())
+    seen = [number for picture in pictures for number in _marker_numbers(detector, picture)]
+    return abs(max(seen, default=-1) + 1 - board.columns * board.rows // 2)
+
+
+def _marker_numbers(detector: cv2.aruco.ArucoDetector, picture: Gray) -> set[int]:
+    _, ids, _ = detector.detectMarkers(picture)
+    return set() if ids is None else {int(number) for number in np.ravel(ids)}
+
+
 def _finds(trial: _Trial, picture: Gray) -> bool:
     changed = picture if trial.change is None else trial.change(picture)
     sight = board_finder(trial.board).find(changed)
@@ -97,8 +112,7 @@ def _foreign_markers(board: CharucoBoard, pictures: Sequence[Gray]) -> list[int]
     detector = cv2.aruco.ArucoDetector(marker_dictionary(board.dictionary), cv2.aruco.DetectorParameters())
     counts: Counter[int] = Counter()
     for picture in pictures:
-        _, ids, _ = detector.detectMarkers(picture)
-        counts.update(set() if ids is None else {int(number) for number in np.ravel(ids)})
+        counts.update(_marker_numbers(detector, picture))
     needed = min(2, len(pictures))
     return sorted(
         number for number, count in counts.items() if count >= needed and number >= board.columns * board.rows // 2

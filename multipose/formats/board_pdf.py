@@ -7,6 +7,9 @@ from __future__ import annotations
 
 import os
 import zlib
+from pathlib import Path
+
+import numpy as np
 
 from multipose.board import Board
 from multipose.errors import DataError
@@ -27,6 +30,7 @@ MILLIMETRES = {"mm": 1.0, "cm": 10.0, "m": 1000.0, "um": 0.001, "in": 25.4}
 _RIM = 5.0  # mm that most printers leave white
 _TEXT = 12.0  # mm below the board for the text and the ruler
 _RULER = 100.0
+_SMALLEST_SQUARE = 0.5  # mm
 _POINTS = 72 / 25.4  # a mm
 _CHARACTER = 0.47  # mean width of Helvetica's characters, of its size
 
@@ -45,10 +49,14 @@ def write_board_pdf(board: Board, path: str | os.PathLike[str], paper: str = "A4
         What was written, for a person.
 
     Raises:
-        DataError: no such paper, or the board does not fit on it.
+        DataError: no such paper, no name of a PDF, or the board does not fit on it.
     """
+    if Path(path).suffix.lower() != ".pdf":
+        raise DataError(f"The board is written as a PDF; give a name that ends in .pdf, got {path}.")
     size = read_paper(paper)
     scale = MILLIMETRES[board.unit] * board.square
+    if scale < _SMALLEST_SQUARE:
+        raise DataError(f"Squares of {scale:g} mm cannot be printed. Is the board's unit right ({board.unit})?")
     columns, rows = board.squares
     width, height = columns * scale, rows * scale
     for page in (size, size[::-1]):
@@ -81,8 +89,8 @@ def read_paper(paper: str) -> tuple[float, float]:
         width, height = (float(length) for length in paper.lower().split("x"))
     except ValueError:
         raise DataError(f"Paper is one of {', '.join(PAPERS)}, or WIDTHxHEIGHT in mm; got {paper!r}.") from None
-    if not (width > 0 and height > 0):
-        raise DataError(f"The sides of the paper must be above 0, got {paper!r}.")
+    if not (0 < width < np.inf and 0 < height < np.inf):
+        raise DataError(f"The sides of the paper must be above 0 and finite, got {paper!r}.")
     return width, height
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
+from multipose.board import board_from_dict
 from multipose.config import CONFIG_NAME, BoardConfig, parse_config, template
 from multipose.errors import ConfigError, DataError, ProjectError
 from multipose.files import write_text
@@ -75,4 +76,8 @@ def read_board(text: str) -> BoardConfig:
         "\n".join(['name = "x"', 'views = ["x"]', "[skeleton]", 'keypoints = ["x"]', "[board]", *lines]), "--board"
     )
     assert config.board is not None
+    try:
+        board_from_dict(config.board.to_dict())
+    except DataError as error:
+        raise ConfigError(f"--board: {error}") from None
     return config.board

@@ -53,6 +53,8 @@ def calibrate_session(
     product = calibration_product(project, session)
     overrides = {"lens": lens, "max_boards": max_boards, "origin": origin, "up": up, "intrinsics": intrinsics}
     settings = {**product.parameters, **{key: value for key, value in overrides.items() if value is not None}}
+    if up is not None and not settings["origin"]:
+        raise ProjectError("--up says which way the world of --origin SESSION:FRAME is turned; give that too.")
     folder = product.path.parent
     with making(product, hashes, overrides):
         floor = _see_floor(project, session, settings["origin"], threads) if settings["origin"] else None
@@ -87,6 +89,9 @@ def _see_floor(
     if not shown:
         raise ProjectError(f"Session {named!r}, on whose board the world is to lie, has no pictures of the board.")
     sources = {view: open_view(project, view, spec) for view, spec in shown.items()}
+    known = np.unique(np.concatenate([source.frame_numbers for source in sources.values()]))
+    if frame not in known:
+        raise ProjectError(f"There is no {name}: its frames are {known.min()} to {known.max()}.")
     corners = detect_board(sources, project_board(project), frames=[frame], threads=threads)
     if not corners.seen.any():
         said = "; ".join(f"{view}: {reason}" for view, (reason,) in zip(corners.views, corners.reasons, strict=True))

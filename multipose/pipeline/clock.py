@@ -62,6 +62,14 @@ class Strip:
         return self.fps is None and self.times is not None
 
 
+def check_overlap(recording: Recording, clock: Clock) -> None:
+    """Raise ProjectError where no moment is in two views, so that nothing could be reconstructed."""
+    if len(clock.views) > 1 and ((clock.index >= 0).sum(0) < 2).all():
+        raise ProjectError(
+            f"Recording {recording.name!r}: matched by {clock.rule}, no moment is in two views. Correct these."
+        )
+
+
 def set_clock(recording: Recording, strips: Mapping[str, Strip], stamps: Mapping[str, Floats]) -> Clock:
     """Match the frames of a recording's views.
 

@@ -173,7 +173,13 @@ def import_labels(
             f"{path} has labels of {', '.join(unknown)}, which multipose.toml does not list under [skeleton] keypoints "
             f"({', '.join(project.config.skeleton.keypoints)}). Make the names agree."
         )
+    listed = [row.name for row in project.recordings]
     if recording is not None:
+        if set(found.recordings) & set(listed) - {recording}:
+            raise LabelError(
+                f"{path} says itself that its labels are of {', '.join(found.recordings)}, which recordings.csv lists; "
+                f"they cannot be of {recording!r}. Leave --recording out."
+            )
         if len(found.recordings) > 1:
             raise LabelError(
                 f"{path} has labels of {len(found.recordings)} videos ({', '.join(found.recordings)}); they cannot all "
@@ -185,8 +191,10 @@ def import_labels(
         check_name(name, "recording")
     if project.config.view_settings(view) != ViewConfig():
         found = _in_view(project, view, found, pictures)
+    n_pictures, n_points = len(found.frames(view)), int((found.table["state"] != "unlabelled").sum())
+    recordings = found.recordings
     labels = load_labels(project)
-    n_conflicts = _count_conflicts(labels, found)
+    found, n_conflicts = _without_repeats(labels, found)
     if n_conflicts and conflicts == "refuse":
         raise LabelError(
             f"{n_conflicts} points of {path} are labelled already, otherwise. Say --replace to take the file's labels, "
@@ -204,23 +212,28 @@ def import_labels(
     said = Labels(found.table[found.table["state"] != "unlabelled"], found.keypoints)
     merged = labels.merge(said, replace=conflicts != "keep").merge(found, replace=False)
     Labels(merged.table, project.config.skeleton.keypoints).save(project.labels_path)
-    listed = [row.name for row in project.recordings]
     return {
-        "pictures": len(found.frames(view)),
-        "points": int((found.table["state"] != "unlabelled").sum()),
+        "pictures": n_pictures,
+        "points": n_points,
         "conflicts": n_conflicts,
-        "recordings": list(found.recordings),
-        "unlisted": [name for name in found.recordings if name not in listed],
+        "recordings": list(recordings),
+        "unlisted": [name for name in recordings if name not in listed],
     }
 
 
-def _count_conflicts(labels: Labels, found: Labels) -> int:
-    """Points that both have labelled, and differently."""
-    known = [table[table["state"] != "unlabelled"] for table in (labels.table, found.table)]
-    both = known[0].merge(known[1], on=list(KEY), suffixes=("", "_found"))
-    here, there = both[["x", "y"]].to_numpy(float), both[["x_found", "y_found"]].to_numpy(float)
-    same = np.isclose(here, there, rtol=0, atol=_SAME_PX, equal_nan=True).all(axis=1)
-    return int((~same | (both["state"] != both["state_found"]).to_numpy()).sum())
+def _without_repeats(labels: Labels, found: Labels) -> tuple[Labels, int]:
+    """What was found without what says the same as the labels that are there, and how much says something else.
+
+    Another program may not know states: a point found as visible says the same as an occluded one at its position.
+    """
+    known = labels.table[labels.table["state"] != "unlabelled"]
+    both = found.table.merge(known, on=list(KEY), how="left", suffixes=("", "_known"))
+    here, there = (both[[f"x{end}", f"y{end}"]].to_numpy(float) for end in ("", "_known"))
+    same = np.isclose(here, there, rtol=0, atol=_SAME_PX).all(axis=1)
+    same |= (both["state"] == both["state_known"]).to_numpy() & np.isnan(here).all(1) & np.isnan(there).all(1)
+    other = both["state_known"].notna().to_numpy() & (both["state"] != "unlabelled").to_numpy() & ~same
+    rest = Labels(found.table[~same], found.keypoints)
+    return rest, int(other.sum())
 
 
 def _in_view(project: Project, view: str, labels: Labels, pictures: Mapping[tuple[str, int], Path]) -> Labels:

@@ -11,7 +11,7 @@ import numpy.typing as npt
 import xarray as xr
 
 from multipose.errors import ProjectError
-from multipose.pipeline.clock import Clock, Strip, set_clock
+from multipose.pipeline.clock import Clock, Strip, check_overlap, set_clock
 from multipose.pipeline.foreign import read_keypoints
 from multipose.pipeline.plan import keypoints_product
 from multipose.pipeline.provenance import Hashes, making
@@ -56,6 +56,7 @@ def predict_recording(
             if view in sources or view in tables
         }
         clock = set_clock(recording, strips, read_all_timestamps(project, recording))
+        check_overlap(recording, clock)
         progress.note(f"{recording.name}: {len(clock.time)} moments; views matched by {clock.rule}")
         models = _load_models(project, sources)
         frames = {view: clock.index[clock.views.index(view)] for view in sources}

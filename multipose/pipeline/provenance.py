@@ -55,7 +55,10 @@ class Product:
 
 @dataclass(frozen=True)
 class Record:
-    """What is written down about a product. `overrides` are parameters given on the command line for this once."""
+    """What is written down about a product.
+
+    `overrides` are parameters given on the command line for this once, `configured` what multipose.toml said of them.
+    """
 
     stage: str
     version: int
@@ -65,6 +68,7 @@ class Record:
     parameters: dict[str, Any]
     overrides: dict[str, Any]
     content: str
+    configured: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -176,6 +180,7 @@ def making(product: Product, hashes: Hashes, overrides: Mapping[str, Any] | None
         parameters=_plain({**product.parameters, **given}),
         overrides=_plain(given),
         content="",
+        configured=_plain({key: product.parameters.get(key) for key in given}),
     )
     before = read_records(product.path.parent).get(product.path.name)
     there = hashes.of(product.path) if product.path.exists() else ""
@@ -184,8 +189,9 @@ def making(product: Product, hashes: Hashes, overrides: Mapping[str, Any] | None
         yield
         if not product.path.exists():
             raise ProjectError(f"The stage {product.stage} ended without making {product.path}.")
-    except Exception:
-        if there == (hashes.of(product.path) if product.path.exists() else ""):
+    except (Exception, KeyboardInterrupt) as error:
+        resumes = isinstance(error, KeyboardInterrupt) and product.stage == "train"
+        if not resumes and there == (hashes.of(product.path) if product.path.exists() else ""):
             _write_record(product, before)  # the product is what it was
         raise
     _write_record(product, Record(**{**asdict(record), "state": "done", "content": hashes.of(product.path)}))
@@ -265,6 +271,13 @@ def _compare(product: Product, record: Record, hashes: Hashes) -> tuple[str, ...
         old, new = record.parameters.get(key), now.get(key)
         if old != new:
             reasons.append(f"{key} is now {json.dumps(new)}, was {json.dumps(old)}")
+    for key, old in record.configured.items():
+        new = _plain({key: product.parameters.get(key)})[key]
+        if new != old:
+            reasons.append(f"{key} is now {json.dumps(new)} in multipose.toml, was {json.dumps(old)}")
+    if reasons and record.overrides:
+        given = ", ".join(f"{key} = {json.dumps(value)}" for key, value in record.overrides.items())
+        reasons.append(f"what was given on the command line ({given}) holds no longer")
     return tuple(reasons)
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from multipose.errors import ProjectError
 from multipose.files import natural_key
-from multipose.pipeline.clock import Clock, Strip, set_clock
+from multipose.pipeline.clock import Clock, Strip, check_overlap, set_clock
 from multipose.pipeline.foreign import read_keypoints
 from multipose.pipeline.sources import check_files, open_recording, read_all_timestamps
 from multipose.progress import SILENT, Progress
@@ -120,11 +120,28 @@ def look_into(project: Project, recordings: Iterable[Recording], progress: Progr
             if recording.calibration:
                 project.check_session(recording.calibration, f"recording {recording.name!r}")
             check_files(project, recording)
+            _check_doubles(project, recording)
+            for view, file in recording.keypoints.items():
+                read_keypoints(project.path(file), view)
             clocks[recording.name] = set_clock(
                 recording, count_frames(project, recording), read_all_timestamps(project, recording)
             )
+            check_overlap(recording, clocks[recording.name])
             task.advance(note=recording.name)
     return clocks
+
+
+def _check_doubles(project: Project, recording: Recording) -> None:
+    """Raise ProjectError where two views are the same part of one video."""
+    seen: dict[object, str] = {}
+    for view, written in recording.videos.items():
+        key = (project.path(written).resolve(), project.config.view_settings(view))
+        if key in seen:
+            raise ProjectError(
+                f"Recording {recording.name!r}: {seen[key]} and {view} are the same video, {written}. If each is a "
+                "part of it, say their crops in multipose.toml."
+            )
+        seen[key] = view
 
 
 def count_frames(project: Project, recording: Recording) -> dict[str, Strip]:

@@ -43,6 +43,11 @@ def picture_of(board: Board, pixels_per_square: int = 30) -> np.ndarray:
             CHARUCO,
             "ChArUco board of 7 x 5 squares. Give the squares, columns = 7 and rows = 5",
         ),
+        (
+            CharucoBoard(6, 5, 20.0, 15.0, dictionary="4X4_100"),
+            CHARUCO,
+            "ChArUco board of 7 x 5 squares. Give the squares, columns = 7 and rows = 5",
+        ),
         (Chessboard(6, 4, 20.0), CHESS, "chessboard of 7 x 4 inner corners. Give columns = 7 and rows = 4"),
         (Chessboard(7, 3, 20.0), CHESS, "chessboard of 7 x 4 inner corners. Give columns = 7 and rows = 4"),
         (
@@ -59,6 +64,7 @@ def picture_of(board: Board, pixels_per_square: int = 30) -> np.ndarray:
         "corners counted",
         "dictionary",
         "exchanged",
+        "narrow",
         "column short",
         "row short",
         "legacy",

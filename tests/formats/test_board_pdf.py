@@ -68,7 +68,11 @@ def test_boards_larger_than_the_paper_and_other_papers(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"300 x 210 mm.*does not fit on A4"):
         write_board_pdf(Chessboard(9, 6, 30.0), tmp_path / "board.pdf")
     assert not (tmp_path / "board.pdf").exists()
+    with pytest.raises(DataError, match="cannot be printed"):
+        write_board_pdf(Chessboard(9, 6, 0.025), tmp_path / "board.pdf")
+    with pytest.raises(DataError, match=r"ends in \.pdf"):
+        write_board_pdf(Chessboard(9, 6, 25.0), tmp_path / "board.png")
     assert read_paper("a3") == (297, 420)
-    for paper in ("A9", "10", "x20", "0x20"):
+    for paper in ("A9", "10", "x20", "0x20", "infxinf", "nanx20"):
         with pytest.raises(DataError, match="aper"):
             read_paper(paper)

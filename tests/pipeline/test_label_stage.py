@@ -154,6 +154,23 @@ def test_imported_labels_in_conflict_with_others(filmed: Project, tmp_path: Path
     assert 11.5 in load_labels(filmed).points("top")[1]
 
 
+def test_states_that_another_program_does_not_know_stay(filmed: Project, tmp_path: Path) -> None:
+    path = write_deeplabcut(tmp_path / "dlc", "m4", [5])
+    import_labels(filmed, path, "top")
+    labels = load_labels(filmed)
+    table = labels.table.assign(state=["occluded", *labels.table["state"][1:]])
+    Labels(table, labels.keypoints).save(filmed.labels_path)
+    before = filmed.labels_path.read_text(encoding="utf-8")
+    assert import_labels(filmed, path, "top")["conflicts"] == 0
+    assert filmed.labels_path.read_text(encoding="utf-8") == before
+
+
+def test_labels_of_another_recording_are_refused(filmed: Project, tmp_path: Path) -> None:
+    path = write_deeplabcut(tmp_path / "dlc", "day1", [0, 3])
+    with pytest.raises(LabelError, match="says itself that its labels are of day1"):
+        import_labels(filmed, path, "top", recording="day2")
+
+
 def test_imported_labels_move_with_the_view(filmed: Project, tmp_path: Path) -> None:
     config = filmed.folder / "multipose.toml"
     text = config.read_text(encoding="utf-8").replace(

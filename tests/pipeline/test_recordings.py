@@ -151,3 +151,18 @@ def test_a_project_is_not_made_twice(two_views: Project) -> None:
     with pytest.raises(ConfigError, match="tail"):
         make_project(two_views.folder / "inner", ["back"], ["nose"], ["nose,tail"])
     assert not (two_views.folder / "inner" / "multipose.toml").exists()
+
+
+def test_views_that_cannot_belong_together(two_views: Project) -> None:
+    folder = two_views.folder
+    one, other = write_noise(folder / "a.mp4", 6), write_noise(folder / "b.mp4", 6)
+    twice = make_recording(two_views, "twice", [f"back={one}", f"top={one}"])
+    with pytest.raises(ProjectError, match="back and top are the same video"):
+        look_into(two_views, [twice])
+    apart = make_recording(two_views, "apart", [f"back={one}", f"top={other}"], offsets=["top=100"])
+    with pytest.raises(ProjectError, match="no moment is in two views"):
+        look_into(two_views, [apart])
+    (folder / "k.mp4").write_text("hi", encoding="utf-8")
+    text = make_recording(two_views, "text", [f"back={one}"], keypoints=[f"top={folder / 'k.mp4'}"])
+    with pytest.raises(FormatError):
+        look_into(two_views, [text])

@@ -100,8 +100,8 @@ def test_a_killed_stage_is_made_anew(finished: Project) -> None:
     project = finished
     product, hashes = describe(project, "reconstruct", "run1"), open_hashes(project)
     old = content_hash(product.path)
-    with pytest.raises(KeyboardInterrupt), making(product, hashes):
-        raise KeyboardInterrupt
+    begun = making(product, hashes)
+    begun.__enter__()  # and never ended
     judged = judge_paths(project)
     assert judged[RUN1[1]].state == "interrupted"
     assert content_hash(product.path) == old  # the old product is whole
@@ -125,6 +125,24 @@ def test_a_stage_that_fails_leaves_the_state_as_it_was(finished: Project) -> Non
         project.trajectories_path("run1").write_text("another", encoding="utf-8")
         raise ZeroDivisionError
     assert judge_paths(project)[RUN1[1]].state == "interrupted"
+
+
+def test_an_interruption_is_no_state_of_a_whole_product(finished: Project) -> None:
+    with pytest.raises(KeyboardInterrupt), making(describe(finished, "reconstruct", "run1"), open_hashes(finished)):
+        raise KeyboardInterrupt
+    assert judge_paths(finished)[RUN1[1]].state == "current"
+
+
+def test_what_multipose_toml_says_later_is_not_hidden_by_the_command_line(finished: Project) -> None:
+    project = finished
+    reconstruct_recording(project, project.recording("run1"), open_hashes(project), settings={"min_views": 3})
+    path = project.folder / "multipose.toml"
+    path.write_text(path.read_text(encoding="utf-8").replace("# min_views = 2", "min_views = 4"), encoding="utf-8")
+    reasons = judge_paths(Project.open(project.folder))[RUN1[1]].reasons
+    assert reasons == (
+        "min_views is now 4 in multipose.toml, was 2",
+        "what was given on the command line (min_views = 3) holds no longer",
+    )
 
 
 def test_a_board_that_cannot_be_is_told_before_calibration(project: Project) -> None:
