@@ -156,18 +156,21 @@ class VideoFile:
     def _decode(self, start: int) -> Iterator[tuple[int, av.VideoFrame]]:
         """Decode from the frame `start` on to the end, checking that each is the next one of the index.
 
-        A key frame after which the decoder starts too late (an open group, a container that seeks inexactly) is given
-        up for an earlier one, in the end for the beginning of the file: slower, never wrong.
+        A key frame after which the decoder starts too late (an open group, a container that seeks inexactly), or says
+        that what it gives is corrupt, is given up for an earlier one, in the end for the beginning of the file: slower,
+        never wrong. Every decoder gives the file's first frame before it seeks, for what the file says there of its
+        encoder may change how all frames are to be read (lossless H.264 by an older x264).
         """
         pts = self._index.pts
         place = int(np.searchsorted(self._index.keys, start, side="right")) - 1
         with _messages(self.path):
             while place >= 1 and not self._index.counted:
                 with self._open() as (container, stream):
+                    next(container.decode(stream), None)
                     if _seek(container, stream, int(self._index.key_positions[place])):
                         frames = container.decode(stream)
-                        first = next((f for f in frames if f.pts is None or f.pts >= pts[start]), None)
-                        if first is not None and first.pts == pts[start]:
+                        first = _wanted(frames, int(pts[self._index.keys[place]]), int(pts[start]))
+                        if first is not None:
                             yield from self._check_order(start, itertools.chain((first,), frames))
                             return
                 place //= 2
@@ -201,6 +204,16 @@ class VideoFile:
                 f"{self._stored_size}. {_REPAIR}"
             )
         return _turn_picture(np.asarray(frame.to_ndarray(format="rgb24"), dtype=np.uint8), self._turn)
+
+
+def _wanted(frames: Iterable[av.VideoFrame], key: int, wanted: int) -> av.VideoFrame | None:
+    """The frame of the wanted time, if all from the key frame's time on are sound and it comes in its turn."""
+    for frame in frames:
+        if frame.pts is None or frame.pts > wanted or (frame.pts >= key and frame.is_corrupt):
+            return None
+        if frame.pts == wanted:
+            return frame
+    return None
 
 
 def _seek(container: Any, stream: Any, position: int) -> bool:
