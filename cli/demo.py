@@ -19,7 +19,7 @@ def command(folder: Path, minutes: float | None, threads: int) -> Result:
     """Run the whole chain on a small rendered rig with known truth.
 
     The sample project is copied to FOLDER; its cameras are calibrated, a network is trained for each view, and a
-    recording that no network has seen is reconstructed and compared with the truth. About five minutes.
+    recording that no network has seen is reconstructed and compared with the truth. Under six minutes.
     """
     from multipose.pipeline.demo import MINUTES, run_demo
     from multipose.progress import RichProgress
