@@ -148,6 +148,16 @@ def file_lock(path: str | os.PathLike[str]) -> Iterator[None]:
         lock.unlink(missing_ok=True)
 
 
+def lock_owner(path: str | os.PathLike[str]) -> int | None:
+    """The other process of this machine that holds a lock file; None where there is none, or it cannot be known."""
+    try:
+        owner = json.loads(Path(path).read_text(encoding="utf-8"))
+        pid, host = int(owner["pid"]), str(owner["host"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return pid if host == socket.gethostname() and pid != os.getpid() and _is_running(pid) else None
+
+
 def _remove_stale(lock: Path) -> None:
     """Remove a lock whose owner is gone; raise ProjectError when it is alive or cannot be known."""
     try:

@@ -25,7 +25,7 @@ from pathlib import Path
 
 from multipose.config import CONFIG_NAME, ProjectConfig, check_name, load_config
 from multipose.errors import ConfigError, ProjectError
-from multipose.files import file_lock, natural_key, write_text
+from multipose.files import file_lock, lock_owner, natural_key, write_text
 
 MANIFEST_NAME = "recordings.csv"
 VIDEO_SUFFIXES = (".mp4", ".avi", ".mov", ".mkv", ".m4v", ".mpg", ".mpeg", ".wmv", ".webm", ".mjpeg", ".h264", ".ts")
@@ -199,7 +199,16 @@ class Project:
         Raises:
             ProjectError: another process holds it.
         """
-        return file_lock(self.folder / ".multipose" / "lock")
+        return file_lock(self._lock_path)
+
+    @property
+    def worker(self) -> int | None:
+        """The other process that is writing products here now, if any."""
+        return lock_owner(self._lock_path)
+
+    @property
+    def _lock_path(self) -> Path:
+        return self.folder / ".multipose" / "lock"
 
     def path(self, written: str) -> Path:
         """A path as written in the manifest or the configuration -> where it is."""

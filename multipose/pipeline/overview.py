@@ -45,13 +45,15 @@ def look_over(project: Project) -> Overview:
 
 
 def _describe(project: Project, judgement: Judgement) -> dict[str, Any]:
-    product = judgement.product
+    product, state, reasons = judgement.product, str(judgement.state), judgement.reasons
+    if state == "interrupted" and project.worker is not None:
+        state, reasons = "under way", (f"process {project.worker} is at work in this folder",)
     return {
         "path": project.relative(product.path),
-        "state": judgement.state,
+        "state": state,
         "made_by": _COMMANDS[product.stage].format(product.subject),
         "inputs": {name: project.relative(path) for name, path in product.inputs.items()},
-        "reasons": list(judgement.reasons),
+        "reasons": list(reasons),
         "settled": judgement.settled,
     }
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
+import socket
 from pathlib import Path
 
 import numpy as np
@@ -125,6 +127,20 @@ def test_a_stage_that_fails_leaves_the_state_as_it_was(finished: Project) -> Non
         project.trajectories_path("run1").write_text("another", encoding="utf-8")
         raise ZeroDivisionError
     assert judge_paths(project)[RUN1[1]].state == "interrupted"
+
+
+def test_what_another_process_makes_is_under_way(finished: Project) -> None:
+    begun = making(describe(finished, "reconstruct", "run1"), open_hashes(finished))
+    begun.__enter__()
+    assert finished.worker is None
+    states = {entry["path"]: entry["state"] for entry in look_over(finished).products}
+    assert states[RUN1[1]] == "interrupted"
+    lock = finished.folder / ".multipose" / "lock"
+    lock.write_text(json.dumps({"pid": os.getppid(), "host": socket.gethostname(), "since": "noon"}), encoding="utf-8")
+    assert finished.worker == os.getppid()
+    entries = {entry["path"]: entry for entry in look_over(finished).products}
+    assert entries[RUN1[1]]["state"] == "under way"
+    assert entries[RUN1[1]]["reasons"] == [f"process {os.getppid()} is at work in this folder"]
 
 
 def test_an_interruption_is_no_state_of_a_whole_product(finished: Project) -> None:
