@@ -224,14 +224,16 @@ def import_labels(
 def _without_repeats(labels: Labels, found: Labels) -> tuple[Labels, int]:
     """What was found without what says the same as the labels that are there, and how much says something else.
 
-    Another program may not know states: a point found as visible says the same as an occluded one at its position.
+    Another program may not know states: a point found as visible says the same as an occluded one at its position, and
+    one found without a position the same as any other without.
     """
     known = labels.table[labels.table["state"] != "unlabelled"]
     both = found.table.merge(known, on=list(KEY), how="left", suffixes=("", "_known"))
     here, there = (both[[f"x{end}", f"y{end}"]].to_numpy(float) for end in ("", "_known"))
     same = np.isclose(here, there, rtol=0, atol=_SAME_PX).all(axis=1)
-    same |= (both["state"] == both["state_known"]).to_numpy() & np.isnan(here).all(1) & np.isnan(there).all(1)
-    other = both["state_known"].notna().to_numpy() & (both["state"] != "unlabelled").to_numpy() & ~same
+    labelled = both["state_known"].notna().to_numpy()
+    same |= labelled & np.isnan(here).all(1) & np.isnan(there).all(1)
+    other = labelled & (both["state"] != "unlabelled").to_numpy() & ~same
     rest = Labels(found.table[~same], found.keypoints)
     return rest, int(other.sum())
 

@@ -159,6 +159,9 @@ def test_states_that_another_program_does_not_know_stay(filmed: Project, tmp_pat
     import_labels(filmed, path, "top")
     labels = load_labels(filmed)
     table = labels.table.assign(state=["occluded", *labels.table["state"][1:]])
+    table.loc[1, ["x", "y", "state"]] = [np.nan, np.nan, "occluded"]
+    path.write_text(path.read_text(encoding="utf-8").replace(",30.0,20.0", ",,"), encoding="utf-8")
+    assert ",," in path.read_text(encoding="utf-8").splitlines()[-1]
     Labels(table, labels.keypoints).save(filmed.labels_path)
     before = filmed.labels_path.read_text(encoding="utf-8")
     assert import_labels(filmed, path, "top")["conflicts"] == 0
