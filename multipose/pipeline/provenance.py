@@ -277,7 +277,7 @@ def _compare(product: Product, record: Record, hashes: Hashes) -> tuple[str, ...
             reasons.append(f"{key} is now {json.dumps(new)} in multipose.toml, was {json.dumps(old)}")
     if reasons and record.overrides:
         given = ", ".join(f"{key} = {json.dumps(value)}" for key, value in record.overrides.items())
-        reasons.append(f"what was given on the command line ({given}) holds no longer")
+        reasons.append(f"given on the command line only, and lost when it is made anew: {given}")
     return tuple(reasons)
 
 

@@ -109,7 +109,10 @@ def test_from_labels_to_key_points(tmp_path: Path) -> None:
     Labels(table, KEYPOINTS).save(project.labels_path)
     judged = judge_all(project, [describe(project, "train", view) for view in project.views], hashes)
     assert [judgement.state for judgement in judged] == ["current", "stale"]
-    assert judged[1].reasons == ("changed: the labels of top",)
+    assert judged[1].reasons == (
+        "changed: the labels of top",
+        'given on the command line only, and lost when it is made anew: budget = {"steps": 4}',
+    )
 
 
 def test_a_shared_network(tmp_path: Path) -> None:

@@ -157,7 +157,7 @@ def test_what_multipose_toml_says_later_is_not_hidden_by_the_command_line(finish
     reasons = judge_paths(Project.open(project.folder))[RUN1[1]].reasons
     assert reasons == (
         "min_views is now 4 in multipose.toml, was 2",
-        "what was given on the command line (min_views = 3) holds no longer",
+        "given on the command line only, and lost when it is made anew: min_views = 3",
     )
 
 
