@@ -56,7 +56,7 @@ def disturb(rig: CameraRig, seed: int) -> CameraRig:
     return CameraRig(tuple(cameras), rig.unit)
 
 
-def bundle(rig: CameraRig, start: CameraRig, corners: Corners, poses: np.ndarray) -> tuple[float, CameraRig, float]:
+def bundle(start: CameraRig, corners: Corners, poses: np.ndarray) -> tuple[float, CameraRig, float]:
     """CPU seconds, the fitted rig, and the RMS of its residuals' coordinates, px."""
     state = RigState(
         tuple(camera.lens for camera in start), np.stack([camera.camera_from_world for camera in start]), poses
@@ -71,7 +71,7 @@ def bundle(rig: CameraRig, start: CameraRig, corners: Corners, poses: np.ndarray
         replace(camera, lens=lens, camera_from_world=camera_from_world)
         for camera, lens, camera_from_world in zip(start, fit.state.lenses, fit.state.camera_from_world, strict=True)
     ]
-    return seconds, CameraRig(tuple(cameras), rig.unit), float(np.sqrt(fit.cost / (2 * used.sum())))
+    return seconds, CameraRig(tuple(cameras), start.unit), float(np.sqrt(fit.cost / (2 * used.sum())))
 
 
 def volume_error(rig: CameraRig, truth: CameraRig) -> float:
@@ -92,7 +92,7 @@ def main() -> None:
         corners = board_corners(truth, BOARD, poses, noise=NOISE_PX, seed=seed)
         rng = np.random.default_rng((seed, 3))
         rough = poses @ pose(rotation_from_vector(rng.normal(0, 0.03, (FRAMES, 3))), rng.normal(0, 10, (FRAMES, 3)))
-        seconds, rig, rms = bundle(truth, disturb(truth, seed), corners, rough)
+        seconds, rig, rms = bundle(disturb(truth, seed), corners, rough)
         began = time.process_time()
         whole = calibrate(corners).rig
         whole_seconds = time.process_time() - began

@@ -16,7 +16,7 @@ import typing
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 from multipose.errors import ConfigError, DataError, MultiposeError
 from multipose.files import SCHEMA_VERSION, check_schema
@@ -100,6 +100,10 @@ class ViewConfig:
             raise ConfigError(f"scale must be above 0, got {self.scale}.")
 
 
+Up: TypeAlias = Literal["x", "-x", "y", "-y", "z", "-z"]
+"""An axis of the world."""
+
+
 @dataclass(frozen=True)
 class CalibrationConfig:
     """How boards become a rig.
@@ -116,7 +120,7 @@ class CalibrationConfig:
     max_boards: int = 150
     seed: int = 0
     origin: str = ""
-    up: Literal["x", "-x", "y", "-y", "z", "-z"] = "z"
+    up: Up = "z"
     intrinsics: str = ""
     sessions: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 

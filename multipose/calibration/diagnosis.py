@@ -58,7 +58,7 @@ def diagnose(board: Board, pictures: Sequence[Gray], reasons: Sequence[str]) -> 
         counts = [sum(_finds(trial, picture) for picture in pictures) for trial in trials]
         if max(counts) > 0:
             equal = [trial for trial, count in zip(trials, counts, strict=True) if count == max(counts)]
-            best = min(equal, key=lambda trial: _markers_missed(trial.board, pictures)) if len(equal) > 1 else equal[0]
+            best = min(equal, key=lambda trial: _markers_missed(trial.board, pictures))
             return f"{found_nothing}. {best.advice.format(count=f'{max(counts)} of {n} pictures tried')}"
         tried.append(kind)
     if isinstance(board, CharucoBoard):
@@ -85,14 +85,18 @@ def _markers_missed(board: Board, pictures: Sequence[Gray]) -> int:
     """How far the number of a ChArUco board's markers is from that of the markers seen; 0 for other boards."""
     if not isinstance(board, CharucoBoard):
         return 0
-    detector = cv2.aruco.ArucoDetector(marker_dictionary(board.dictionary), cv2.aruco.DetectorParameters())
-    seen = [number for picture in pictures for number in _marker_numbers(detector, picture)]
+    seen = _count_markers(board, pictures)
     return abs(max(seen, default=-1) + 1 - board.columns * board.rows // 2)
 
 
-def _marker_numbers(detector: cv2.aruco.ArucoDetector, picture: Gray) -> set[int]:
-    _, ids, _ = detector.detectMarkers(picture)
-    return set() if ids is None else {int(number) for number in np.ravel(ids)}
+def _count_markers(board: CharucoBoard, pictures: Sequence[Gray]) -> Counter[int]:
+    """In how many of the pictures each marker of the board's dictionary is, by its number."""
+    detector = cv2.aruco.ArucoDetector(marker_dictionary(board.dictionary), cv2.aruco.DetectorParameters())
+    counts: Counter[int] = Counter()
+    for picture in pictures:
+        _, ids, _ = detector.detectMarkers(picture)
+        counts.update(set() if ids is None else {int(number) for number in np.ravel(ids)})
+    return counts
 
 
 def _finds(trial: _Trial, picture: Gray) -> bool:
@@ -109,10 +113,7 @@ def _foreign_markers(board: CharucoBoard, pictures: Sequence[Gray]) -> list[int]
     """Numbers of markers of the board's dictionary that are not on the board and are in two pictures or more (in the
     only one).
     """
-    detector = cv2.aruco.ArucoDetector(marker_dictionary(board.dictionary), cv2.aruco.DetectorParameters())
-    counts: Counter[int] = Counter()
-    for picture in pictures:
-        counts.update(_marker_numbers(detector, picture))
+    counts = _count_markers(board, pictures)
     needed = min(2, len(pictures))
     return sorted(
         number for number, count in counts.items() if count >= needed and number >= board.columns * board.rows // 2

@@ -128,8 +128,7 @@ def judge(name: str, report: CameraReport, focal: tuple[float, str] | None, tilt
             f"{name} saw only {report.boards} usable boards; film it until there are {2 * _FEW_BOARDS} or more.",
         )
     if focal is not None:
-        for code, text in _judge_lens(name, report, *focal, tilt):
-            add(code, text)
+        verdicts += [Verdict(name, code, text) for code, text in _judge_lens(name, report, *focal, tilt)]
     if report.rejected > _MANY_REJECTED * (report.corners + report.rejected):
         add(
             "rejected",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal, TypeAlias, get_args
+from typing import TypeAlias, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,11 +12,11 @@ from multipose.calibration.bundle import RigState, free_unknowns, minimise, resi
 from multipose.calibration.extrinsics import board_symmetries, place_boards
 from multipose.calibration.intrinsics import pose_boards
 from multipose.camera import CameraRig
+from multipose.config import Up
 from multipose.errors import CalibrationError, DataError
 from multipose.geometry import invert_pose, pose
 
 FloatArray: TypeAlias = NDArray[np.float64]
-Up: TypeAlias = Literal["x", "-x", "y", "-y", "z", "-z"]
 
 _FEWEST_CORNERS = 4
 _HUBER_PX = 2.0

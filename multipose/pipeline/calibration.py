@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from multipose.board import Corners
 from multipose.calibration import calibrate, detect_board, locate_boards, world_on_board
 from multipose.camera import Camera, CameraRig
 from multipose.config import split_origin
@@ -20,8 +20,6 @@ from multipose.pipeline.sources import open_view
 from multipose.progress import SILENT, Progress
 from multipose.project import Project
 from multipose.view import calibration_page
-
-Array = npt.NDArray[np.float64]
 
 
 def calibrate_session(
@@ -68,8 +66,8 @@ def calibrate_session(
             corners, lens=settings["lens"], intrinsics=lenses, seed=settings["seed"], progress=progress
         )
         if floor is not None:
-            name, locate = floor
-            world = world_on_board(locate(calibration.rig), settings["up"])
+            name, shown = floor
+            world = world_on_board(locate_boards(calibration.rig, shown)[0], settings["up"])
             calibration = calibration.in_world(world, f"the board in {name}, {settings['up']} up")
         report = calibration.report.to_dict()
         text = json.dumps({"schema_version": SCHEMA_VERSION, **report}, indent=1, ensure_ascii=False)
@@ -79,10 +77,8 @@ def calibrate_session(
     return {"session": session, **report, "rig": str(product.path), "page": str(folder / "report.html")}
 
 
-def _see_floor(
-    project: Project, session: str, origin: str, threads: int | None
-) -> tuple[str, Callable[[CameraRig], Array]]:
-    """What to call the board that one frame of a session shows, and its pose in a rig."""
+def _see_floor(project: Project, session: str, origin: str, threads: int | None) -> tuple[str, Corners]:
+    """What to call the board that one frame of a session shows, and its corners at this one instant."""
     named, frame = split_origin(origin)
     name = f"frame {frame} of session {named or session}"
     shown = project.board_sources(named or session)
@@ -96,7 +92,7 @@ def _see_floor(
     if not corners.seen.any():
         said = "; ".join(f"{view}: {reason}" for view, (reason,) in zip(corners.views, corners.reasons, strict=True))
         raise CalibrationError(f"No view shows the board in {name}, on which the world is to lie ({said}).")
-    return name, lambda rig: locate_boards(rig, corners)[0]
+    return name, corners
 
 
 def _fit_lenses(project: Project, settings: Mapping[str, Any], threads: int | None, progress: Progress) -> CameraRig:

@@ -121,8 +121,6 @@ def look_into(project: Project, recordings: Iterable[Recording], progress: Progr
                 project.check_session(recording.calibration, f"recording {recording.name!r}")
             check_files(project, recording)
             _check_doubles(project, recording)
-            for view, file in recording.keypoints.items():
-                read_keypoints(project.path(file), view)
             clocks[recording.name] = set_clock(
                 recording, count_frames(project, recording), read_all_timestamps(project, recording)
             )
@@ -149,10 +147,12 @@ def count_frames(project: Project, recording: Recording) -> dict[str, Strip]:
     strips: dict[str, Strip] = {}
     sources = open_recording(project, recording)
     for view in project.views:
+        table = None  # read also where the video says how many frames there are: an unusable file is told now
+        if view in recording.keypoints:
+            table = read_keypoints(project.path(recording.keypoints[view]), view)
         if view in sources:
             strips[view] = Strip.from_source(sources[view])
-        elif view in recording.keypoints:
-            table = read_keypoints(project.path(recording.keypoints[view]), view)
+        elif table is not None:
             strips[view] = Strip(table.sizes["time"], table.attrs.get("fps"))
     return strips
 
