@@ -64,7 +64,7 @@ def bundle(start: CameraRig, corners: Corners, poses: np.ndarray) -> tuple[float
     free, used = free_unknowns(state.lenses), corners.seen
     began = time.process_time()
     fit = minimise(state, BOARD.corners, corners.px, used, free=free, tolerance=1e-9)
-    covariance = np.linalg.inv(reduced_normals(fit.state, BOARD.corners, corners.px, used)[np.ix_(free, free)])
+    covariance = np.linalg.inv(free.T @ reduced_normals(fit.state, BOARD.corners, corners.px, used)[0] @ free)
     seconds = time.process_time() - began
     assert np.isfinite(covariance).all()
     cameras = [

@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from multipose.errors import DataError, FormatError
+from multipose.excerpt import Excerpt, excerpt_from_dict
 from multipose.files import SCHEMA_VERSION, atomic_path, check_schema
 from multipose.opencv import cv2
 
@@ -242,6 +243,7 @@ class Corners:
     px: (view, frame, corner, 2) pixels of the views, in the order of `board.corners`; NaN = not seen.
     reasons: (view, frame) of str, why a frame gave no corners ("" where it gave some, and where nothing is known).
     diagnoses: for a view without any board, what was tried and what would work.
+    excerpts: which part of a camera's picture each view shows; views that are left out show the whole of their own.
     """
 
     board: Board
@@ -251,6 +253,7 @@ class Corners:
     px: FloatArray
     reasons: NDArray[np.object_]
     diagnoses: dict[str, str] = field(default_factory=dict)
+    excerpts: dict[str, Excerpt] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if len(set(self.views)) != len(self.views) or not self.views:
@@ -264,6 +267,8 @@ class Corners:
             raise DataError(f"Sizes are given for the views {sorted(self.sizes)}, expected {sorted(self.views)}.")
         if len(np.unique(self.frames)) != len(self.frames):
             raise DataError("A frame number occurs twice among the instants of the corners.")
+        whole = {name: Excerpt(name, size, (0, 0, *size)) for name, size in self.sizes.items()}
+        object.__setattr__(self, "excerpts", whole | self.excerpts)
 
     @property
     def seen(self) -> NDArray[np.bool_]:
@@ -298,6 +303,7 @@ class Corners:
             board=self.board, views=names, sizes={name: self.sizes[name] for name in names}, frames=self.frames[f],
             px=self.px[np.ix_(v, f)], reasons=self.reasons[np.ix_(v, f)],
             diagnoses={name: text for name, text in self.diagnoses.items() if name in names},
+            excerpts={name: self.excerpts[name] for name in names},
         )  # fmt: skip
 
     def save(self, path: str | os.PathLike[str]) -> None:
@@ -313,6 +319,7 @@ class Corners:
                 px=self.px,
                 reasons=self.reasons.astype(str),
                 diagnoses=json.dumps(self.diagnoses),
+                excerpts=json.dumps({name: excerpt.to_dict() for name, excerpt in self.excerpts.items()}),
             )
 
     @staticmethod
@@ -338,6 +345,9 @@ class Corners:
             px=values["px"].astype(np.float64),
             reasons=values["reasons"].astype(object),
             diagnoses=json.loads(str(values["diagnoses"])),
+            excerpts={name: excerpt_from_dict(item) for name, item in json.loads(str(values["excerpts"])).items()}
+            if "excerpts" in values
+            else {},
         )
 
 

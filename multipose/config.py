@@ -84,12 +84,17 @@ class BoardConfig:
 
 @dataclass(frozen=True)
 class ViewConfig:
-    """What is done to every picture of a view first: crop, flip, quarter turns, scale, in this order."""
+    """What is done to every picture of a view first: crop, flip, quarter turns, scale, in this order.
+
+    same_camera_as: another view that is a part of the same camera's picture (of a mirror's view: the direct one), so
+        that both have one lens.
+    """
 
     crop: tuple[int, int, int, int] | None = None
     flip: bool = False
     quarter_turns: int = 0
     scale: float = 1.0
+    same_camera_as: str = ""
 
     def __post_init__(self) -> None:
         if self.crop is not None and (min(self.crop[:2]) < 0 or min(self.crop[2:]) < 1):
@@ -118,7 +123,7 @@ class CalibrationConfig:
 
     lens: Literal["auto", "k1", "brown", "fisheye", "rational"] = "brown"
     max_boards: int = 150
-    seed: int = 0
+    bent_board: bool = False
     origin: str = ""
     up: Up = "z"
     intrinsics: str = ""
@@ -238,8 +243,10 @@ class ProjectConfig:
         doubled = sorted({name for name in self.views if self.views.count(name) > 1})
         if doubled:
             raise ConfigError(f"views must have different names; {', '.join(doubled)} stands more than once.")
-        for name in self.view:
+        for name, settings in self.view.items():
             self._check_view(name, f"[view.{name}]")
+            if settings.same_camera_as:
+                self._check_view(settings.same_camera_as, f"same_camera_as in [view.{name}]")
         for session, sources in self.calibration.sessions.items():
             for name in sources:
                 self._check_view(name, f"[calibration.sessions.{session}]")
@@ -422,6 +429,7 @@ views = {_show(list(views))}
 # flip = false               # mirror left-right: for a view that is seen in a mirror
 # quarter_turns = 0          # clockwise
 # scale = 1.0
+#   same_camera_as = "direct"  # one camera took both this view (seen in a mirror, say) and that one: one lens
 
 [skeleton]
 keypoints = {_show_list(skeleton.keypoints)}
@@ -439,7 +447,7 @@ pairs = {_show_list([list(pair) for pair in skeleton.pairs])}
 # Board videos lie in calibration/<session>/<view>.mp4, or pictures in calibration/<session>/<view>/.
 # lens = {_show(calibration.lens)}           # k1, brown, fisheye, rational, or auto: whichever predicts best
 # max_boards = {calibration.max_boards}         # at most this many pictures of the board are used per view
-# seed = {calibration.seed}
+# bent_board = false         # true: the board may be bent; its deflection is estimated too
 #   origin = "floor:12"      # the board in this frame of this session, lying on the floor, is the world
 # up = {_show(calibration.up)}                 # the axis of that world that points up
 #   intrinsics = "closeup"   # the lenses come from this session, in which every view saw the board by itself

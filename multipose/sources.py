@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from multipose.errors import DataError, VideoError
+from multipose.excerpt import Excerpt
 from multipose.files import atomic_path, natural_key
 from multipose.opencv import cv2
 
@@ -285,3 +286,14 @@ class View:
         if self.flip:
             u = width - 1 - u
         return np.stack([u + x, v + y], axis=-1)
+
+
+def excerpt_of(source: FrameSource) -> Excerpt:
+    """Which part of the pictures of a file or folder a source shows."""
+    if not isinstance(source, View):
+        return Excerpt(str(source.path), source.size, (0, 0, *source.size))
+    turned = source.crop[3:1:-1] if source.quarter_turns % 2 else source.crop[2:]
+    scale = (source.size[0] / turned[0], source.size[1] / turned[1])
+    return Excerpt(
+        str(source.path), source.source.size, source.crop, source.flip, source.quarter_turns, scale
+    )  # fmt: skip

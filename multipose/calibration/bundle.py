@@ -6,15 +6,17 @@ complement, so that the system to solve has only the cameras' unknowns (Triggs e
 Synthesis", section 6.1).
 
 Unknowns of a camera, in this order: a small rotation and a translation applied on the left of `camera_from_world`
-(radians, unit), then the parameters of its lens. The pose of the first camera is held, which fixes the world;
-parameters that are not free are held too.
+(radians, unit), then the parameters of its lens. After all cameras come the deflections of the board, if it may be
+bent. What may move is a basis: a matrix (U, F) whose columns are the independent moves of the U unknowns. Unknowns that
+are held have zero rows, and lenses of views that are parts of one camera's picture move together along one column
+(`free_unknowns`). The pose of the first camera is held, which fixes the world.
 """
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
 import numpy as np
@@ -36,15 +38,22 @@ class RigState:
     lenses: one per view.
     camera_from_world: (view, 4, 4).
     world_from_board: (frame, 4, 4).
+    deflection: (0,) for a flat board; (2,) how far the board's middle stands out of its plane along z when it is bent
+        along x and along y, in the unit.
     """
 
     lenses: tuple[Lens, ...]
     camera_from_world: FloatArray
     world_from_board: FloatArray
+    deflection: FloatArray = field(default_factory=lambda: np.empty(0))
+
+    def select(self, frames: NDArray[np.intp]) -> RigState:
+        """The state with some of the boards only."""
+        return replace(self, world_from_board=self.world_from_board[frames])
 
     def project(self, board_xyz: FloatArray) -> FloatArray:
         """Pixels (view, frame, corner, 2) of board points (corner, 3) on all boards in all views."""
-        turned = board_xyz @ np.swapaxes(self.world_from_board[:, :3, :3], -1, -2)
+        turned = bend(board_xyz, self.deflection) @ np.swapaxes(self.world_from_board[:, :3, :3], -1, -2)
         world = turned + self.world_from_board[:, None, :3, 3]
         cameras = zip(self.lenses, self.camera_from_world, strict=True)
         return np.stack([lens.project(world @ camera[:3, :3].T + camera[:3, 3]) for lens, camera in cameras])
@@ -52,12 +61,12 @@ class RigState:
 
 @dataclass(frozen=True, eq=False)
 class Normals:
-    """The linear system of one step, the boards apart. Sizes: C unknowns of all cameras, 6 of each board."""
+    """The linear system of one step, the boards' poses apart. Sizes: U common unknowns, 6 of each board's pose."""
 
-    cameras: FloatArray  # (C, C), block diagonal
+    common: FloatArray  # (U, U)
     boards: FloatArray  # (frame, 6, 6)
-    mixed: FloatArray  # (frame, C, 6)
-    camera_gradient: FloatArray  # (C,)
+    mixed: FloatArray  # (frame, U, 6)
+    common_gradient: FloatArray  # (U,)
     board_gradient: FloatArray  # (frame, 6)
 
 
@@ -76,6 +85,19 @@ class Fit:
     converged: bool
 
 
+@dataclass(frozen=True, eq=False)
+class LensShare:
+    """The lens of a view that is a part of the same camera's picture as another view, the leader.
+
+    by_leader: (parameters of its lens, parameters of the leader's) derivative; cutting, flipping, turning and scaling
+        a picture change the parameters linearly.
+    """
+
+    view: int
+    leader: int
+    by_leader: FloatArray
+
+
 def offsets(lenses: Sequence[Lens]) -> list[int]:
     """Where the unknowns of each camera begin among all cameras' unknowns, and at the end their number."""
     return list(itertools.accumulate((6 + len(lens.param_names) for lens in lenses), initial=0))
@@ -85,22 +107,54 @@ def free_unknowns(
     lenses: Sequence[Lens],
     held: Sequence[Sequence[str]] | None = None,
     *,
+    shared: Sequence[LensShare] = (),
+    deflections: int = 0,
     poses_move: bool = True,
-    lenses_move: bool = True,
-) -> BoolArray:
-    """(C,) which camera unknowns may move: all poses but the first, and all lens parameters but those `held`, named per
+) -> FloatArray:
+    """The basis (U, F) of what may move: all poses but the first, and all lens parameters but those `held`, named per
     view.
+
+    shared: views whose lens follows another view's; `held` counts for that other view.
+    deflections: how many deflections of the board the state has.
     """
     starts = offsets(lenses)
-    free = np.ones(starts[-1], dtype=bool)
+    free = np.ones(starts[-1] + deflections, dtype=bool)
+    followed = {share.view: share for share in shared}
     for view, lens in enumerate(lenses):
         if view == 0 or not poses_move:
             free[starts[view] : starts[view] + 6] = False
-        if not lenses_move:
+        if view in followed:
             free[starts[view] + 6 : starts[view + 1]] = False
         for name in held[view] if held is not None else ():
             free[starts[view] + 6 + lens.param_names.index(name)] = False
-    return free
+    basis = np.eye(len(free))
+    for view, share in followed.items():
+        rows = slice(starts[view] + 6, starts[view + 1])
+        basis[rows, starts[share.leader] + 6 : starts[share.leader + 1]] = share.by_leader
+    return basis[:, free]
+
+
+def boards_only(state: RigState) -> FloatArray:
+    """The basis (U, 0) with which cameras and board's shape stay, and only the boards' poses move."""
+    return np.empty((offsets(state.lenses)[-1] + len(state.deflection), 0))
+
+
+def bend(board_xyz: FloatArray, deflection: FloatArray) -> FloatArray:
+    """Board points (corner, 3) of a flat board moved along z to where a bent one has them."""
+    if not len(deflection):
+        return board_xyz
+    bent = board_xyz.copy()
+    bent[:, 2] += deflection_basis(board_xyz) @ deflection
+    return bent
+
+
+def deflection_basis(board_xyz: FloatArray) -> FloatArray:
+    """(corner, 2) z of the points when the board is bent by one unit along x or along y: parabolas that are one in the
+    middle and zero at the edges, as in mrcal (Kogan 2021, "calobject-warp").
+    """
+    low, high = board_xyz[:, :2].min(0), board_xyz[:, :2].max(0)
+    parabolas: FloatArray = 1 - ((2 * board_xyz[:, :2] - low - high) / (high - low)) ** 2
+    return parabolas
 
 
 def minimise(
@@ -109,7 +163,7 @@ def minimise(
     px: FloatArray,
     used: BoolArray,
     *,
-    free: BoolArray,
+    free: FloatArray,
     huber_px: float = np.inf,
     max_steps: int = 60,
     tolerance: float = 1e-9,
@@ -118,19 +172,19 @@ def minimise(
 
     px: (view, frame, corner, 2); used: (view, frame, corner), only corners that `state` projects to a pixel may be
         used.
+    free: (U, F) what may move, of `free_unknowns`.
     huber_px: error from which on a corner counts linearly only.
     tolerance: relative change of the cost below which to stop.
     """
-    free_index = np.flatnonzero(free)
     damping = 1e-4
     cost, normals = _linearise(state, board_xyz, px, used, huber_px)
     converged = False
     step_number = 0
     while step_number < max_steps and not converged:
         step_number += 1
-        step = _solve(normals, free_index, damping)
+        step = _solve(normals, free, damping)
         if step is not None:
-            trial = _moved(state, *step)
+            trial = move(state, *step)
             trial_cost = _cost(trial, board_xyz, px, used, huber_px)
         if step is None or not trial_cost <= cost:
             damping *= 10
@@ -147,11 +201,24 @@ def minimise(
     return Fit(state, float(cost), step_number, converged)
 
 
-def reduced_normals(state: RigState, board_xyz: FloatArray, px: FloatArray, used: BoolArray) -> FloatArray:
-    """(C, C) second derivative of half the squared error by the cameras' unknowns, the boards eliminated."""
+def reduced_normals(
+    state: RigState, board_xyz: FloatArray, px: FloatArray, used: BoolArray
+) -> tuple[FloatArray, FloatArray]:
+    """Second derivative (U, U) of half the squared error by the common unknowns, the boards' poses eliminated, and the
+    negative gradient (U,).
+    """
     _, normals = _linearise(state, board_xyz, px, used, np.inf)
-    schur, _, _ = _reduce(normals, 0.0)
-    return schur
+    schur, right, _ = _reduce(normals, 0.0)
+    return schur, right
+
+
+def invert_determined(normals: FloatArray) -> FloatArray:
+    """The inverse of a symmetric matrix; directions that it does not determine get a huge, finite value."""
+    scale = 1 / np.sqrt(np.diag(normals))
+    values, vectors = np.linalg.eigh(normals * scale[:, None] * scale)
+    values = np.maximum(values, len(values) * np.finfo(float).eps)
+    inverse: FloatArray = ((vectors / values) @ vectors.T) * scale[:, None] * scale
+    return inverse
 
 
 def residuals(state: RigState, board_xyz: FloatArray, px: FloatArray) -> FloatArray:
@@ -180,15 +247,16 @@ def _linearise(
     """Cost and linear system at `state`. Batched over the boards of a view: every board is a block of 2 x corner rows,
     zero where unused.
     """
-    n_frames = len(state.world_from_board)
+    n_frames, n_bends = len(state.world_from_board), len(state.deflection)
     starts = offsets(state.lenses)
+    n_common = starts[-1] + n_bends
     # Board points turned into the world's axes but not yet shifted, (frame, corner, 3): the arms of the boards'
     # rotations.
-    turned = board_xyz @ np.swapaxes(state.world_from_board[:, :3, :3], -1, -2)
-    cameras = np.zeros((starts[-1], starts[-1]))
-    mixed = np.zeros((n_frames, starts[-1], 6))
+    turned = bend(board_xyz, state.deflection) @ np.swapaxes(state.world_from_board[:, :3, :3], -1, -2)
+    common = np.zeros((n_common, n_common))
+    mixed = np.zeros((n_frames, n_common, 6))
     boards = np.zeros((n_frames, 6, 6))
-    camera_gradient = np.zeros(starts[-1])
+    common_gradient = np.zeros(n_common)
     board_gradient = np.zeros((n_frames, 6))
     cost = 0.0
     for view, lens in enumerate(state.lenses):
@@ -206,11 +274,15 @@ def _linearise(
         if np.isfinite(huber_px):
             weight *= np.sqrt(huber_px / np.maximum(np.sqrt(squared), huber_px))
         by_world = by_point @ rotation
-        n = 6 + by_lens.shape[-1]
+        c = 6 + by_lens.shape[-1]
+        n = c + n_bends
         rows = np.empty((*mask.shape, 2, n + 6))
         rows[..., :3] = _cross(swung[:, :, None], by_point)
         rows[..., 3:6] = by_point
-        rows[..., 6:n] = by_lens
+        rows[..., 6:c] = by_lens
+        if n_bends:
+            out = by_world @ state.world_from_board[frames, None, :3, 2, None]  # px per unit along the board's z
+            rows[..., c:n] = out * deflection_basis(board_xyz)[:, None]
         rows[..., n : n + 3] = _cross(turned[frames][:, :, None], by_world)
         rows[..., n + 3 :] = by_world
         rows[~mask] = 0.0  # also clears the NaN of corners outside the lens's field
@@ -219,13 +291,13 @@ def _linearise(
         transposed = np.swapaxes(jacobian, -1, -2)
         products = transposed @ jacobian
         gradient = (transposed @ (error * weight[..., None]).reshape(len(frames), -1, 1))[..., 0]
-        part = slice(starts[view], starts[view + 1])
-        cameras[part, part] = products[:, :n, :n].sum(0)
-        camera_gradient[part] = gradient[:, :n].sum(0)
-        mixed[frames, part] = products[:, :n, n:]
+        part = np.r_[starts[view] : starts[view + 1], starts[-1] : n_common]
+        common[np.ix_(part, part)] += products[:, :n, :n].sum(0)
+        common_gradient[part] += gradient[:, :n].sum(0)
+        mixed[np.ix_(frames, part)] += products[:, :n, n:]
         boards[frames] += products[:, n:, n:]
         board_gradient[frames] += gradient[:, n:]
-    return cost, Normals(cameras, boards, mixed, camera_gradient, board_gradient)
+    return cost, Normals(common, boards, mixed, common_gradient, board_gradient)
 
 
 def _cross(vectors: FloatArray, rows: FloatArray) -> FloatArray:
@@ -236,7 +308,7 @@ def _cross(vectors: FloatArray, rows: FloatArray) -> FloatArray:
 
 
 def _reduce(normals: Normals, damping: float) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """Schur complement (C, C), its right side (C,), and the inverses (frame, 6, 6) of the boards' blocks; unused boards
+    """Schur complement (U, U), its right side (U,), and the inverses (frame, 6, 6) of the boards' blocks; unused boards
     have inverse 0.
     """
     diagonal = np.einsum("fii->fi", normals.boards)
@@ -244,46 +316,50 @@ def _reduce(normals: Normals, damping: float) -> tuple[FloatArray, FloatArray, F
     damped = normals.boards + np.eye(6) * np.where(seen[:, None], damping * diagonal, 1.0)[:, None, :]
     inverse = np.linalg.inv(damped) * seen[:, None, None]
     eliminated = normals.mixed @ inverse
-    n = normals.cameras.shape[0]
+    n = normals.common.shape[0]
     wide = np.swapaxes(eliminated, 0, 1).reshape(n, -1) @ np.swapaxes(normals.mixed, 0, 1).reshape(n, -1).T
-    schur = normals.cameras + np.diag(damping * np.diag(normals.cameras)) - wide
-    right = normals.camera_gradient - np.einsum("fci,fi->c", eliminated, normals.board_gradient)
+    schur = normals.common + np.diag(damping * np.diag(normals.common)) - wide
+    right = normals.common_gradient - np.einsum("fci,fi->c", eliminated, normals.board_gradient)
     return schur, right, inverse
 
 
-def _solve(normals: Normals, free: NDArray[np.intp], damping: float) -> tuple[FloatArray, FloatArray] | None:
-    """Steps of the cameras (C,) and boards (frame, 6); None where the damped system is not positive definite."""
+def _solve(normals: Normals, free: FloatArray, damping: float) -> tuple[FloatArray, FloatArray] | None:
+    """Steps of the common unknowns (U,) and boards (frame, 6); None where the damped system is not positive
+    definite.
+    """
     schur, right, inverse = _reduce(normals, damping)
     step = np.zeros(len(right))
-    if len(free):
-        diagonal = np.diag(schur)[free]
+    if free.shape[1]:
+        system = free.T @ schur @ free
+        diagonal = np.diag(system)
         if not (diagonal > 0).all():
             return None
         scale = 1 / np.sqrt(diagonal)
         try:
-            lower = np.linalg.cholesky(schur[np.ix_(free, free)] * scale[:, None] * scale)
+            lower = np.linalg.cholesky(system * scale[:, None] * scale)
         except np.linalg.LinAlgError:
             return None
-        step[free] = scale * np.linalg.solve(lower.T, np.linalg.solve(lower, right[free] * scale))
+        step = free @ (scale * np.linalg.solve(lower.T, np.linalg.solve(lower, (free.T @ right) * scale)))
     board_step = np.einsum("fij,fj->fi", inverse, normals.board_gradient - np.einsum("fci,c->fi", normals.mixed, step))
     return step, board_step
 
 
-def _moved(state: RigState, camera_step: FloatArray, board_step: FloatArray) -> RigState:
+def move(state: RigState, common_step: FloatArray, board_step: FloatArray | None = None) -> RigState:
+    """The state with its common unknowns (U,) and its boards (frame, 6) moved."""
     starts = offsets(state.lenses)
     lenses, cameras = [], []
     for view, lens in enumerate(state.lenses):
-        part = camera_step[starts[view] : starts[view + 1]]
+        part = common_step[starts[view] : starts[view + 1]]
         lenses.append(move_lens(lens, part[6:]))
         cameras.append(_moved_poses(state.camera_from_world[view], part[:6]))
-    return replace(
-        state, lenses=tuple(lenses), camera_from_world=np.stack(cameras),
-        world_from_board=_moved_poses(state.world_from_board, board_step),
-    )  # fmt: skip
+    boards = state.world_from_board if board_step is None else _moved_poses(state.world_from_board, board_step)
+    return RigState(tuple(lenses), np.stack(cameras), boards, state.deflection + common_step[starts[-1] :])
 
 
 def move_lens(lens: Lens, step: FloatArray) -> Lens:
     """The lens with its parameters moved by `step`; scales that would fall below a tenth of their value stop there."""
+    if not step.any():
+        return lens  # with what it has already computed of itself
     params = lens.params + step
     params[:2] = np.maximum(params[:2], 0.1 * lens.params[:2])
     return lens.with_params(params)

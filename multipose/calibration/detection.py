@@ -18,6 +18,7 @@ from multipose.errors import DataError
 from multipose.files import natural_key
 from multipose.opencv import cv2, set_threads
 from multipose.progress import SILENT, Progress
+from multipose.sources import excerpt_of
 from multipose.video import FrameSource, Rgb, SourceSpec, VideoFile, View, open_source
 
 IntArray: TypeAlias = NDArray[np.int64]
@@ -100,7 +101,8 @@ def detect_board(
             found = pool.map(lambda name: diagnose(board, _samples(opened[name], places[name]), said[name]), empty)
             diagnoses = dict(zip(empty, found, strict=True))
     sizes = {name: source.size for name, source in opened.items()}
-    return Corners(board, tuple(opened), sizes, numbers, px, reasons, diagnoses)
+    excerpts = {name: excerpt_of(source) for name, source in opened.items()}
+    return Corners(board, tuple(opened), sizes, numbers, px, reasons, diagnoses, excerpts)
 
 
 def _open(sources: Mapping[str, SourceSpec], views: Mapping[str, Mapping[str, Any]]) -> dict[str, FrameSource]:

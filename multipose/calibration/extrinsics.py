@@ -1,4 +1,4 @@
-"""From views calibrated alone to one rig: pair poses, the best-connected tree, board poses, and the order of a
+"""From views calibrated alone to one rig: pair poses, their average over the rig, board poses, and the order of a
 chessboard's corners.
 
 Two ambiguities are settled here by what the views say together. A planar pose has two solutions, and the corners of a
@@ -21,7 +21,7 @@ from multipose.board import Board, Chessboard
 from multipose.calibration.bundle import RigState, residuals
 from multipose.calibration.intrinsics import ViewFit
 from multipose.errors import CalibrationError
-from multipose.geometry import average_rotations, invert_pose, pose
+from multipose.geometry import average_rotations, invert_pose, pose, rotation_from_vector, vector_from_rotation
 
 FloatArray: TypeAlias = NDArray[np.float64]
 BoolArray: TypeAlias = NDArray[np.bool_]
@@ -30,6 +30,8 @@ BoolArray: TypeAlias = NDArray[np.bool_]
 _SUPPORT_SCALE = 0.05
 _AGREEMENT = 0.15
 _FRAMES_PER_PAIR = 60
+_AVERAGING_ROUNDS = 15
+_SMALLEST_TURN = 1e-4  # radians; errors of pairs below it weigh as if they were so large
 # A view's error on a board counts up to this share of the board's extent in its picture, so that one bad view cannot
 # choose the pose.
 _ERROR_CAP = 0.25
@@ -100,7 +102,7 @@ def join_views(
         (a, b): _relate(fits[a], fits[b], turns, board)
         for a, b in combinations(range(len(views)), 2)
     }  # fmt: skip
-    camera_from_world = _chain(views, pairs, min_shared)
+    camera_from_world = average_pairs(_chain(views, pairs, min_shared), pairs, min_shared)
     lenses = tuple(fit.lens for fit in fits)
     world_from_board, choice = place_boards(board.corners, px, used, fits, camera_from_world, orders, turns)
     ordered = np.take_along_axis(px, orders[choice][..., None], axis=2)
@@ -184,6 +186,45 @@ def _chain(views: tuple[str, ...], pairs: dict[tuple[int, int], Pair], min_share
         poses[b] = b_from_a @ poses[a]
         reached.append(b)
     return poses
+
+
+def average_pairs(camera_from_world: FloatArray, pairs: dict[tuple[int, int], Pair], min_shared: int) -> FloatArray:
+    """The poses (view, 4, 4) moved to agree best with all pairs that enough boards support; the first stays.
+
+    Least absolute deviations by reweighting, first of the rotations (Chatterjee & Govindu 2013), then, given these, of
+    the translations, so that a pair that is wrong does not pull the others along. Boards count as weights.
+    """
+    rotation, shift = camera_from_world[:, :3, :3].copy(), camera_from_world[:, :3, 3].copy()
+    edges = [(a, b, pair) for (a, b), pair in pairs.items() if pair.agreeing >= min_shared]
+    if not edges:
+        return camera_from_world
+    for _ in range(_AVERAGING_ROUNDS):
+        errors = [
+            vector_from_rotation(pair.second_from_first[:3, :3] @ rotation[a] @ rotation[b].T) for a, b, pair in edges
+        ]
+        rotation = rotation_from_vector(_balance(edges, errors, _SMALLEST_TURN, len(rotation))) @ rotation
+    scale = max(float(np.median([np.linalg.norm(pair.second_from_first[:3, 3]) for _, _, pair in edges])), 1e-12)
+    for _ in range(_AVERAGING_ROUNDS):
+        errors = [
+            pair.second_from_first[:3, :3] @ shift[a] + pair.second_from_first[:3, 3] - shift[b] for a, b, pair in edges
+        ]
+        shift = shift + _balance(edges, errors, _SMALLEST_TURN * scale, len(shift))
+    return pose(rotation, shift)
+
+
+def _balance(edges: list[tuple[int, int, Pair]], errors: list[FloatArray], smallest: float, n_views: int) -> FloatArray:
+    """Steps (view, 3) that lessen the edges' errors (3,), each weighed by its boards over its size."""
+    system, right = np.zeros((3 * n_views, 3 * n_views)), np.zeros(3 * n_views)
+    for (a, b, pair), error in zip(edges, errors, strict=True):
+        weight = pair.agreeing / max(float(np.linalg.norm(error)), smallest)
+        jacobian = np.zeros((3, 3 * n_views))
+        jacobian[:, 3 * a : 3 * a + 3] = -pair.second_from_first[:3, :3]
+        jacobian[:, 3 * b : 3 * b + 3] = np.eye(3)
+        system += weight * jacobian.T @ jacobian
+        right += weight * jacobian.T @ error
+    steps = np.zeros(3 * n_views)
+    steps[3:] = np.linalg.solve(system[3:, 3:], right[3:])
+    return steps.reshape(n_views, 3)
 
 
 def _unconnected(views: tuple[str, ...], pairs: dict[tuple[int, int], Pair], min_shared: int) -> str:

@@ -8,14 +8,16 @@ is bundle-adjusted by itself. A planar pose has two solutions that may fit almos
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from multipose.calibration.bundle import RigState, free_unknowns, minimise, residuals
+from multipose.calibration.bundle import LensShare, RigState, boards_only, free_unknowns, minimise, residuals
 from multipose.errors import DataError
+from multipose.excerpt import Excerpt
 from multipose.geometry import pose, rotation_from_vector
 from multipose.lens import BrownLens, FisheyeLens, Lens, RationalLens
 from multipose.opencv import corners_nx2, cv2
@@ -70,17 +72,19 @@ class ViewFit:
     rms_px: FloatArray
 
 
-def fit_view(board_xyz: FloatArray, px: FloatArray, used: BoolArray, size: tuple[int, int], model: str) -> ViewFit:
+def fit_view(board_xyz: FloatArray, px: FloatArray, used: BoolArray, excerpt: Excerpt, model: str) -> ViewFit:
     """Fit lens and poses of one view.
 
-    board_xyz: (corner, 3); px: (frame, corner, 2); used: (frame, corner); size: (width, height); model: a name in
-        LENS_MODELS.
+    board_xyz: (corner, 3); px: (frame, corner, 2); used: (frame, corner).
+    excerpt: the part of a camera's picture that the view shows: the lens's centre is sought near the middle of the
+        whole picture.
+    model: a name in LENS_MODELS.
     Raises DataError for an unknown model.
     """
     if model not in LENS_MODELS:
         raise DataError(f"There is no lens {model!r} to calibrate: expected one of {', '.join(LENS_MODELS)}.")
     clean = np.stack([_homography_inliers(board_xyz, *frame) for frame in zip(px, used, strict=True)])
-    lens = _start_lens(board_xyz, px, clean, size, model)
+    lens = _start_lens(board_xyz, px, clean, excerpt, model)
     chosen = _spread(np.flatnonzero(clean.any(-1)), _BOARDS_FOR_LENS)
     poses, rms = planar_poses(lens, board_xyz, px[chosen], clean[chosen])
     known = np.isfinite(rms[:, 0])
@@ -112,6 +116,50 @@ def pose_boards(lens: Lens, board_xyz: FloatArray, px: FloatArray, used: BoolArr
     poses, rms = planar_poses(lens, board_xyz, px, clean)
     poses, rms = _refine(lens, board_xyz, px, clean, poses, rms)
     return ViewFit(GIVEN, lens.param_names, lens, poses, rms)
+
+
+def share_lenses(lenses: Sequence[Lens], excerpts: Sequence[Excerpt], leaders: Mapping[int, int]) -> list[LensShare]:
+    """How the lenses of views follow those of their leaders (by index of the view), whose camera is the same."""
+    return [
+        LensShare(
+            view, leader,
+            excerpts[view].derivative(lenses[leader]) @ np.linalg.inv(excerpts[leader].derivative(lenses[leader])),
+        )
+        for view, leader in sorted(leaders.items())
+    ]  # fmt: skip
+
+
+def fit_camera(
+    board_xyz: FloatArray, px: FloatArray, used: BoolArray, excerpts: Sequence[Excerpt], pilot: ViewFit, leader: int
+) -> list[ViewFit]:
+    """Fit several views that are parts of one camera's picture, with one lens; from one of them calibrated alone.
+
+    px: (view, frame, corner, 2), used: (view, frame, corner), of these views only.
+    excerpts: of the views; pilot: the fit of the view `leader`.
+    """
+    whole = excerpts[leader].whole_lens(pilot.lens)
+    lenses = [excerpt.lens(whole) for excerpt in excerpts]
+    fits = [replace(pose_boards(lens, board_xyz, p, u), model=pilot.model, held=pilot.held)
+            for lens, p, u in zip(lenses, px, used, strict=True)]  # fmt: skip
+    # Each view sees boards of its own here, so that poses that are still to be chosen from do not matter.
+    chosen = [_spread(np.flatnonzero(np.isfinite(fit.rms_px[:, 0])), _BOARDS_FOR_LENS) for fit in fits]
+    state = RigState(
+        tuple(lenses), np.broadcast_to(np.eye(4), (len(fits), 4, 4)),
+        np.concatenate([fit.camera_from_board[frames, 0] for fit, frames in zip(fits, chosen, strict=True)]),
+    )  # fmt: skip
+    own = np.repeat(np.arange(len(fits)), [len(frames) for frames in chosen])
+    seen_px = np.concatenate([px[:, frames] for frames in chosen], axis=1)
+    seen = (
+        np.concatenate([used[:, frames] for frames in chosen], axis=1)
+        & (own == np.arange(len(fits))[:, None])[..., None]
+    )
+    seen &= np.isfinite(residuals(state, board_xyz, seen_px)).all(-1)
+    shared = share_lenses(lenses, excerpts, {view: leader for view in range(len(fits)) if view != leader})
+    held = [pilot.held if view == leader else () for view in range(len(fits))]
+    free = free_unknowns(lenses, held, shared=shared, poses_move=False)
+    lenses = list(minimise(state, board_xyz, seen_px, seen, free=free, huber_px=2.0, tolerance=1e-6).state.lenses)
+    return [replace(pose_boards(lens, board_xyz, p, u), model=pilot.model, held=pilot.held)
+            for lens, p, u in zip(lenses, px, used, strict=True)]  # fmt: skip
 
 
 def planar_poses(lens: Lens, board_xyz: FloatArray, px: FloatArray, used: BoolArray) -> tuple[FloatArray, FloatArray]:
@@ -164,21 +212,22 @@ def _refine(
             continue
         state = RigState((lens,), np.eye(4)[None], poses[known, k])
         fit = minimise(
-            state, board_xyz, px[known][None], used[known][None], free=free_unknowns((lens,), lenses_move=False),
-            huber_px=2.0, max_steps=15, tolerance=1e-5,
+            state, board_xyz, px[known][None], used[known][None], free=boards_only(state), huber_px=2.0, max_steps=15,
+            tolerance=1e-5,
         )  # fmt: skip
         poses[known, k] = fit.state.world_from_board
         rms[known, k] = _rms(lens, board_xyz, px[known], used[known], poses[known, k])
     return _sort(poses, rms)
 
 
-def _start_lens(board_xyz: FloatArray, px: FloatArray, used: BoolArray, size: tuple[int, int], model: str) -> Lens:
-    """The lens without distortion, centred in the picture, whose focal length explains the boards best."""
+def _start_lens(board_xyz: FloatArray, px: FloatArray, used: BoolArray, excerpt: Excerpt, model: str) -> Lens:
+    """The lens without distortion, centred in the whole picture, whose focal length explains the boards best."""
+    size = excerpt.size
     chosen = _spread(np.flatnonzero(used.any(-1)), _BOARDS_FOR_FOCAL)
     best: tuple[float, Lens] | None = None
     for share in _FOCAL_SHARES:
         focal = share * max(size)
-        lens = LENS_MODELS[model].kind(focal, focal, (size[0] - 1) / 2, (size[1] - 1) / 2)
+        lens = excerpt.lens(LENS_MODELS[model].kind(focal, focal, (size[0] - 1) / 2, (size[1] - 1) / 2))
         _, rms = planar_poses(lens, board_xyz, px[chosen], used[chosen])
         worth = np.where(np.isfinite(rms[:, 0]), rms[:, 0], max(size))
         error = float(np.mean(np.minimum(worth, np.median(worth) * 3)))

@@ -8,32 +8,30 @@ import numpy as np
 from numpy.typing import NDArray
 
 from multipose.calibration.bundle import RigState, free_unknowns, minimise, residuals
+from multipose.calibration.influence import leave_instants_out
 from multipose.calibration.intrinsics import LENS_MODELS, ViewFit, fit_view
-from multipose.calibration.validation import held_out_residuals
+from multipose.excerpt import Excerpt
 
 FloatArray: TypeAlias = NDArray[np.float64]
 BoolArray: TypeAlias = NDArray[np.bool_]
 
 AUTO = "auto"
-_FOLDS = 5
 _MOST_BOARDS = 40
 # A corner counts up to this many times the median error of the view, so that wrong corners do not choose the lens.
 _CAP_MEDIANS = 6.0
 
 
-def choose_lens(
-    board_xyz: FloatArray, px: FloatArray, used: BoolArray, size: tuple[int, int], *, seed: int = 0
-) -> ViewFit:
+def choose_lens(board_xyz: FloatArray, px: FloatArray, used: BoolArray, excerpt: Excerpt) -> ViewFit:
     """One view calibrated with each lens model; of these the first that is not clearly worse than the best.
 
-    The models are compared by their errors on boards left out of the fit of the lens (five groups), of which only the
+    The models are compared by their errors on boards left out of the fit of the lens, one at a time, of which only the
     pose is estimated. Clearly worse means: by more than one standard error of the boards' differences to the best
     model. Without enough boards to leave any out the first model is taken.
 
-    Arguments as of `fit_view`; seed: deals the boards into groups.
+    Arguments as of `fit_view`.
     """
-    fits = [fit_view(board_xyz, px, used, size, model) for model in LENS_MODELS]
-    errors = [_held_out_errors(board_xyz, px, used, fit, seed) for fit in fits]
+    fits = [fit_view(board_xyz, px, used, excerpt, model) for model in LENS_MODELS]
+    errors = [_held_out_errors(board_xyz, px, used, fit) for fit in fits]
     medians = [np.median(error[np.isfinite(error)]) for error in errors if np.isfinite(error).any()]
     if not medians:
         return fits[0]
@@ -44,7 +42,7 @@ def choose_lens(
     return fits[int(np.flatnonzero(worse.mean(1) <= limit)[0])]
 
 
-def _held_out_errors(board_xyz: FloatArray, px: FloatArray, used: BoolArray, fit: ViewFit, seed: int) -> FloatArray:
+def _held_out_errors(board_xyz: FloatArray, px: FloatArray, used: BoolArray, fit: ViewFit) -> FloatArray:
     """(board, corner) error of the used corners of boards left out, px; infinite outside the lens's field, else NaN."""
     boards = np.flatnonzero(used.any(-1))
     if len(boards) > _MOST_BOARDS:
@@ -58,7 +56,10 @@ def _held_out_errors(board_xyz: FloatArray, px: FloatArray, used: BoolArray, fit
         mine = used[boards[known]][None] & np.isfinite(residuals(state, board_xyz, seen)).all(-1)
         free = free_unknowns(state.lenses, [fit.held])
         state = minimise(state, board_xyz, seen, mine, free=free, huber_px=2.0, max_steps=30, tolerance=1e-6).state
-        left = held_out_residuals(state, board_xyz, seen, mine, free=free, folds=_FOLDS, seed=seed)[0]
+        off = np.linalg.norm(residuals(state, board_xyz, seen), axis=-1)
+        mine &= off <= _CAP_MEDIANS * np.median(off[mine])
+        state = minimise(state, board_xyz, seen, mine, free=free, max_steps=30, tolerance=1e-6).state
+        left = leave_instants_out(state, board_xyz, seen, mine, free).residuals[0]
         distance = np.linalg.norm(left, axis=-1)
         errors[known] = np.where(np.isfinite(distance), distance, errors[known])
     return np.asarray(errors)

@@ -14,28 +14,22 @@ from multipose.calibration.bundle import (
     POSE_NAMES,
     RigState,
     free_unknowns,
+    invert_determined,
     minimise,
     offsets,
     reduced_normals,
     residuals,
 )
-from multipose.calibration.extrinsics import Joined, join_views
-from multipose.calibration.intrinsics import GIVEN, LENS_MODELS, fit_view, pose_boards
+from multipose.calibration.extrinsics import Pair, join_views
+from multipose.calibration.influence import LeftOut, leave_instants_out
+from multipose.calibration.intrinsics import LENS_MODELS, ViewFit, fit_camera, fit_view, pose_boards, share_lenses
 from multipose.calibration.lens_choice import AUTO, choose_lens
-from multipose.calibration.report import Calibration, CalibrationReport, CameraReport
-from multipose.calibration.validation import (
-    coverage,
-    held_out_residuals,
-    judge,
-    judge_rig,
-    largest_tilt,
-    rms,
-    square_errors,
-)
-from multipose.camera import Camera, CameraRig
+from multipose.calibration.report import Calibration, CalibrationReport, CameraReport, Instant
+from multipose.calibration.validation import coverage, measure_boards, rig_of, rms, rms_interval
+from multipose.calibration.verdicts import judge
+from multipose.camera import CameraRig
 from multipose.errors import CalibrationError, DataError
 from multipose.files import natural_key
-from multipose.geometry import transform
 from multipose.lens import Lens
 from multipose.progress import SILENT, Progress
 
@@ -58,66 +52,87 @@ def calibrate(
     *,
     lens: str | Mapping[str, str] = "brown",
     intrinsics: CameraRig | None = None,
+    same_camera: Mapping[str, str] | None = None,
+    bent_board: bool = False,
     reject_outliers: bool = True,
     min_corners: int = 6,
     min_shared: int = 3,
-    folds: int = 10,
-    seed: int = 0,
     progress: Progress = SILENT,
 ) -> Calibration:
     """Calibrate a rig (or a single camera) from the corners of a board.
 
-    Every view is calibrated alone, pairs of views are put into one rig along the tree of the pairs that share most
-    boards, and everything is adjusted together with the boards as rigid bodies; corners beyond 5.5 standard deviations
-    are thrown out in rounds. The world is the frame of the first camera in natural order of names; the order in which
-    the views come does not change the result.
+    Every view is calibrated alone, pairs of views are put into one rig by the robust average over all pairs, and
+    everything is adjusted together with the boards as rigid bodies; corners beyond 5.5 standard deviations are thrown
+    out in rounds. Figures for boards left out come from leaving out one instant at a time. The world is the frame of
+    the first camera in natural order of names; the order in which the views come does not change the result.
 
     Args:
         corners: from `detect_board`.
         lens: for all views or by view: "auto", or "k1" (focal length and one term of distortion), "brown", "fisheye"
             or "rational". "auto" takes the first of these that is not clearly worse than the best on boards left out.
         intrinsics: cameras whose lenses are known already, and stay; others are fitted.
+        same_camera: views that are parts of the same camera's picture as another view (a mirror's view and the direct
+            one), as {"mirror": "direct"}: they get one lens, of which `corners.excerpts` says what each view shows.
+        bent_board: whether the board may be bent, as a sheet that is not on glass; the deflection along x and y is
+            then estimated too.
         reject_outliers: throw out corners; else all are used.
         min_corners: a board with fewer corners in a view, or with all on one line, is not used there.
         min_shared: boards that two views must share, in agreement, to be connected directly.
-        folds: groups of boards of the held-out figures.
-        seed: deals the boards into these groups.
 
     Raises:
         CalibrationError: a view has too few boards, or the views are not connected; the message says which and what to
             do.
-        DataError: an unknown lens, a lens for an unknown view, or intrinsics of pictures of another size.
+        DataError: an unknown lens, a lens for an unknown view, intrinsics of pictures of another size, or views of the
+            same camera that are not there or have different lenses.
     """
     corners = corners.select(views=sorted(corners.views, key=natural_key))
     known = _known_lenses(intrinsics, corners)
     models = _lens_models(lens, corners.views)
+    leaders = _leaders(same_camera or {}, corners.views, models, known)
     board_xyz = corners.board.corners
     usable = _usable(corners, min_corners)
     _check_boards(corners, usable)
-    fits = []
-    with progress.task("Calibrating views", total=len(corners.views)) as task:
-        for view, name in enumerate(corners.views):
-            seen = (board_xyz, corners.px[view], usable[view])
-            if name in known:
-                fit = pose_boards(known[name], *seen)
-            elif models[name] == AUTO:
-                fit = choose_lens(*seen, corners.sizes[name], seed=seed)
-            else:
-                fit = fit_view(*seen, corners.sizes[name], models[name])
-            fits.append(fit)
-            task.advance(note=name)
+    fits = _fit_views(corners, usable, models, known, leaders, progress)
     joined = join_views(corners.board, corners.views, corners.px, usable, fits, min_shared)
     corners = replace(corners, px=joined.px)
     usable &= corners.seen
     with progress.task("Adjusting all cameras and boards") as task:
-        free = free_unknowns(joined.state.lenses, [fit.held for fit in fits])
-        adjusted = _adjust(joined.state, board_xyz, corners.px, usable, free, reject_outliers, min_corners)
+        start = replace(joined.state, deflection=np.zeros(2 if bent_board else 0))
+        shared = share_lenses(start.lenses, [corners.excerpts[view] for view in corners.views], leaders)
+        held = [() if view in leaders else fit.held for view, fit in enumerate(fits)]
+        free = free_unknowns(start.lenses, held, shared=shared, deflections=len(start.deflection))
+        adjusted = _adjust(start, board_xyz, corners.px, usable, free, reject_outliers, min_corners)
         task.advance()
     _check_left(corners, adjusted)
-    held_out = held_out_residuals(
-        adjusted.state, board_xyz, corners.px, adjusted.used, free=free, folds=folds, seed=seed, progress=progress
-    )
-    return _describe(corners, [fit.model for fit in fits], joined, adjusted, free, held_out)
+    left = leave_instants_out(adjusted.state, board_xyz, corners.px, adjusted.used, free, progress=progress)
+    return _describe(corners, [fit.model for fit in fits], joined.pairs, adjusted, free, left)
+
+
+def _fit_views(
+    corners: Corners, usable: BoolArray, models: dict[str, str], known: dict[str, Lens], leaders: dict[int, int],
+    progress: Progress,
+) -> list[ViewFit]:  # fmt: skip
+    """Every view calibrated alone, or together with those that have the same camera."""
+    board_xyz = corners.board.corners
+    fits: dict[int, ViewFit] = {}
+    with progress.task("Calibrating views", total=len(corners.views)) as task:
+        for view, name in enumerate(corners.views):
+            if view in leaders:
+                continue
+            seen = (board_xyz, corners.px[view], usable[view])
+            if name in known:
+                fits[view] = pose_boards(known[name], *seen)
+            elif models[name] == AUTO:
+                fits[view] = choose_lens(*seen, corners.excerpts[name])
+            else:
+                fits[view] = fit_view(*seen, corners.excerpts[name], models[name])
+            group = [view, *(follower for follower, leader in leaders.items() if leader == view)]
+            if len(group) > 1:
+                excerpts = [corners.excerpts[corners.views[member]] for member in group]
+                together = fit_camera(board_xyz, corners.px[group], usable[group], excerpts, fits[view], 0)
+                fits |= dict(zip(group, together, strict=True))
+            task.advance(len(group), note=name)
+    return [fits[view] for view in range(len(corners.views))]
 
 
 @dataclass(frozen=True, eq=False)
@@ -139,6 +154,31 @@ def _lens_models(lens: str | Mapping[str, str], views: tuple[str, ...]) -> dict[
                 f"{', '.join((AUTO, *LENS_MODELS))}."
             )
     return models
+
+
+def _leaders(
+    same_camera: Mapping[str, str], views: tuple[str, ...], models: Mapping[str, str], known: Mapping[str, Lens]
+) -> dict[int, int]:
+    """By index of a view, the view whose lens it shares."""
+    leaders = {}
+    for view, leader in same_camera.items():
+        for name in (view, leader):
+            if name not in views:
+                raise DataError(f"same_camera names the view {name!r}; the views are {', '.join(views)}.")
+        if view == leader or leader in same_camera:
+            raise DataError(
+                f"same_camera says that {view} has the camera of {leader}; name one view of each camera that the "
+                "others are referred to, and not itself."
+            )
+        if models[view] != models[leader]:
+            raise DataError(
+                f"{view} and {leader} have the same camera, but the lenses {models[view]} and {models[leader]} were "
+                "asked for."
+            )
+        if view in known or leader in known:
+            raise DataError(f"The lens of {view} or {leader} is known already; leave them out of same_camera.")
+        leaders[views.index(view)] = views.index(leader)
+    return leaders
 
 
 def _known_lenses(intrinsics: CameraRig | None, corners: Corners) -> dict[str, Lens]:
@@ -191,7 +231,7 @@ def _adjust(
     board_xyz: FloatArray,
     px: FloatArray,
     usable: BoolArray,
-    free: BoolArray,
+    free: FloatArray,
     reject_outliers: bool,
     min_corners: int,
 ) -> _Adjusted:
@@ -250,44 +290,88 @@ def _check_left(corners: Corners, adjusted: _Adjusted) -> None:
             )
 
 
-def _covariance(adjusted: _Adjusted, board_xyz: FloatArray, px: FloatArray, free: BoolArray) -> FloatArray:
-    """(C, C) of all camera unknowns: the noise times the inverse of the second derivative with the boards
-    eliminated.
+def _covariance(
+    adjusted: _Adjusted, board_xyz: FloatArray, px: FloatArray, free: FloatArray, inflation: float
+) -> FloatArray:
+    """(U, U) of all common unknowns: the noise times the inverse of the second derivative with the boards eliminated,
+    inflated for corners that err together.
     """
-    normals = reduced_normals(adjusted.state, board_xyz, px, adjusted.used)[np.ix_(free, free)]
+    normals, _ = reduced_normals(adjusted.state, board_xyz, px, adjusted.used)
     error = residuals(adjusted.state, board_xyz, px)[adjusted.used]
-    unknowns = int(free.sum()) + 6 * int(adjusted.used.any((0, 2)).sum())
-    variance = (error**2).sum() / max(error.size - unknowns, 1)
-    scale = 1 / np.sqrt(np.diag(normals))
-    values, vectors = np.linalg.eigh(normals * scale[:, None] * scale)
-    # Directions that the boards do not determine keep a huge, finite variance.
-    values = np.maximum(values, len(values) * np.finfo(float).eps)
-    result = np.zeros((len(free), len(free)))
-    result[np.ix_(free, free)] = variance * ((vectors / values) @ vectors.T) * scale[:, None] * scale
-    return result
+    unknowns = free.shape[1] + 6 * int(adjusted.used.any((0, 2)).sum())
+    variance = inflation * (error**2).sum() / max(error.size - unknowns, 1)
+    return np.asarray(variance * free @ invert_determined(free.T @ normals @ free) @ free.T)
 
 
 def _describe(
-    corners: Corners, models: list[str], joined: Joined, adjusted: _Adjusted, free: BoolArray, held_out: FloatArray
+    corners: Corners,
+    models: list[str],
+    pairs: Mapping[tuple[int, int], Pair],
+    adjusted: _Adjusted,
+    free: FloatArray,
+    left: LeftOut,
 ) -> Calibration:
-    state, board_xyz = adjusted.state, corners.board.corners
-    cameras = [
-        Camera(name, corners.sizes[name], lens, pose_)
-        for name, lens, pose_ in zip(corners.views, state.lenses, state.camera_from_world, strict=True)
-    ]
-    rig = CameraRig(tuple(cameras), corners.board.unit)
-    covariance = _covariance(adjusted, board_xyz, corners.px, free)
+    state, board_xyz, used = adjusted.state, corners.board.corners, adjusted.used
+    rig = rig_of(state, corners)
+    covariance = _covariance(adjusted, board_xyz, corners.px, free, left.inflation)
     sd = np.sqrt(np.diag(covariance))
-    error = np.where(adjusted.used[..., None], residuals(state, board_xyz, corners.px), np.nan)
-    starts = offsets(state.lenses)
-    reports, verdicts, names = {}, [], []
+    error = np.where(used[..., None], residuals(state, board_xyz, corners.px), np.nan)
+    boards = np.asarray(used.any((0, 2)))
+    n = offsets(state.lenses)[-1]
+    report = CalibrationReport(
+        unit=rig.unit,
+        rms_px=rms(error),
+        held_out_rms_px=rms(left.residuals),
+        held_out_interval_px=rms_interval(left.residuals),
+        boards_used=int(boards.sum()),
+        board_views_used=int(used.any(-1).sum()),
+        cameras=_camera_reports(rig, models, corners, adjusted, error, left, sd),
+        lengths=measure_boards(corners, state, left, used),
+        board_deflection=tuple(zip(state.deflection.tolist(), sd[n:].tolist(), strict=True)),
+        inflation=left.inflation,
+        shared_boards={
+            (corners.views[a], corners.views[b]): (pair.shared, pair.agreeing) for (a, b), pair in pairs.items()
+        },
+        instants=tuple(
+            Instant(int(corners.frames[f]), int(used[:, f].any(-1).sum()), rms(error[:, f]), rms(left.residuals[:, f]))
+            for f in np.flatnonzero(boards)
+        ),
+        rounds=adjusted.rounds,
+        verdicts=(),
+    )
+    calibration = Calibration(
+        rig=rig,
+        report=report,
+        covariance=covariance[:n, :n],
+        parameter_names=tuple(
+            f"{camera.name}.{parameter}" for camera in rig for parameter in (*POSE_NAMES, *camera.lens.param_names)
+        ),
+        corners=corners,
+        world_from_board=np.where(boards[:, None, None], state.world_from_board, np.nan),
+        residuals=error,
+        held_out_residuals=left.residuals,
+        rejected=adjusted.rejected,
+    )
+    return replace(calibration, report=replace(report, verdicts=judge(calibration)))
+
+
+def _camera_reports(
+    rig: CameraRig,
+    models: list[str],
+    corners: Corners,
+    adjusted: _Adjusted,
+    error: FloatArray,
+    left: LeftOut,
+    sd: FloatArray,
+) -> dict[str, CameraReport]:
+    starts = offsets(adjusted.state.lenses)
+    reports = {}
     for view, camera in enumerate(rig):
-        parameters = (*POSE_NAMES, *camera.lens.param_names)
-        names += [f"{camera.name}.{parameter}" for parameter in parameters]
         seen = adjusted.used[view]
-        report = CameraReport(
+        parameters = (*POSE_NAMES, *camera.lens.param_names)
+        reports[camera.name] = CameraReport(
             rms_px=rms(error[view]),
-            held_out_rms_px=rms(held_out[view]),
+            held_out_rms_px=rms(left.residuals[view]),
             lens=models[view],
             size=camera.size,
             coverage=coverage(corners.px[view][seen], camera.size),
@@ -296,28 +380,4 @@ def _describe(
             rejected=int(adjusted.rejected[view].sum()),
             sd=dict(zip(parameters, sd[starts[view] : starts[view + 1]].tolist(), strict=True)),
         )
-        poses = camera.camera_from_world @ state.world_from_board[seen.any(-1)]
-        focal = None if models[view] == GIVEN else (float(camera.lens.params[0]), camera.lens.param_names[0])
-        verdicts += judge(camera.name, report, focal, largest_tilt(poses))
-        reports[camera.name] = report
-    boards = np.asarray(adjusted.used.any((0, 2)))
-    middles = transform(state.world_from_board[boards], board_xyz.mean(0))
-    distance = float(np.median(np.linalg.norm(middles[:, None] - [camera.center for camera in rig], axis=-1)))
-    verdicts += judge_rig(rig, distance, corners.frames, adjusted.used, adjusted.rejected)
-    sides = square_errors(rig, corners.board, corners.px, adjusted.used)
-    summary = CalibrationReport(
-        unit=rig.unit,
-        rms_px=rms(error),
-        held_out_rms_px=rms(held_out),
-        boards_used=int(boards.sum()),
-        board_views_used=int(adjusted.used.any(-1).sum()),
-        cameras=reports,
-        square_error_percent=100 * float(np.sqrt(np.mean(sides**2))) if len(sides) else float("nan"),
-        shared_boards={
-            (corners.views[a], corners.views[b]): (pair.shared, pair.agreeing) for (a, b), pair in joined.pairs.items()
-        },
-        rounds=adjusted.rounds,
-        verdicts=tuple(verdicts),
-    )
-    world_from_board = np.where(boards[:, None, None], state.world_from_board, np.nan)
-    return Calibration(rig, summary, covariance, tuple(names), corners, world_from_board, error, adjusted.rejected)
+    return reports

@@ -20,8 +20,8 @@ BoolArray: TypeAlias = NDArray[np.bool_]
 class Verdict:
     """One thing to know about a camera (or, with camera "", about the whole rig).
 
-    code: a word for programs: few_boards, coverage, frontal, focal_uncertain, rejected, held_out, undetermined, twin,
-        instants.
+    code: a word for programs: few_boards, coverage, frontal, focal_uncertain, rejected, held_out, undetermined,
+        extrapolated, folded, twin, instants, one_picture, lengths, bent.
     text: a sentence for people, with the number and what to do.
     """
 
@@ -41,7 +41,7 @@ class CameraReport:
     boards, corners, rejected: how many boards and corners were used, and how many corners thrown out.
     sd: standard deviation of every parameter: lens parameters by their names, and the pose (`rotation_x` ... radians
         about the camera's axes, `translation_x` ... in the rig's unit), which is zero for the first camera because its
-        frame is the world. From the noise of the corners, taken as independent.
+        frame is the world. From the noise of the corners, inflated for corners that err together.
     """
 
     rms_px: float
@@ -56,27 +56,69 @@ class CameraReport:
 
 
 @dataclass(frozen=True)
+class Instant:
+    """One instant: how many views used its board, and its RMS (px), fitted and when it was left out."""
+
+    frame: int
+    views: int
+    rms_px: float
+    held_out_rms_px: float
+
+
+@dataclass(frozen=True)
+class BoardLengths:
+    """Boards measured by cameras that were calibrated without them; NaN where two views are not there.
+
+    Every corner is triangulated by itself from two or more views; nothing tells it that the board is rigid or flat.
+
+    square_error_percent: root mean square error of the sides of the squares.
+    diagonal_mean_percent: mean error of the longest diagonals that were seen: whether the scale is right.
+    diagonal_rms_percent: their root mean square error.
+    diagonals: how many.
+    flatness: root mean square distance of the corners from their boards' planes, in the rig's unit.
+    bow: how far the middle of the board stands out of the plane of its edges along x and along y, mean over the
+        instants, in the rig's unit; bow_sd: standard deviations of these means.
+    """
+
+    square_error_percent: float = float("nan")
+    diagonal_mean_percent: float = float("nan")
+    diagonal_rms_percent: float = float("nan")
+    diagonals: int = 0
+    flatness: float = float("nan")
+    bow: tuple[float, float] = (float("nan"), float("nan"))
+    bow_sd: tuple[float, float] = (float("nan"), float("nan"))
+
+
+@dataclass(frozen=True)
 class CalibrationReport:
     """Figures of a calibration; NaN where one cannot be told (`held_out_rms_px` with fewer than 4 boards).
 
     rms_px: root of the mean of dx² + dy² over all corners used, fitted, with rigid boards.
-    held_out_rms_px: the same over boards that were left out: the rig is fitted to the other boards in turn, and of a
-        board left out only its six pose unknowns are estimated.
+    held_out_rms_px: the same over boards that were left out: the rig is fitted to all other instants, and of the board
+        left out only its six pose unknowns are estimated.
+    held_out_interval_px: (low, high) its 95 % confidence interval, from the scatter between the instants.
     boards_used: instants whose board was used; board_views_used: pictures of it (an instant counts once in every view).
-    square_error_percent: root mean square of how far the sides of the squares, each corner triangulated by itself from
-        two or more views, differ from their true length; NaN for a single camera.
+    lengths: what the cameras measure on boards that they were not fitted to.
+    board_deflection: for a board that may be bent, how far its middle stands out along x and y and the standard
+        deviations of these, ((x, sd), (y, sd)); empty for a flat one.
+    inflation: by what the variance of the parameters was multiplied because corners of a board err together.
     shared_boards: for two views, how many boards they saw together and how many of these agree on their relative pose.
+    instants: the instants whose board was used.
     rounds: corners thrown out so far, after each round of outlier removal.
     """
 
     unit: str
     rms_px: float
     held_out_rms_px: float
+    held_out_interval_px: tuple[float, float]
     boards_used: int
     board_views_used: int
     cameras: Mapping[str, CameraReport]
-    square_error_percent: float
+    lengths: BoardLengths
+    board_deflection: tuple[tuple[float, float], ...]
+    inflation: float
     shared_boards: Mapping[tuple[str, str], tuple[int, int]]
+    instants: tuple[Instant, ...]
     rounds: tuple[int, ...]
     verdicts: tuple[Verdict, ...]
 
@@ -100,14 +142,18 @@ class CalibrationReport:
             "unit": self.unit,
             "rms_px": _plain(self.rms_px),
             "held_out_rms_px": _plain(self.held_out_rms_px),
+            "held_out_interval_px": _plain_all(self.held_out_interval_px),
             "boards_used": self.boards_used,
             "board_views_used": self.board_views_used,
             "cameras": cameras,
-            "square_error_percent": _plain(self.square_error_percent),
+            **{name: _plain_all(value) for name, value in vars(self.lengths).items()},
+            "board_deflection": [list(pair) for pair in self.board_deflection],
+            "inflation": self.inflation,
             "shared_boards": [
                 {"views": list(views), "shared": shared, "agreeing": agreeing}
                 for views, (shared, agreeing) in self.shared_boards.items()
             ],
+            "instants": [{name: _plain_all(value) for name, value in vars(item).items()} for item in self.instants],
             "rounds": list(self.rounds),
             "verdicts": [vars(verdict) for verdict in self.verdicts],
         }
@@ -125,6 +171,7 @@ class Calibration:
     corners: the corners, in the order of the rig's cameras, the corners of each board named alike in all views.
     world_from_board: (frame, 4, 4), NaN where no board was used.
     residuals: (view, frame, corner, 2) seen minus projected, px, of the corners used; NaN elsewhere.
+    held_out_residuals: the same by cameras that were calibrated without the instant.
     rejected: (view, frame, corner) corners seen but thrown out.
     """
 
@@ -135,6 +182,7 @@ class Calibration:
     corners: Corners
     world_from_board: FloatArray
     residuals: FloatArray
+    held_out_residuals: FloatArray
     rejected: BoolArray
 
     def in_world(self, new_from_world: FloatArray, description: str) -> Calibration:
@@ -148,6 +196,16 @@ class Calibration:
             rig=replace(rig, metadata={**rig.metadata, "world": description}),
             world_from_board=new_from_world @ self.world_from_board,
         )
+
+
+def _plain_all(value: Any) -> Any:
+    return (
+        [_plain_all(item) for item in value]
+        if isinstance(value, tuple)
+        else _plain(value)
+        if isinstance(value, float)
+        else value
+    )
 
 
 def _plain(value: float) -> float | None:

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from multipose.board import Corners
-from multipose.calibration.bundle import RigState, free_unknowns, minimise, residuals
+from multipose.calibration.bundle import RigState, boards_only, minimise, residuals
 from multipose.calibration.extrinsics import board_symmetries, place_boards
 from multipose.calibration.intrinsics import pose_boards
 from multipose.camera import CameraRig
@@ -46,8 +46,8 @@ def locate_boards(rig: CameraRig, corners: Corners) -> FloatArray:
     px = np.take_along_axis(corners.px[:, known], order[..., None], axis=2)
     state = RigState(tuple(camera.lens for camera in cameras), camera_from_world, placed[known])
     own = np.take_along_axis(used[:, known], order, axis=2) & np.isfinite(residuals(state, board_xyz, px)).all(-1)
-    held = free_unknowns(state.lenses, poses_move=False, lenses_move=False)
-    placed[known] = minimise(state, board_xyz, px, own, free=held, huber_px=_HUBER_PX).state.world_from_board
+    fit = minimise(state, board_xyz, px, own, free=boards_only(state), huber_px=_HUBER_PX)
+    placed[known] = fit.state.world_from_board
     return placed
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -63,7 +63,12 @@ def calibrate_session(
         )
         corners.save(folder / "corners.npz")
         calibration = calibrate(
-            corners, lens=settings["lens"], intrinsics=lenses, seed=settings["seed"], progress=progress
+            corners,
+            lens=settings["lens"],
+            intrinsics=lenses,
+            same_camera={} if lenses else _same_cameras(project, sources),
+            bent_board=settings["bent_board"],
+            progress=progress,
         )
         if floor is not None:
             name, shown = floor
@@ -75,6 +80,12 @@ def calibrate_session(
         calibration_page(calibration, subtitle=f"session {session}").save(folder / "report.html")
         calibration.rig.save(product.path)
     return {"session": session, **report, "rig": str(product.path), "page": str(folder / "report.html")}
+
+
+def _same_cameras(project: Project, views: Iterable[str]) -> dict[str, str]:
+    """Views that are parts of the same camera's picture as another view."""
+    leaders = {view: project.config.view_settings(view).same_camera_as for view in views}
+    return {view: leader for view, leader in leaders.items() if leader}
 
 
 def _see_floor(project: Project, session: str, origin: str, threads: int | None) -> tuple[str, Corners]:
@@ -110,7 +121,7 @@ def _fit_lenses(project: Project, settings: Mapping[str, Any], threads: int | No
             threads=threads,
             progress=progress,
         )
-        alone = calibrate(corners, lens=settings["lens"], seed=settings["seed"], progress=progress)
+        alone = calibrate(corners, lens=settings["lens"], progress=progress)
         progress.note(
             f"Lens of {view} from session {session}: {alone.report.cameras[view].lens}, "
             f"{alone.report.boards_used} boards, {alone.report.held_out_rms_px:.3f} px on boards left out"

@@ -93,7 +93,7 @@ def calibration_product(project: Project, session: str) -> Product:
             "board": project.config.board.to_dict() if project.config.board else None,
             "lens": settings.lens,
             "max_boards": settings.max_boards,
-            "seed": settings.seed,
+            "bent_board": settings.bent_board,
             "origin": settings.origin,
             "up": settings.up,
             "intrinsics": settings.intrinsics,

@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from multipose.board import CharucoBoard
 from multipose.calibration.bundle import (
     RigState,
+    boards_only,
     free_unknowns,
     minimise,
     move_lens,
@@ -77,26 +80,26 @@ def test_held_unknowns_do_not_move() -> None:
     assert fit.state.lenses[0].params[0] == start.lenses[0].params[0]
     assert fit.state.lenses[0].params[1] != start.lenses[0].params[1]
     assert fit.state.lenses[2].distortion[:2] == start.lenses[2].distortion[:2]
-    only_boards = free_unknowns(LENSES, poses_move=False, lenses_move=False)
-    assert not only_boards.any()
-    posed = minimise(start, BOARD.corners, px, used, free=only_boards).state
+    posed = minimise(start, BOARD.corners, px, used, free=boards_only(start)).state
     assert posed.lenses == start.lenses
     assert not np.allclose(posed.world_from_board, start.world_from_board)
 
 
-def test_reduced_normals_equal_those_of_the_whole_system_by_finite_differences() -> None:
-    state = make_state(3)
+@pytest.mark.parametrize("deflection", [(), (0.8, -1.5)])
+def test_reduced_normals_equal_those_of_the_whole_system_by_finite_differences(deflection: tuple[float, ...]) -> None:
+    state = replace(make_state(3), deflection=np.array(deflection))
     px = state.project(BOARD.corners) + np.random.default_rng(0).normal(0, 0.1, (3, 3, BOARD.n_corners, 2))
     used = np.isfinite(px).all(-1)
     used[0, 1] = False
     starts = offsets(LENSES)
-    n, frames = starts[-1], 3
+    n, frames = starts[-1] + len(deflection), 3
 
     def moved(step: np.ndarray) -> np.ndarray:
         lenses = tuple(move_lens(lens, step[starts[v] + 6 : starts[v + 1]]) for v, lens in enumerate(LENSES))
         cameras = [turn(state.camera_from_world[v], step[starts[v] : starts[v] + 6]) for v in range(3)]
         boards = [turn(state.world_from_board[f], step[n + 6 * f : n + 6 * f + 6]) for f in range(frames)]
-        return residuals(RigState(lenses, np.stack(cameras), np.stack(boards)), BOARD.corners, px)[used].ravel()
+        bent = state.deflection + step[starts[-1] : n]
+        return residuals(RigState(lenses, np.stack(cameras), np.stack(boards), bent), BOARD.corners, px)[used].ravel()
 
     def turn(start: np.ndarray, step: np.ndarray) -> np.ndarray:
         return pose(rotation_from_vector(step[:3]) @ start[:3, :3], start[:3, 3] + step[3:])
@@ -109,8 +112,11 @@ def test_reduced_normals_equal_those_of_the_whole_system_by_finite_differences()
     whole = np.stack(columns) @ np.stack(columns).T
     expected = whole[:n, :n] - whole[:n, n:] @ np.linalg.solve(whole[n:, n:], whole[n:, :n])
     scale = np.sqrt(np.diag(whole)[:n])
-    got = reduced_normals(state, BOARD.corners, px, used)
+    got, gradient = reduced_normals(state, BOARD.corners, px, used)
     np.testing.assert_allclose(got / scale / scale[:, None], expected / scale / scale[:, None], atol=2e-6)
+    slope = np.stack(columns) @ moved(np.zeros(n + 6 * frames))
+    down = -(slope[:n] - whole[:n, n:] @ np.linalg.solve(whole[n:, n:], slope[n:]))
+    np.testing.assert_allclose(gradient / scale, down / scale, atol=1e-5 * np.abs(down / scale).max())
 
 
 @pytest.mark.parametrize("huber_px", [1.0, 3.0])

@@ -1,0 +1,178 @@
+"""How far the calibration itself is uncertain: over each picture, over the working volume, and where the cameras stand.
+
+The covariance of the cameras' parameters is carried on by derivatives. That the whole rig may be turned and shifted
+matters to nothing that is measured with it, so such moves are taken out first: of a picture by the pose that puts the
+boards' corners back where they were seen (the idea of Kogan 2021, mrcal's "projection uncertainty"), of the volume by
+the rigid motion that moves its points least.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from multipose.calibration.report import Calibration
+from multipose.camera import Camera, CameraRig
+from multipose.geometry import transform
+
+FloatArray: TypeAlias = NDArray[np.float64]
+
+_CELLS_ALONG_WIDTH = 16
+_MOST_SUPPORTS = 400
+_VOLUME_PERCENTILES = (5.0, 95.0)
+_VOLUME_POINTS = 6
+
+
+@dataclass(frozen=True, eq=False)
+class PictureUncertainty:
+    """How well a camera knows where a point falls in its picture.
+
+    x, y: (column,), (row,) px of a grid over the picture.
+    sd_px: (row, column) standard deviation in the worst direction, px, at the boards' median distance; NaN where the
+        lens's distortion folds back.
+    """
+
+    x: FloatArray
+    y: FloatArray
+    sd_px: FloatArray
+
+
+@dataclass(frozen=True, eq=False)
+class VolumeUncertainty:
+    """How well the rig measures points, as far as the calibration is concerned.
+
+    xyz: (n, 3) points of a grid over the volume in which boards were seen; those that two cameras see.
+    sd: (n,) standard deviation of a point, root of the summed variances of x, y and z, in the rig's unit.
+    centers: (view, 3, 3) covariance of the cameras' places relative to the volume, unit².
+    """
+
+    xyz: FloatArray
+    sd: FloatArray
+    centers: FloatArray
+
+
+def picture_uncertainty(calibration: Calibration, name: str) -> PictureUncertainty:
+    """The uncertainty over the picture of one camera."""
+    camera = calibration.rig[name]
+    view = calibration.rig.names.index(name)
+    width, height = camera.size
+    x = np.linspace(0, width - 1, _CELLS_ALONG_WIDTH)
+    y = np.linspace(0, height - 1, max(2, round(_CELLS_ALONG_WIDTH * height / width)))
+    pixels = np.stack(np.meshgrid(x, y), axis=-1).reshape(-1, 2)
+    corners = _spread(_corners_seen(calibration, view))
+    origins, directions = camera.rays(pixels)
+    distance = np.median(np.linalg.norm(corners - camera.center, axis=-1))
+    places = np.where(np.isfinite(directions), origins + distance * directions, np.nan)
+    known = np.isfinite(places).all(-1)
+    by_corner, by_place = _by_camera(camera, corners), _by_camera(camera, places[known])
+    # The pose that puts the corners back undoes what it can of a change of the parameters.
+    n = by_corner.shape[-1]
+    undoing = np.linalg.lstsq(by_corner[..., :6].reshape(-1, 6), by_corner.reshape(-1, n), rcond=None)[0]
+    left = by_place - by_place[..., :6] @ undoing
+    starts = _starts(calibration.rig)
+    own = calibration.covariance[starts[view] : starts[view + 1], starts[view] : starts[view + 1]]
+    sd = np.full(len(pixels), np.nan)
+    sd[known] = np.sqrt(np.maximum(np.linalg.eigvalsh(left @ own @ np.swapaxes(left, -1, -2))[:, -1], 0.0))
+    return PictureUncertainty(x, y, sd.reshape(len(y), len(x)))
+
+
+def volume_uncertainty(calibration: Calibration) -> VolumeUncertainty:
+    """The uncertainty over the volume in which two cameras or more saw the boards; of a single camera there is none."""
+    rig = calibration.rig
+    xyz = _grid(np.concatenate([_corners_seen(calibration, view) for view in range(len(rig))]))
+    seen = np.stack([_in_picture(camera, xyz) for camera in rig])
+    xyz, seen = xyz[seen.sum(0) >= 2], seen[:, seen.sum(0) >= 2]
+    if not len(xyz):
+        return VolumeUncertainty(xyz, np.empty(0), np.full((len(rig), 3, 3), np.nan))
+    by_parameters = _points_by_parameters(rig, xyz, seen)
+    motions = _rigid_motions(xyz, xyz)
+    undoing = np.linalg.lstsq(motions.reshape(-1, 6), by_parameters.reshape(len(xyz) * 3, -1), rcond=None)[0]
+    left = by_parameters - motions @ undoing
+    sd = np.sqrt(np.einsum("nip,pq,niq->n", left, calibration.covariance, left))
+    centers = np.stack([camera.center for camera in rig])
+    moved = _centers_by_parameters(rig) - _rigid_motions(centers, xyz) @ undoing
+    return VolumeUncertainty(xyz, sd, moved @ calibration.covariance @ np.swapaxes(moved, -1, -2))
+
+
+def _starts(rig: CameraRig) -> list[int]:
+    """Where the parameters of each camera begin in the covariance, and at the end their number."""
+    return [0, *np.cumsum([6 + len(camera.lens.param_names) for camera in rig]).tolist()]
+
+
+def _corners_seen(calibration: Calibration, view: int) -> FloatArray:
+    """(n, 3) world points of the corners that a view used."""
+    frame, corner = np.nonzero(np.isfinite(calibration.residuals[view]).all(-1))
+    xyz = calibration.corners.board.corners[corner]
+    poses = calibration.world_from_board[frame]
+    return np.asarray(np.einsum("nij,nj->ni", poses[:, :3, :3], xyz) + poses[:, :3, 3])
+
+
+def _spread(points: FloatArray) -> FloatArray:
+    """At most so many of the points as are needed, evenly chosen."""
+    if len(points) <= _MOST_SUPPORTS:
+        return points
+    chosen: FloatArray = points[np.linspace(0, len(points) - 1, _MOST_SUPPORTS).round().astype(int)]
+    return chosen
+
+
+def _grid(points: FloatArray) -> FloatArray:
+    """A grid (n, 3) over the box that holds most of the points, without the outermost on each side."""
+    low, high = np.percentile(points, _VOLUME_PERCENTILES, axis=0)
+    axes = [np.linspace(a, b, _VOLUME_POINTS) for a, b in zip(low, high, strict=True)]
+    return np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 3)
+
+
+def _in_picture(camera: Camera, xyz: FloatArray) -> NDArray[np.bool_]:
+    px = camera.project(xyz)
+    with np.errstate(invalid="ignore"):
+        return np.asarray(((px >= -0.5) & (px <= np.array(camera.size) - 0.5)).all(-1))
+
+
+def _by_camera(camera: Camera, xyz: FloatArray) -> FloatArray:
+    """(n, 2, 6 + P) derivatives of the pixels of world points (n, 3) by the camera's parameters."""
+    own = transform(camera.camera_from_world, xyz)
+    _, by_point, by_lens = camera.lens.jacobian(own)
+    arm = own - camera.translation
+    return np.concatenate([np.cross(arm[:, None], by_point), by_point, by_lens], axis=-1)
+
+
+def _points_by_parameters(rig: CameraRig, xyz: FloatArray, seen: NDArray[np.bool_]) -> FloatArray:
+    """(n, 3, C) derivatives of triangulated points by all parameters."""
+    starts = _starts(rig)
+    system = np.zeros((len(xyz), 3, 3))
+    right = np.zeros((len(xyz), 3, starts[-1]))
+    for view, camera in enumerate(rig):
+        points = xyz[seen[view]]
+        _, by_point, _ = camera.lens.jacobian(transform(camera.camera_from_world, points))
+        by_world = by_point @ camera.rotation
+        transposed = np.swapaxes(by_world, -1, -2)
+        system[seen[view]] += transposed @ by_world
+        right[seen[view], :, starts[view] : starts[view + 1]] = -transposed @ _by_camera(camera, points)
+    return np.linalg.solve(system, right)
+
+
+def _centers_by_parameters(rig: CameraRig) -> FloatArray:
+    """(view, 3, C) derivatives of the cameras' places by all parameters."""
+    starts = _starts(rig)
+    result = np.zeros((len(rig), 3, starts[-1]))
+    for view, camera in enumerate(rig):
+        # center = -Rᵀ t, and a turn w and a shift s make R and t to exp(w) R and t + s.
+        result[view, :, starts[view] : starts[view] + 3] = -camera.rotation.T @ _cross_matrix(camera.translation)
+        result[view, :, starts[view] + 3 : starts[view] + 6] = -camera.rotation.T
+    return result
+
+
+def _rigid_motions(points: FloatArray, about: FloatArray) -> FloatArray:
+    """(n, 3, 6) moves of points (n, 3) by turns about the middle of other points and by shifts."""
+    arm = points - about.mean(0)
+    turns = -np.stack([_cross_matrix(one) for one in arm])
+    return np.concatenate([turns, np.broadcast_to(np.eye(3), turns.shape)], axis=-1)
+
+
+def _cross_matrix(vector: FloatArray) -> FloatArray:
+    """The matrix (3, 3) that makes a cross product with a vector: `_cross_matrix(a) @ b` is a x b."""
+    x, y, z = vector
+    return np.array([[0, -z, y], [z, 0, -x], [-y, x, 0]])
