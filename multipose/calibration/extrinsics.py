@@ -21,7 +21,7 @@ from multipose.board import Board, Chessboard
 from multipose.calibration.bundle import RigState, residuals
 from multipose.calibration.intrinsics import ViewFit
 from multipose.errors import CalibrationError
-from multipose.geometry import average_rotations, invert_pose, pose, rotation_from_vector, vector_from_rotation
+from multipose.geometry import average_rotations, invert_pose, pose, rotation_from_vector, transform, vector_from_rotation
 
 FloatArray: TypeAlias = NDArray[np.float64]
 BoolArray: TypeAlias = NDArray[np.bool_]
@@ -31,7 +31,7 @@ _SUPPORT_SCALE = 0.05
 _AGREEMENT = 0.15
 _FRAMES_PER_PAIR = 60
 _AVERAGING_ROUNDS = 15
-_SMALLEST_TURN = 1e-4  # radians; errors of pairs below it weigh as if they were so large
+_WRONG_PAIR = 3.0  # times the median error of the pairs
 # A view's error on a board counts up to this share of the board's extent in its picture, so that one bad view cannot
 # choose the pose.
 _ERROR_CAP = 0.25
@@ -42,11 +42,13 @@ class Pair:
     """What two views say about their relative pose.
 
     shared: instants at which both see the board; agreeing: those that support `second_from_first` (4, 4).
+    middle: (3,) middle of the agreeing boards in the first view's frame.
     """
 
     shared: int
     agreeing: int
     second_from_first: FloatArray
+    middle: FloatArray
 
 
 @dataclass(frozen=True, eq=False)
@@ -112,7 +114,7 @@ def join_views(
 def _relate(first: ViewFit, second: ViewFit, turns: FloatArray, board: Board) -> Pair:
     common = np.flatnonzero(np.isfinite(first.rms_px[:, 0]) & np.isfinite(second.rms_px[:, 0]))
     if not len(common):
-        return Pair(0, 0, np.full((4, 4), np.nan))
+        return Pair(0, 0, np.full((4, 4), np.nan), np.full(3, np.nan))
     frames = common
     if len(common) > _FRAMES_PER_PAIR:
         frames = common[np.linspace(0, len(common) - 1, _FRAMES_PER_PAIR).round().astype(int)]
@@ -142,7 +144,9 @@ def _relate(first: ViewFit, second: ViewFit, turns: FloatArray, board: Board) ->
     share = len(members) / len(frames)
     rotation = average_rotations(flat[members, :3, :3])
     mean = pose(rotation, np.median(flat[members, :3, 3], axis=0))
-    return Pair(len(common), round(share * len(common)), mean)
+    agreeing = np.unique(owner[members])
+    middle = np.median(transform(a[agreeing, 0], board.corners.mean(0)), axis=0)
+    return Pair(len(common), round(share * len(common)), mean, middle)
 
 
 def _trust(fit: ViewFit, frames: NDArray[np.intp]) -> FloatArray:
@@ -191,34 +195,45 @@ def _chain(views: tuple[str, ...], pairs: dict[tuple[int, int], Pair], min_share
 def average_pairs(camera_from_world: FloatArray, pairs: dict[tuple[int, int], Pair], min_shared: int) -> FloatArray:
     """The poses (view, 4, 4) moved to agree best with all pairs that enough boards support; the first stays.
 
-    Least absolute deviations by reweighting, first of the rotations (Chatterjee & Govindu 2013), then, given these, of
-    the translations, so that a pair that is wrong does not pull the others along. Boards count as weights.
+    By reweighted least squares, first of the rotations and then, given these, of where the cameras see the boards:
+    in the first rounds with least absolute deviations, then with weights that leave a wrong pair none (Chatterjee &
+    Govindu 2013, "Efficient and Robust Large-Scale Rotation Averaging"). Boards count as weights.
     """
     rotation, shift = camera_from_world[:, :3, :3].copy(), camera_from_world[:, :3, 3].copy()
     edges = [(a, b, pair) for (a, b), pair in pairs.items() if pair.agreeing >= min_shared]
     if not edges:
         return camera_from_world
-    for _ in range(_AVERAGING_ROUNDS):
+    for number in range(2 * _AVERAGING_ROUNDS):
+        turns = [rotation[b] @ rotation[a].T for a, b, _ in edges]
         errors = [
-            vector_from_rotation(pair.second_from_first[:3, :3] @ rotation[a] @ rotation[b].T) for a, b, pair in edges
+            vector_from_rotation(pair.second_from_first[:3, :3] @ turn.T)
+            for turn, (_, _, pair) in zip(turns, edges, strict=True)
         ]
-        rotation = rotation_from_vector(_balance(edges, errors, _SMALLEST_TURN, len(rotation))) @ rotation
-    scale = max(float(np.median([np.linalg.norm(pair.second_from_first[:3, 3]) for _, _, pair in edges])), 1e-12)
-    for _ in range(_AVERAGING_ROUNDS):
+        steps = _balance(edges, turns, np.array(errors), number >= _AVERAGING_ROUNDS, len(rotation))
+        rotation = rotation_from_vector(steps) @ rotation
+    turns = [rotation[b] @ rotation[a].T for a, b, _ in edges]
+    for number in range(2 * _AVERAGING_ROUNDS):
+        # Where the second camera has the middle of the boards, measured and by the poses: a pair knows that best.
         errors = [
-            pair.second_from_first[:3, :3] @ shift[a] + pair.second_from_first[:3, 3] - shift[b] for a, b, pair in edges
+            transform(pair.second_from_first, pair.middle) - turn @ (pair.middle - shift[a]) - shift[b]
+            for turn, (a, b, pair) in zip(turns, edges, strict=True)
         ]
-        shift = shift + _balance(edges, errors, _SMALLEST_TURN * scale, len(shift))
+        shift = shift + _balance(edges, turns, np.array(errors), number >= _AVERAGING_ROUNDS, len(shift))
     return pose(rotation, shift)
 
 
-def _balance(edges: list[tuple[int, int, Pair]], errors: list[FloatArray], smallest: float, n_views: int) -> FloatArray:
-    """Steps (view, 3) that lessen the edges' errors (3,), each weighed by its boards over its size."""
+def _balance(
+    edges: list[tuple[int, int, Pair]], turns: list[FloatArray], errors: FloatArray, redescending: bool, n_views: int
+) -> FloatArray:
+    """Steps (view, 3) that lessen the edges' errors (edge, 3); `turns` are the rotations second_from_first."""
+    sizes = np.linalg.norm(errors, axis=-1)
+    boards = np.array([pair.agreeing for _, _, pair in edges], dtype=float)
+    usual = max(float(np.median(sizes)), float(np.finfo(float).eps))
+    weights = boards / (1 + (sizes / (_WRONG_PAIR * usual)) ** 2) ** 2 if redescending else boards / (usual + sizes)
     system, right = np.zeros((3 * n_views, 3 * n_views)), np.zeros(3 * n_views)
-    for (a, b, pair), error in zip(edges, errors, strict=True):
-        weight = pair.agreeing / max(float(np.linalg.norm(error)), smallest)
+    for (a, b, _), turn, error, weight in zip(edges, turns, errors, weights, strict=True):
         jacobian = np.zeros((3, 3 * n_views))
-        jacobian[:, 3 * a : 3 * a + 3] = -pair.second_from_first[:3, :3]
+        jacobian[:, 3 * a : 3 * a + 3] = -turn
         jacobian[:, 3 * b : 3 * b + 3] = np.eye(3)
         system += weight * jacobian.T @ jacobian
         right += weight * jacobian.T @ error

@@ -90,10 +90,8 @@ def fit_view(board_xyz: FloatArray, px: FloatArray, used: BoolArray, excerpt: Ex
     known = np.isfinite(rms[:, 0])
     state = RigState((lens,), np.eye(4)[None], poses[known, 0])
     data = (board_xyz, px[chosen][known][None], clean[chosen][known][None])
-    # First focal length and strongest distortion alone: all parameters at once can run into a bent-back distortion from
-    # a rough start.
-    first, fixed = ("fx", "fy", "k1"), LENS_MODELS[model].held
-    for held in ([name for name in lens.param_names if name not in first], fixed):
+    fixed = LENS_MODELS[model].held
+    for held in (_all_but_first(lens), fixed):
         in_field = data[2] & np.isfinite(residuals(state, *data[:2])).all(-1)
         state = minimise(
             state,
@@ -137,29 +135,40 @@ def fit_camera(
     px: (view, frame, corner, 2), used: (view, frame, corner), of these views only.
     excerpts: of the views; pilot: the fit of the view `leader`.
     """
+    # What one part says of the distortion need not hold in the others, so that begins anew.
     whole = excerpts[leader].whole_lens(pilot.lens)
-    lenses = [excerpt.lens(whole) for excerpt in excerpts]
-    fits = [replace(pose_boards(lens, board_xyz, p, u), model=pilot.model, held=pilot.held)
-            for lens, p, u in zip(lenses, px, used, strict=True)]  # fmt: skip
-    # Each view sees boards of its own here, so that poses that are still to be chosen from do not matter.
+    centre = [(side - 1) / 2 for side in excerpts[leader].size]
+    start = whole.with_params(np.r_[whole.params[:2], centre, np.zeros(len(whole.distortion))])
+    lenses = [excerpt.lens(start) for excerpt in excerpts]
+    fits = [pose_boards(lens, board_xyz, p, u) for lens, p, u in zip(lenses, px, used, strict=True)]
     chosen = [_spread(np.flatnonzero(np.isfinite(fit.rms_px[:, 0])), _BOARDS_FOR_LENS) for fit in fits]
+    # Every view has boards of its own here: which of the two poses is right need not be the same in all.
     state = RigState(
-        tuple(lenses), np.broadcast_to(np.eye(4), (len(fits), 4, 4)),
+        tuple(lenses),
+        np.broadcast_to(np.eye(4), (len(fits), 4, 4)),
         np.concatenate([fit.camera_from_board[frames, 0] for fit, frames in zip(fits, chosen, strict=True)]),
-    )  # fmt: skip
-    own = np.repeat(np.arange(len(fits)), [len(frames) for frames in chosen])
-    seen_px = np.concatenate([px[:, frames] for frames in chosen], axis=1)
-    seen = (
-        np.concatenate([used[:, frames] for frames in chosen], axis=1)
-        & (own == np.arange(len(fits))[:, None])[..., None]
     )
-    seen &= np.isfinite(residuals(state, board_xyz, seen_px)).all(-1)
+    owner = np.repeat(np.arange(len(fits)), [len(frames) for frames in chosen])
+    seen_px = np.concatenate([px[:, frames] for frames in chosen], axis=1)
+    seen = np.concatenate([used[:, frames] for frames in chosen], axis=1)
+    seen &= (owner == np.arange(len(fits))[:, None])[..., None]
     shared = share_lenses(lenses, excerpts, {view: leader for view in range(len(fits)) if view != leader})
-    held = [pilot.held if view == leader else () for view in range(len(fits))]
-    free = free_unknowns(lenses, held, shared=shared, poses_move=False)
-    lenses = list(minimise(state, board_xyz, seen_px, seen, free=free, huber_px=2.0, tolerance=1e-6).state.lenses)
-    return [replace(pose_boards(lens, board_xyz, p, u), model=pilot.model, held=pilot.held)
-            for lens, p, u in zip(lenses, px, used, strict=True)]  # fmt: skip
+    for held in (_all_but_first(whole), pilot.held):
+        in_field = seen & np.isfinite(residuals(state, board_xyz, seen_px)).all(-1)
+        by_view = [held if view == leader else () for view in range(len(fits))]
+        free = free_unknowns(lenses, by_view, shared=shared, poses_move=False)
+        state = minimise(state, board_xyz, seen_px, in_field, free=free, huber_px=2.0, tolerance=1e-6).state
+    return [
+        replace(pose_boards(lens, board_xyz, p, u), model=pilot.model, held=pilot.held)
+        for lens, p, u in zip(state.lenses, px, used, strict=True)
+    ]
+
+
+def _all_but_first(lens: Lens) -> tuple[str, ...]:
+    """Names of the parameters that a fit from a rough start holds first: all but the focal length and the strongest
+    distortion. All at once can run into a bent-back distortion.
+    """
+    return tuple(name for name in lens.param_names if name not in ("fx", "fy", "k1"))
 
 
 def planar_poses(lens: Lens, board_xyz: FloatArray, px: FloatArray, used: BoolArray) -> tuple[FloatArray, FloatArray]:
