@@ -28,6 +28,23 @@ from multipose.cli.options import Result, number, project_option, reporting, tab
     help="The axis of that world that points up; instead of multipose.toml's.",
 )
 @click.option(
+    "--axes",
+    metavar="RECORDING:A,B,C",
+    help="Put the world on three key points that stand still in a recording: A is the origin, x points to B, and C "
+    "lies beside x in the plane of x and y; instead of multipose.toml's.",
+)
+@click.option(
+    "--scale",
+    metavar="RECORDING:A,B=LENGTH",
+    help="Let the true distance of two key points of a recording count instead of the side of the board's squares; "
+    "instead of multipose.toml's.",
+)
+@click.option(
+    "--bent-board/--flat-board",
+    default=None,
+    help="Whether the board may be bent, so that its deflection is estimated too; instead of multipose.toml's.",
+)
+@click.option(
     "--intrinsics",
     metavar="SESSION",
     help="Take the lenses from this session of close-ups, in which every view saw the board by itself, and only the "
@@ -59,7 +76,7 @@ def command(sessions: tuple[str, ...], threads: int, folder: str, **settings: An
                 project,
                 session,
                 open_hashes(project),
-                **settings,
+                settings=settings,
                 threads=threads,
                 progress=RichProgress(),
             )
@@ -82,14 +99,17 @@ def describe_calibration(report: dict[str, Any]) -> str:
         ]
         for name, camera in report["cameras"].items()
     ]
+    low, high = report["held_out_interval_px"]
     lines = [
         f"Session {report['session']}: {report['boards_used']} boards used",
         "",
         table(rows, ["camera", "lens", "RMS px", "left out px", "boards", "coverage %"]),
         "",
         f"RMS over all corners {number(report['rms_px'], 3)} px fitted, {number(report['held_out_rms_px'], 3)} px on "
-        f"boards left out; sides of squares {number(report['square_error_percent'])} % off (RMS)",
-        *(f"! {verdict['camera']}: {verdict['text']}" for verdict in report["verdicts"]),
+        f"boards left out one at a time (95 % between {number(low, 3)} and {number(high, 3)})",
+        f"measured on boards left out: diagonals {number(report['diagonal_mean_percent'], 3)} % off on average, "
+        f"sides of squares {number(report['square_error_percent'])} % (RMS)",
+        *(f"! {verdict['text']}" for verdict in report["verdicts"]),
         f"rig: {report['rig']}",
         f"report: {report['page']}",
     ]

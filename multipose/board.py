@@ -15,7 +15,7 @@ import json
 import os
 import zipfile
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -94,6 +94,10 @@ class Chessboard:
     def black_areas(self) -> FloatArray:
         """(n, 4) x, y, width, height of the black areas from the print's top left, in `unit`."""
         return _black_squares(self.squares, self.square, first_black=True)
+
+    def scaled(self, factor: float) -> Chessboard:
+        """The board with all lengths multiplied."""
+        return replace(self, square=factor * self.square)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values that `board_from_dict` reads."""
@@ -192,6 +196,10 @@ class CharucoBoard:
             bars = _bars(dictionary.generateImageMarker(number, cells) == 0)
             areas.append(bars * cell + [*(np.array(place) * self.square + gap), 0, 0])
         return np.concatenate(areas)
+
+    def scaled(self, factor: float) -> CharucoBoard:
+        """The board with all lengths multiplied."""
+        return replace(self, square=factor * self.square, marker=factor * self.marker)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values that `board_from_dict` reads."""

@@ -116,9 +116,16 @@ class CalibrationConfig:
     origin: `SESSION:FRAME`, or `FRAME` of the session itself: the picture of a board on the floor, which becomes the
         world; "": the first camera is the world.
     up: the axis of that world that points up.
+    axes: `RECORDING:A,B,C`, three key points of a recording that stand still: the world's origin is A, x points to B,
+        and C lies beside x in the plane of x and y; "": not so.
+    scale: `RECORDING:A,B=LENGTH`, two key points and their true distance, which then counts instead of the board's
+        squares; "": these count.
+    bent_board: the board may be bent; its deflection is estimated too.
     intrinsics: a session of close-up recordings, each view by itself, from which the lenses come; "": from the session
         itself.
     sessions: the files of a session that do not lie in calibration/<session>/.
+    views: what is done to the pictures of a view in one session, where that differs from `[view.<name>]`: close-ups of
+        another resolution, say, scaled to the same one.
     """
 
     lens: Literal["auto", "k1", "brown", "fisheye", "rational"] = "brown"
@@ -126,14 +133,23 @@ class CalibrationConfig:
     bent_board: bool = False
     origin: str = ""
     up: Up = "z"
+    axes: str = ""
+    scale: str = ""
     intrinsics: str = ""
     sessions: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    views: Mapping[str, Mapping[str, ViewConfig]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.max_boards < 3:
             raise ConfigError(f"max_boards must be at least 3, got {self.max_boards}.")
         if self.origin:
             split_origin(self.origin)
+        if self.axes:
+            split_axes(self.axes)
+        if self.scale:
+            split_scale(self.scale)
+        if self.origin and self.axes:
+            raise ConfigError("origin and axes both say where the world lies; give one of them.")
         if self.intrinsics:
             check_name(self.intrinsics, "calibration session")
         for session in self.sessions:
@@ -156,6 +172,42 @@ def split_origin(origin: str) -> tuple[str, int]:
     if not frame.isdecimal() or ":" in session:
         raise ConfigError(f"origin is SESSION:FRAME, for example floor:12, or FRAME; got {origin!r}.")
     return session, int(frame)
+
+
+def split_axes(axes: str) -> tuple[str, tuple[str, str, str]]:
+    """Recording and key points of `axes` as of `CalibrationConfig`.
+
+    Raises:
+        ConfigError: it is none.
+    """
+    recording, _, listed = axes.rpartition(":")
+    names = [name.strip() for name in listed.split(",")]
+    if not recording or len(set(names)) != 3 or len(names) != 3 or not all(names):
+        raise ConfigError(
+            f"axes is RECORDING:ORIGIN,X,XY with three key points, for example day1:corner,right,back; got {axes!r}."
+        )
+    return recording, (names[0], names[1], names[2])
+
+
+def split_scale(scale: str) -> tuple[str, tuple[str, str], float]:
+    """Recording, key points and length of `scale` as of `CalibrationConfig`.
+
+    Raises:
+        ConfigError: it is none.
+    """
+    recording, _, rest = scale.rpartition(":")
+    listed, _, length = rest.rpartition("=")
+    names = [name.strip() for name in listed.split(",")]
+    try:
+        value = float(length)
+    except ValueError:
+        value = float("nan")
+    if not recording or len(set(names)) != 2 or len(names) != 2 or not all(names) or not 0 < value < float("inf"):
+        raise ConfigError(
+            "scale is RECORDING:A,B=LENGTH with two key points and their distance, for example "
+            f"day1:corner,right=300; got {scale!r}."
+        )
+    return recording, (names[0], names[1]), value
 
 
 @dataclass(frozen=True)
@@ -250,14 +302,19 @@ class ProjectConfig:
         for session, sources in self.calibration.sessions.items():
             for name in sources:
                 self._check_view(name, f"[calibration.sessions.{session}]")
+        for session, views in self.calibration.views.items():
+            for name in views:
+                self._check_view(name, f"[calibration.views.{session}]")
 
     def _check_view(self, name: str, where: str) -> None:
         if name not in self.views:
             raise ConfigError(f"{where}: there is no view {name!r}.{_suggest(name, self.views)}")
 
-    def view_settings(self, view: str) -> ViewConfig:
-        """Settings of a view: those of `[view.<name>]`, else the defaults."""
-        return self.view.get(view, ViewConfig())
+    def view_settings(self, view: str, session: str = "") -> ViewConfig:
+        """Settings of a view: those of `[view.<name>]`, else the defaults; in a calibration session those of
+        `[calibration.views.<session>.<name>]` before them.
+        """
+        return self.calibration.views.get(session, {}).get(view, self.view.get(view, ViewConfig()))
 
 
 def load_config(path: str | Path) -> ProjectConfig:
@@ -450,11 +507,17 @@ pairs = {_show_list([list(pair) for pair in skeleton.pairs])}
 # bent_board = false         # true: the board may be bent; its deflection is estimated too
 #   origin = "floor:12"      # the board in this frame of this session, lying on the floor, is the world
 # up = {_show(calibration.up)}                 # the axis of that world that points up
+#   axes = "day1:corner,right,back"  # instead: three key points of a recording: origin, on x, beside it in the plane
+#   scale = "day1:corner,right=300"  # the true distance of two key points counts instead of the board's squares
 #   intrinsics = "closeup"   # the lenses come from this session, in which every view saw the board by itself
 #
 # Files of a session that lie elsewhere (a video, a folder, or a pattern such as "pictures/left*.jpg"):
 # [calibration.sessions.<session>]
 # <view> = "path/to/board.avi"
+#
+# Where the pictures of one session differ from the others' (close-ups in full resolution, say):
+# [calibration.views.<session>.<view>]
+# scale = 0.5
 
 [training]
 #   shared = false           # true: one network for all views, false: one for each; unsaid: whichever is trained

@@ -70,4 +70,5 @@ class Excerpt:
 
 def excerpt_from_dict(values: dict[str, Any]) -> Excerpt:
     """The excerpt whose `to_dict` gave `values`."""
-    return Excerpt(**{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})
+    fields: dict[str, Any] = {key: tuple(item) if isinstance(item, list) else item for key, item in values.items()}
+    return Excerpt(**fields)

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from multipose.excerpt import Excerpt, excerpt_from_dict
+from multipose.excerpt import excerpt_from_dict
 from multipose.lens import BrownLens, FisheyeLens, Lens, RationalLens
 from multipose.sources import View, excerpt_of
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from multipose.calibration.detection import detect_board
 from multipose.calibration.procedure import calibrate
 from multipose.calibration.report import Calibration, CalibrationReport, CameraReport, Verdict
-from multipose.calibration.world import locate_boards, world_on_board
+from multipose.calibration.world import locate_boards, world_on_board, world_on_points
 
 __all__ = [
     "Calibration",
@@ -16,4 +16,5 @@ __all__ = [
     "detect_board",
     "locate_boards",
     "world_on_board",
+    "world_on_points",
 ]

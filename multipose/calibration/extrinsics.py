@@ -21,7 +21,14 @@ from multipose.board import Board, Chessboard
 from multipose.calibration.bundle import RigState, residuals
 from multipose.calibration.intrinsics import ViewFit
 from multipose.errors import CalibrationError
-from multipose.geometry import average_rotations, invert_pose, pose, rotation_from_vector, transform, vector_from_rotation
+from multipose.geometry import (
+    average_rotations,
+    invert_pose,
+    pose,
+    rotation_from_vector,
+    transform,
+    vector_from_rotation,
+)
 
 FloatArray: TypeAlias = NDArray[np.float64]
 BoolArray: TypeAlias = NDArray[np.bool_]

@@ -151,7 +151,7 @@ def _points_by_parameters(rig: CameraRig, xyz: FloatArray, seen: NDArray[np.bool
         transposed = np.swapaxes(by_world, -1, -2)
         system[seen[view]] += transposed @ by_world
         right[seen[view], :, starts[view] : starts[view + 1]] = -transposed @ _by_camera(camera, points)
-    return np.linalg.solve(system, right)
+    return np.asarray(np.linalg.solve(system, right))
 
 
 def _centers_by_parameters(rig: CameraRig) -> FloatArray:

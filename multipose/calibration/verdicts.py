@@ -70,11 +70,11 @@ def _judge_lens(calibration: Calibration, view: int) -> Iterator[tuple[str, str]
     used = np.isfinite(calibration.residuals[view]).all(-1)
     if report.coverage < _LOW_COVERAGE:
         empty = _empty_thirds(calibration.corners.px[view][used], camera.size)
-        where = f"; it never reached {_listed(empty)}" if empty else ""
+        where = f", but not its {_listed(empty)}" if empty else ""
         yield (
             "coverage",
-            f"The boards reach {report.coverage:.0%} of the picture of {name}{where}. Its lens is extrapolated "
-            "elsewhere: move the board there, and nearer.",
+            f"The boards reach {report.coverage:.0%} of the picture of {name}{where}. Its lens is extrapolated where "
+            "they do not: move the board there, and nearer.",
         )
     tilt = _largest_tilt(calibration, view)
     if tilt < _SMALL_TILT:
@@ -102,14 +102,15 @@ def _judge_lens(calibration: Calibration, view: int) -> Iterator[tuple[str, str]
         yield (
             "folded",
             f"The distortion of {name} folds back in {folded.mean():.0%} of its picture ({_where(picture, folded)}), "
-            "where no board was seen: no point can be reconstructed there. Move the board there, or take a simpler lens.",
+            "where no board was seen: no point can be reconstructed there. Move the board there, or take a simpler "
+            "lens.",
         )
     elif unsure.mean() > _MUCH_OF_PICTURE:
         yield (
             "extrapolated",
-            f"In {unsure.mean():.0%} of the picture of {name} ({_where(picture, unsure)}) points are known to worse than "
-            f"{_UNCERTAIN_PX:g} px (one standard deviation), because no board was seen there. Move the board there, or "
-            "do not trust points there.",
+            f"In {unsure.mean():.0%} of the picture of {name} ({_where(picture, unsure)}) points are known to worse "
+            f"than {_UNCERTAIN_PX:g} px (one standard deviation), because no board was seen there. Move the board "
+            "there, or do not trust points there.",
         )
 
 
@@ -136,8 +137,8 @@ def _judge_pairs(calibration: Calibration) -> Iterator[Verdict]:
                 yield Verdict(
                     second.name,
                     "one_picture",
-                    f"{first.name} and {second.name} are parts of the same pictures, and their focal lengths nearly the "
-                    f'same. If one camera took both, say same_camera_as = "{first.name}" of {second.name}: the '
+                    f"{first.name} and {second.name} are parts of the same pictures, and their focal lengths nearly "
+                    f'the same. If one camera took both, say same_camera_as = "{first.name}" of {second.name}: the '
                     "boards of both then determine one lens.",
                 )
 
@@ -194,7 +195,7 @@ def _empty_thirds(px: np.ndarray, size: tuple[int, int]) -> list[str]:
 
 
 def _where(picture: PictureUncertainty, marked: NDArray[np.bool_]) -> str:
-    """Names of the ninths of the picture in which most of the grid (row, column) is marked; else of the one with most."""
+    """Names of the ninths of the picture of which most is marked, in a grid (row, column); else of that with most."""
     shares = {}
     for row, rows in enumerate(np.array_split(np.arange(len(picture.y)), 3)):
         for column, columns in enumerate(np.array_split(np.arange(len(picture.x)), 3)):

@@ -1,11 +1,11 @@
-"""Where the world lies: on a board that lies on the floor, with one of its axes upwards."""
+"""Where the world lies: on a board that lies on the floor, with one of its axes upwards, or on three named points."""
 
 from __future__ import annotations
 
 from typing import TypeAlias, get_args
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from multipose.board import Corners
 from multipose.calibration.bundle import RigState, boards_only, minimise, residuals
@@ -14,12 +14,13 @@ from multipose.calibration.intrinsics import pose_boards
 from multipose.camera import CameraRig
 from multipose.config import Up
 from multipose.errors import CalibrationError, DataError
-from multipose.geometry import invert_pose, pose
+from multipose.geometry import as_array, invert_pose, pose
 
 FloatArray: TypeAlias = NDArray[np.float64]
 
 _FEWEST_CORNERS = 4
 _HUBER_PX = 2.0
+_ON_A_LINE = 1e-3  # sine of the angle between two of the sides below which points lie on a line
 
 
 def locate_boards(rig: CameraRig, corners: Corners) -> FloatArray:
@@ -74,3 +75,25 @@ def world_on_board(world_from_board: FloatArray, up: Up = "z") -> FloatArray:
     third = 3 - axis - kept
     axes[third] = np.cross(axes[(third + 1) % 3], axes[(third + 2) % 3])
     return np.asarray(pose(axes, np.zeros(3)) @ invert_pose(world_from_board))
+
+
+def world_on_points(points: ArrayLike) -> FloatArray:
+    """The pose `new_from_world` (4, 4) that puts the world on three points (3, 3) of the present one.
+
+    The first is the origin, x points to the second, and y to the side of the third, which lies in the plane of x and
+    y; z makes the axes right-handed.
+
+    Raises CalibrationError for points that are not known or lie on one line.
+    """
+    origin, along, beside = as_array(points, (3, 3), "The points that the world is to lie on")
+    x = along - origin
+    z = np.cross(x, beside - origin)
+    size = np.linalg.norm(x) * np.linalg.norm(beside - origin)
+    if not np.linalg.norm(z) > _ON_A_LINE * size:
+        raise CalibrationError(
+            f"The three points that the world is to lie on ({origin}, {along}, {beside}) are not known or lie on one "
+            "line; take points that span a plane."
+        )
+    x, z = x / np.linalg.norm(x), z / np.linalg.norm(z)
+    axes = np.stack([x, np.cross(z, x), z])
+    return np.asarray(pose(axes, -axes @ origin))

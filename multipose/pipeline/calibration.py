@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
-import numpy as np
-
 from multipose.board import Corners
-from multipose.calibration import calibrate, detect_board, locate_boards, world_on_board
+from multipose.calibration import Calibration, calibrate, detect_board
 from multipose.camera import Camera, CameraRig
-from multipose.config import split_origin
-from multipose.errors import CalibrationError, ProjectError
+from multipose.errors import ProjectError
 from multipose.files import SCHEMA_VERSION, write_text
 from multipose.pipeline.plan import calibration_product, project_board
 from multipose.pipeline.provenance import Hashes, making
 from multipose.pipeline.sources import open_view
+from multipose.pipeline.world import measure_scale, put_on_floor, put_on_points, see_floor
 from multipose.progress import SILENT, Progress
 from multipose.project import Project
 from multipose.view import calibration_page
@@ -27,53 +26,61 @@ def calibrate_session(
     session: str,
     hashes: Hashes,
     *,
-    lens: str | None = None,
-    max_boards: int | None = None,
-    origin: str | None = None,
-    up: str | None = None,
-    intrinsics: str | None = None,
+    settings: Mapping[str, Any] | None = None,
     threads: int | None = None,
     progress: Progress = SILENT,
 ) -> dict[str, Any]:
     """Calibrate one session.
 
     Args:
-        lens, max_boards, origin, up, intrinsics: instead of those of the configuration, this once.
+        settings: lens, max_boards, bent_board, origin, up, axes, scale and intrinsics instead of those of the
+            configuration, this once; None counts as not given.
 
     Returns:
         The report's values, with the session and the paths written.
 
     Raises:
-        ProjectError: there is no such session, or it lacks pictures or a board.
+        ProjectError: there is no such session, or it lacks pictures, a board or key points to measure by.
         CalibrationError: the boards do not determine the rig.
     """
     project.check_session(session, "asked for")
+    given = {key: value for key, value in (settings or {}).items() if value is not None}
     product = calibration_product(project, session)
-    overrides = {"lens": lens, "max_boards": max_boards, "origin": origin, "up": up, "intrinsics": intrinsics}
-    settings = {**product.parameters, **{key: value for key, value in overrides.items() if value is not None}}
-    if up is not None and not settings["origin"]:
+    project = _with_settings(project, given)
+    product = replace(product, lacking=calibration_product(project, session).lacking)
+    chosen = project.config.calibration
+    if "up" in given and not chosen.origin:
         raise ProjectError("--up says which way the world of --origin SESSION:FRAME is turned; give that too.")
     folder = product.path.parent
-    with making(product, hashes, overrides):
-        floor = _see_floor(project, session, settings["origin"], threads) if settings["origin"] else None
-        lenses = _fit_lenses(project, settings, threads, progress) if settings["intrinsics"] else None
-        sources = {view: open_view(project, view, spec) for view, spec in project.board_sources(session).items()}
+    with making(product, hashes, given):
+        floor = see_floor(project, session, chosen.origin, threads) if chosen.origin else None
+        lenses = _fit_lenses(project, threads, progress) if chosen.intrinsics else None
+        sources = {
+            view: open_view(project, view, spec, session) for view, spec in project.board_sources(session).items()
+        }
         corners = detect_board(
-            sources, project_board(project), max_frames=settings["max_boards"], threads=threads, progress=progress
+            sources, project_board(project), max_frames=chosen.max_boards, threads=threads, progress=progress
         )
         corners.save(folder / "corners.npz")
-        calibration = calibrate(
-            corners,
-            lens=settings["lens"],
-            intrinsics=lenses,
-            same_camera={} if lenses else _same_cameras(project, sources),
-            bent_board=settings["bent_board"],
-            progress=progress,
-        )
+
+        def solve(corners: Corners) -> Calibration:
+            return calibrate(
+                corners,
+                lens=chosen.lens,
+                intrinsics=lenses,
+                same_camera={} if lenses else _same_cameras(project, sources),
+                bent_board=chosen.bent_board,
+                progress=progress,
+            )
+
+        calibration = solve(corners)
+        if chosen.scale:
+            factor = measure_scale(project, calibration.rig, chosen.scale, progress)
+            calibration = solve(replace(corners, board=corners.board.scaled(factor)))
         if floor is not None:
-            name, shown = floor
-            world = world_on_board(locate_boards(calibration.rig, shown)[0], settings["up"])
-            calibration = calibration.in_world(world, f"the board in {name}, {settings['up']} up")
+            calibration = put_on_floor(calibration, *floor, chosen.up)
+        elif chosen.axes:
+            calibration = put_on_points(project, calibration, chosen.axes)
         report = calibration.report.to_dict()
         text = json.dumps({"schema_version": SCHEMA_VERSION, **report}, indent=1, ensure_ascii=False)
         write_text(folder / "report.json", text + "\n")
@@ -82,46 +89,37 @@ def calibrate_session(
     return {"session": session, **report, "rig": str(product.path), "page": str(folder / "report.html")}
 
 
+def _with_settings(project: Project, given: Mapping[str, Any]) -> Project:
+    """The project with other settings of the calibration, this once."""
+    settings = project.config.calibration
+    if "origin" in given or "axes" in given:  # what is given takes the place of either
+        settings = replace(settings, origin="", axes="")
+    return replace(project, config=replace(project.config, calibration=replace(settings, **given)))
+
+
 def _same_cameras(project: Project, views: Iterable[str]) -> dict[str, str]:
     """Views that are parts of the same camera's picture as another view."""
     leaders = {view: project.config.view_settings(view).same_camera_as for view in views}
     return {view: leader for view, leader in leaders.items() if leader}
 
 
-def _see_floor(project: Project, session: str, origin: str, threads: int | None) -> tuple[str, Corners]:
-    """What to call the board that one frame of a session shows, and its corners at this one instant."""
-    named, frame = split_origin(origin)
-    name = f"frame {frame} of session {named or session}"
-    shown = project.board_sources(named or session)
-    if not shown:
-        raise ProjectError(f"Session {named!r}, on whose board the world is to lie, has no pictures of the board.")
-    sources = {view: open_view(project, view, spec) for view, spec in shown.items()}
-    known = np.unique(np.concatenate([source.frame_numbers for source in sources.values()]))
-    if frame not in known:
-        raise ProjectError(f"There is no {name}: its frames are {known.min()} to {known.max()}.")
-    corners = detect_board(sources, project_board(project), frames=[frame], threads=threads)
-    if not corners.seen.any():
-        said = "; ".join(f"{view}: {reason}" for view, (reason,) in zip(corners.views, corners.reasons, strict=True))
-        raise CalibrationError(f"No view shows the board in {name}, on which the world is to lie ({said}).")
-    return name, corners
-
-
-def _fit_lenses(project: Project, settings: Mapping[str, Any], threads: int | None, progress: Progress) -> CameraRig:
+def _fit_lenses(project: Project, threads: int | None, progress: Progress) -> CameraRig:
     """Cameras with the lenses of a session in which every view saw the board by itself; their poses mean nothing."""
-    session = settings["intrinsics"]
+    settings = project.config.calibration
+    session = settings.intrinsics
     shown = project.board_sources(session)
     if not shown:
         raise ProjectError(f"Session {session!r}, from which the lenses are to come, has no pictures of the board.")
     cameras: list[Camera] = []
     for view, spec in shown.items():
         corners = detect_board(
-            {view: open_view(project, view, spec)},
+            {view: open_view(project, view, spec, session)},
             project_board(project),
-            max_frames=settings["max_boards"],
+            max_frames=settings.max_boards,
             threads=threads,
             progress=progress,
         )
-        alone = calibrate(corners, lens=settings["lens"], progress=progress)
+        alone = calibrate(corners, lens=settings.lens, progress=progress)
         progress.note(
             f"Lens of {view} from session {session}: {alone.report.cameras[view].lens}, "
             f"{alone.report.boards_used} boards, {alone.report.held_out_rms_px:.3f} px on boards left out"

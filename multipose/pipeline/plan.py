@@ -14,21 +14,25 @@ from pathlib import Path
 from typing import Any
 
 from multipose.board import Board, board_from_dict
+from multipose.config import split_axes, split_scale
 from multipose.errors import DataError, FormatError, ProjectError
 from multipose.files import hash_value
 from multipose.pipeline.provenance import Hashes, Judgement, Product, judge
 from multipose.project import SHARED_MODEL, Project, Recording
 
 # A change of what a stage computes from the same inputs raises its number; products of the older one are stale then.
-VERSIONS = {"calibrate": 1, "train": 1, "predict": 1, "reconstruct": 1, "view": 1}
+VERSIONS = {"calibrate": 2, "train": 1, "predict": 1, "reconstruct": 1, "view": 1}
 
 
 def plan(project: Project) -> list[Product]:
     """Every product of the project, inputs before what is made from them."""
-    products = [calibration_product(project, session) for session in project.sessions]
+    rigs = [calibration_product(project, session) for session in project.sessions]
+    products = [] if measured_recordings(project) else rigs
     if project.recordings or project.labels_path.exists():
         products += [model_product(project, name) for name in project.model_names if _is_needed(project, name)]
     products += [keypoints_product(project, recording) for recording in project.recordings]
+    if measured_recordings(project):  # key points say where the rig's world lies or how large it is
+        products += rigs
     if len(project.views) > 1:
         products += [trajectories_product(project, recording) for recording in project.recordings]
         products += [player_product(project, recording) for recording in project.recordings]
@@ -82,12 +86,20 @@ def calibration_product(project: Project, session: str) -> Product:
     pictures = {f"the board's pictures of {view}": spec for view, spec in sources.items()}
     for side in sorted(settings.side_sessions - {session}):
         pictures |= {f"the pictures of {side} in {view}": spec for view, spec in project.board_sources(side).items()}
+    measured = {}
+    for recording in measured_recordings(project):
+        measured[f"the key points of {recording}"] = project.keypoints_path(project.recording(recording).name)
+        if not measured[f"the key points of {recording}"].exists():
+            lacking.append(
+                f"Recording {recording!r}, in which the world is to be measured, has no 2D key points. Make them with "
+                "`multipose predict`."
+            )
     return Product(
         stage="calibrate",
         version=VERSIONS["calibrate"],
         subject=session,
         path=project.rig_path(session),
-        inputs={name: Path(spec) for name, spec in pictures.items() if not _globs(spec)},
+        inputs={name: Path(spec) for name, spec in pictures.items() if not _globs(spec)} | measured,
         facts=dict(_pattern(name, spec) for name, spec in pictures.items() if _globs(spec)),
         parameters={
             "board": project.config.board.to_dict() if project.config.board else None,
@@ -96,11 +108,32 @@ def calibration_product(project: Project, session: str) -> Product:
             "bent_board": settings.bent_board,
             "origin": settings.origin,
             "up": settings.up,
+            "axes": settings.axes,
+            "scale": settings.scale,
             "intrinsics": settings.intrinsics,
-            **_view_parameters(project, project.views),
+            **_view_parameters(project, project.views, session),
+            **{
+                f"{side}: {name}": value
+                for side in sorted(settings.side_sessions - {session})
+                for name, value in _view_parameters(project, project.views, side).items()
+                if side in settings.views
+            },
         },
         lacking=tuple(lacking),
     )
+
+
+def measured_recordings(project: Project) -> dict[str, tuple[str, ...]]:
+    """Recordings whose key points say where the world lies or how large it is, with the names of these."""
+    settings = project.config.calibration
+    found: dict[str, tuple[str, ...]] = {}
+    if settings.axes:
+        recording, axes = split_axes(settings.axes)
+        found[recording] = axes
+    if settings.scale:
+        recording, ends, _ = split_scale(settings.scale)
+        found[recording] = (*found.get(recording, ()), *ends)
+    return found
 
 
 def project_board(project: Project) -> Board:
@@ -298,8 +331,8 @@ def _label_pictures(project: Project, recording: str, view: str) -> Path:
     return project.frames_folder / recording / view
 
 
-def _view_parameters(project: Project, views: Iterable[str]) -> dict[str, Any]:
-    return {f"view.{view}": dataclasses.asdict(project.config.view_settings(view)) for view in views}
+def _view_parameters(project: Project, views: Iterable[str], session: str = "") -> dict[str, Any]:
+    return {f"view.{view}": dataclasses.asdict(project.config.view_settings(view, session)) for view in views}
 
 
 def _globs(spec: str) -> bool:

@@ -14,11 +14,13 @@ from multipose.sources import FrameSource, SourceSpec, View
 from multipose.video import open_source
 
 
-def open_view(project: Project, view: str, spec: SourceSpec) -> FrameSource:
-    """A video, folder or pattern of a view, seen as `[view.<name>]` of the configuration says."""
+def open_view(project: Project, view: str, spec: SourceSpec, session: str = "") -> FrameSource:
+    """A video, folder or pattern of a view, seen as `[view.<name>]` of the configuration says; of a calibration session
+    as `[calibration.views.<session>.<name>]` says, if that is there.
+    """
     source = open_source(spec)
-    settings = project.config.view_settings(view)
-    if settings == ViewConfig():
+    settings = project.config.view_settings(view, session)
+    if settings == ViewConfig(same_camera_as=settings.same_camera_as):
         return source
     return View(
         source,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,6 +22,7 @@ Array = npt.NDArray[np.float64]
 
 CELLS_ALONG_WIDTH = 16
 MAX_POINTS = 4000
+FEWEST_IN_CELL = 5
 
 
 def coverage(corners: Corners, *, title: str = "Where the boards were seen") -> go.Figure:
@@ -42,15 +44,15 @@ def coverage(corners: Corners, *, title: str = "Where the boards were seen") -> 
     for view, boards in zip(corners.views, (corners.counts() > 0).sum(1), strict=True):
         filled = counts[view] > 0
         n = len(_seen(corners, view))
-        headings.append(_heading(view, f"{boards} boards, {n} corners", f"{filled.sum()} of {filled.size} cells"))
-    figure, places = _view_grid(corners, headings)
+        headings.append(view_heading(view, f"{boards} boards, {n} corners", f"{filled.sum()} of {filled.size} cells"))
+    figure, places = view_grid(corners, headings)
     highest = max(1.0, max(float(count.max()) for count in counts.values()))
     thinned = False
     for view, (row, column) in places.items():
         seen = _seen(corners, view)
         shown = spread(seen, MAX_POINTS)
         thinned |= len(shown) < len(seen)
-        figure.add_trace(_cells(counts[view], edges[view], ".0f"), row=row, col=column)
+        figure.add_trace(draw_cells(counts[view], edges[view], ".0f"), row=row, col=column)
         figure.add_trace(
             go.Scatter(
                 name=view,
@@ -66,7 +68,7 @@ def coverage(corners: Corners, *, title: str = "Where the boards were seen") -> 
         )
     note = f"<br><sup>at most {MAX_POINTS} corners per view drawn as points; the cells count all</sup>"
     figure.update_layout(
-        title={"text": title + (note if thinned else "")}, coloraxis=_color_axis("corners<br>per cell", highest)
+        title={"text": title + (note if thinned else "")}, coloraxis=color_axis("corners<br>per cell", highest)
     )
     return figure
 
@@ -74,7 +76,9 @@ def coverage(corners: Corners, *, title: str = "Where the boards were seen") -> 
 def residuals(calibration: Calibration, *, title: str = "Residuals of the calibration") -> go.Figure:
     """Seen minus projected corners of each view: RMS over the picture above, the cloud of differences below.
 
-    A cloud that is not round around zero, or cells that stand out, show what the lens model does not explain.
+    Lines over the picture show the mean difference in each cell, enlarged as the title says. Cells that stand out,
+    lines that point the same way over several cells, and a cloud that is not round around zero show what the lens model
+    does not explain.
 
     Args:
         calibration: as `calibrate` returns it.
@@ -93,7 +97,7 @@ def residuals(calibration: Calibration, *, title: str = "Residuals of the calibr
         cloud = differences[place][used[place]]
         rms = f"RMS {np.sqrt((cloud**2).sum(-1).mean()):.3f} px" if len(cloud) else "no corner used"
         rejected = calibration.rejected[place].sum()
-        headings.append(_heading(view, rms, f"{len(cloud)} corners, {rejected} rejected"))
+        headings.append(view_heading(view, rms, f"{len(cloud)} corners, {rejected} rejected"))
         maps[view] = _rms_map(corners.px[place][used[place]], cloud, corners.sizes[view])
     across = _columns(len(corners.views))
     bands = -(-len(corners.views) // across)
@@ -104,17 +108,23 @@ def residuals(calibration: Calibration, *, title: str = "Residuals of the calibr
         rows=2 * bands,
         cols=across,
         subplot_titles=[heading or " " for row in rows for heading in row],
-        vertical_spacing=0.28 / (2 * bands),
+        vertical_spacing=0.36 / (2 * bands),
         horizontal_spacing=0.18 / across,
     )
     highest = float(np.nanpercentile(np.concatenate([cells.ravel() for cells, _ in maps.values()]), 98))
     reach = 1.1 * float(np.percentile(np.abs(differences[used]), 99.5))
     beyond = 0
     thinned = False
+    means = {
+        view: _mean_map(corners.px[place][used[place]], differences[place][used[place]], maps[view][1])
+        for place, view in enumerate(corners.views)
+    }
+    enlarged = _enlargement(means, corners.sizes)
     for place, view in enumerate(corners.views):
         row, column = 2 * (place // across) + 1, place % across + 1
         cells, edges = maps[view]
-        figure.add_trace(_cells(cells, edges, ".2f"), row=row, col=column)
+        figure.add_trace(draw_cells(cells, edges, ".2f"), row=row, col=column)
+        figure.add_trace(_arrows(means[view], edges, enlarged), row=row, col=column)
         cloud = differences[place][used[place]]
         beyond += int((np.abs(cloud) > reach).any(-1).sum())
         shown = spread(cloud, MAX_POINTS)
@@ -148,20 +158,21 @@ def residuals(calibration: Calibration, *, title: str = "Residuals of the calibr
         for row in (2 * (place // across) + 1, 2 * (place // across) + 2):
             _hide(figure, row, place % across + 1)
     notes = [
+        f"lines in the pictures: mean difference in each cell, {enlarged:g} times enlarged",
         *([f"{beyond} corners lie outside the clouds' axes"] if beyond else []),
         *([f"at most {MAX_POINTS} corners per view drawn as points"] if thinned else []),
     ]
     figure.update_layout(
         template=template(),
-        height=114 + 640 * bands,
+        height=114 + 700 * bands,
         margin={"t": 124, "l": 8, "r": 8, "b": 8},
-        coloraxis=_color_axis("RMS per<br>cell (px)", highest),
-        title={"text": title + (f"<br><sup>{'; '.join(notes)}</sup>" if notes else "")},
+        coloraxis=color_axis("RMS per<br>cell (px)", highest),
+        title={"text": f"{title}<br><sup>{'; '.join(notes)}</sup>"},
     )
     return figure
 
 
-def _heading(view: str, *lines: str) -> str:
+def view_heading(view: str, *lines: str) -> str:
     return "<br>".join([f"<b>{view}</b>", *(f'<span style="font-size:12px">{line}</span>' for line in lines)])
 
 
@@ -188,13 +199,44 @@ def _rms_map(px: Array, differences: Array, size: tuple[int, int]) -> tuple[Arra
         return np.sqrt(total / number), edges
 
 
+def _mean_map(px: Array, differences: Array, edges: tuple[Array, Array]) -> Array:
+    """Mean of the differences (n, 2) at px (n, 2) in each cell (row, column, 2), NaN in cells with few."""
+    where, bins = (px[:, 1], px[:, 0]), (edges[1], edges[0])
+    number = np.histogram2d(*where, bins=bins)[0]
+    sums = [np.histogram2d(*where, bins=bins, weights=along)[0] for along in differences.T]
+    counted = np.where(number >= FEWEST_IN_CELL, number, np.nan)
+    return np.asarray(np.stack(sums, axis=-1) / counted[..., None])
+
+
+def _enlargement(means: Mapping[str, Array], sizes: Mapping[str, tuple[int, int]]) -> float:
+    """A round factor that makes the longer ones of the mean differences about as long as a cell is wide."""
+    lengths = np.concatenate([np.linalg.norm(mean, axis=-1).ravel() for mean in means.values()])
+    lengths = lengths[np.isfinite(lengths)]
+    if not len(lengths) or not lengths.max() > 0:
+        return 1.0
+    cell = min(width for width, _ in sizes.values()) / CELLS_ALONG_WIDTH
+    return float(f"{cell / np.percentile(lengths, 90):.1g}")
+
+
+def _arrows(means: Array, edges: tuple[Array, Array], enlarged: float) -> go.Scatter:
+    """Lines from the middles of the cells along their mean differences."""
+    x, y = ((edge[:-1] + edge[1:]) / 2 for edge in edges)
+    start = np.stack(np.meshgrid(x, y), axis=-1)
+    lines = np.stack([start, start + enlarged * means, np.full_like(start, np.nan)], axis=2)
+    lines = lines[np.isfinite(means).all(-1)].reshape(-1, 2)
+    return go.Scatter(
+        mode="lines", x=lines[:, 0].astype(np.float32), y=lines[:, 1].astype(np.float32),
+        line={"color": "white", "width": 1.6}, hoverinfo="skip", showlegend=False,
+    )  # fmt: skip
+
+
 def _hide(figure: go.Figure, row: int, column: int) -> None:
     """Leave a place of the grid empty."""
     figure.update_xaxes(visible=False, row=row, col=column)
     figure.update_yaxes(visible=False, row=row, col=column)
 
 
-def _cells(values: Array, edges: tuple[Array, Array], digits: str) -> go.Heatmap:
+def draw_cells(values: Array, edges: tuple[Array, Array], digits: str) -> go.Heatmap:
     middles = [(edge[:-1] + edge[1:]) / 2 for edge in edges]
     return go.Heatmap(
         x=middles[0],
@@ -206,13 +248,13 @@ def _cells(values: Array, edges: tuple[Array, Array], digits: str) -> go.Heatmap
     )
 
 
-def _color_axis(label: str, highest: float) -> dict[str, Any]:
+def color_axis(label: str, highest: float) -> dict[str, Any]:
     """The one colour scale that all views of a figure share."""
     bar = {"title": {"text": label}, "thickness": 14}
     return {"cmin": 0, "cmax": highest, "colorscale": SEQUENTIAL, "colorbar": bar}
 
 
-def _view_grid(corners: Corners, headings: list[str]) -> tuple[go.Figure, dict[str, tuple[int, int]]]:
+def view_grid(corners: Corners, headings: list[str]) -> tuple[go.Figure, dict[str, tuple[int, int]]]:
     """A figure with one pair of picture axes per view, and where each view's is (row, column)."""
     n = len(corners.views)
     across = _columns(n)

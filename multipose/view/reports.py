@@ -9,12 +9,14 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from multipose.calibration.uncertainty import picture_uncertainty, volume_uncertainty
 from multipose.skeleton import Skeleton
 from multipose.view.charts import training_curve
 from multipose.view.corners import coverage, residuals
 from multipose.view.drawing import apply_affine, crop_around, draw_comparison
 from multipose.view.pages import Facts, Item, Page, Picture, Pictures, Section, Table, Text
 from multipose.view.scene import rig as draw_rig
+from multipose.view.uncertainty import picture_maps, residual_trends, volume_map
 
 if TYPE_CHECKING:
     from multipose.calibration import Calibration
@@ -63,20 +65,30 @@ def calibration_page(calibration: Calibration, *, title: str = "Calibration", su
         title, subtitle: of the page.
     """
     report = calibration.report
-    unit = report.unit
+    unit, lengths = report.unit, report.lengths
     facts = {
         "RMS, fitted (px)": _number(report.rms_px, ".3f"),
-        "RMS, held-out boards (px)": _number(report.held_out_rms_px, ".3f"),
+        "RMS, boards left out (px)": _number(report.held_out_rms_px, ".3f"),
+        "its 95 % interval (px)": " – ".join(_number(value, ".3f") for value in report.held_out_interval_px),
         "boards used": str(report.boards_used),
         "pictures of boards used": str(report.board_views_used),
-        "error of square sides, RMS (%)": _number(report.square_error_percent, ".3f"),
+        "diagonals of boards, mean error (%)": _number(lengths.diagonal_mean_percent, ".3f"),
+        "diagonals of boards, RMS error (%)": _number(lengths.diagonal_rms_percent, ".3f"),
+        "sides of squares, RMS error (%)": _number(lengths.square_error_percent, ".3f"),
+        f"corners off their boards' planes, RMS ({unit})": _number(lengths.flatness, ".3g"),
+        f"measured bow of the board, x and y ({unit})": _values_with_errors(lengths.bow, lengths.bow_sd),
+        "variance, times that of independent corners": _number(report.inflation, ".2f"),
     }
+    if report.board_deflection:
+        values, sds = zip(*report.board_deflection, strict=True)
+        facts[f"fitted bow of the board, x and y ({unit})"] = _values_with_errors(values, sds)
     verdicts = [Text(verdict.text, "warning") for verdict in report.verdicts]
     summary: list[Item] = [Facts(facts), *(verdicts or [Text("No camera gives reason for doubt.", "good")])]
     summary.append(
         Text(
-            "RMS is the root of the mean of dx² + dy² over corners. Held-out boards took no part in the fit of the "
-            f"rig; only their own six pose unknowns were estimated. Lengths are in {unit}.",
+            "RMS is the root of the mean of dx² + dy² over corners. Boards are left out one instant at a time: they "
+            "take no part in the fit of the rig, only their own six pose unknowns are estimated, and lengths on them "
+            f"are measured by that rig, every corner triangulated by itself. Lengths are in {unit}.",
             "note",
         )
     )
@@ -115,6 +127,13 @@ def calibration_page(calibration: Calibration, *, title: str = "Calibration", su
         Table(places, "Camera centres in the world of the rig", {f"{axis} ({unit})": ".2f" for axis in "xyz"}),
     ]
     board = (calibration.corners.board, calibration.world_from_board)
+    pictures = {name: picture_uncertainty(calibration, name) for name in calibration.rig.names}
+    volume = volume_uncertainty(calibration)
+    uncertain: list[Item] = [picture_maps(calibration, pictures)]
+    if len(volume.xyz):
+        uncertain.append(volume_map(calibration, volume))
+    instants = pd.DataFrame([vars(instant) for instant in report.instants])
+    instants.columns = pd.Index(["frame", "views", "RMS, fitted (px)", "RMS, left out (px)"])
     return Page(
         title,
         (
@@ -122,13 +141,18 @@ def calibration_page(calibration: Calibration, *, title: str = "Calibration", su
             Section("Cameras", tuple(tables)),
             Section("Rig", (draw_rig(calibration.rig, board),)),
             Section("Coverage", (coverage(calibration.corners),)),
-            Section("Residuals", (residuals(calibration),)),
+            Section("Residuals", (residuals(calibration), residual_trends(calibration))),
+            Section("Uncertainty of the calibration", tuple(uncertain)),
+            Section(
+                "Instants",
+                (Table(instants, formats={"RMS, fitted (px)": ".3f", "RMS, left out (px)": ".3f"}),),
+            ),
             Section(
                 "Lenses",
                 (
                     Table(
                         _parameters(calibration),
-                        "Parameters ± standard deviations, from the noise of the corners; fx, fy, cx, cy in px; "
+                        "Parameters ± standard deviations, from the scatter of the corners; fx, fy, cx, cy in px; "
                         "scales of a telecentric lens in px per unit",
                     ),
                 ),
@@ -259,6 +283,11 @@ def _with_error(value: float, sd: float) -> str:
         return f"{value:.6g}"
     digits = max(0, 1 - int(np.floor(np.log10(sd))))
     return f"{value:.{digits}f} ± {sd:.{digits}f}"
+
+
+def _values_with_errors(values: Sequence[float], sds: Sequence[float]) -> str:
+    known = np.isfinite([*values, *sds]).all()
+    return ", ".join(_with_error(*pair) for pair in zip(values, sds, strict=True)) if known else "–"
 
 
 def _number(value: float | None, form: str) -> str:

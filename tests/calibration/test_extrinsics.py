@@ -11,7 +11,6 @@ from multipose.calibration.extrinsics import Pair, average_pairs
 from multipose.geometry import invert_pose, pose, rotation_from_vector, transform
 from multipose.synthetic import sample_rig
 
-
 MIDDLE = np.array([20.0, -10.0, 600.0])  # before the first camera
 
 

@@ -41,7 +41,9 @@ def test_without_enough_boards_the_first_model_is_taken() -> None:
     corners = film(LENSES["brown"])
     used = corners.seen & (corners.seen.sum(-1) >= 6)[..., None]
     few = np.flatnonzero(used[0].any(-1))[:3]
-    assert choose_lens(BOARD.corners, corners.px[0, few], used[0, few], corners.excerpts[corners.views[0]]).model == "k1"
+    assert (
+        choose_lens(BOARD.corners, corners.px[0, few], used[0, few], corners.excerpts[corners.views[0]]).model == "k1"
+    )
 
 
 def test_a_rig_takes_what_was_chosen() -> None:

@@ -12,7 +12,7 @@ from multipose.calibration import calibrate
 from multipose.camera import Camera, CameraRig
 from multipose.errors import DataError
 from multipose.excerpt import Excerpt
-from multipose.geometry import look_at, pose, rigid_fit, rotation_from_vector, transform
+from multipose.geometry import look_at, pose, rigid_fit, transform
 from multipose.lens import BrownLens, Lens
 from multipose.synthetic import board_corners
 from multipose.triangulate import triangulate

@@ -86,7 +86,7 @@ def test_stereo_pictures_that_share_a_folder(recordings: Callable[[str], Path], 
     assert report["rms_px"] < 0.45
     assert (project.session_folder("lab") / "report.html").stat().st_size > 1e6
     seen = Corners.load(project.session_folder("lab") / "corners.npz")
-    calibrate_session(project, "lab", open_hashes(project), origin="9", up="y")
+    calibrate_session(project, "lab", open_hashes(project), settings={"origin": "9", "up": "y"})
     rig = CameraRig.load(project.rig_path("lab"))
     assert rig.metadata["world"] == "the board in frame 9 of session lab, y up"
     (found,) = locate_boards(rig, seen.select(frames=[9]))
@@ -100,7 +100,7 @@ def test_stereo_pictures_that_share_a_folder(recordings: Callable[[str], Path], 
             if picture.exists():
                 (closeup / view).mkdir(exist_ok=True)
                 (closeup / view / picture.name).symlink_to(picture)
-    given = calibrate_session(project, "lab", open_hashes(project), intrinsics="closeup")
+    given = calibrate_session(project, "lab", open_hashes(project), settings={"intrinsics": "closeup"})
     assert {camera["lens"] for camera in given["cameras"].values()} == {"given"}
     assert given["rms_px"] < 0.45
     left, right = CameraRig.load(project.rig_path("lab"))
