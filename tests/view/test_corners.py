@@ -5,6 +5,7 @@ import pytest
 
 from multipose.board import CharucoBoard, Corners
 from multipose.calibration import Calibration, CalibrationReport
+from multipose.calibration.report import BoardLengths
 from multipose.errors import DataError
 from multipose.synthetic import board_corners, board_poses, sample_rig
 from multipose.view import coverage, residuals
@@ -21,10 +22,20 @@ def some_calibration(corners: Corners, scale: float = 0.2) -> Calibration:
     """A calibration with given residuals; its figures are not looked at here."""
     rng = np.random.default_rng(0)
     differences = np.where(corners.seen[..., None], rng.normal(0, scale, corners.px.shape), np.nan)
-    report = CalibrationReport("mm", 0.0, 0.0, 0, 0, {}, 0.0, {}, (), ())
+    nothing = {
+        "board_deflection": (),
+        "inflation": 1.0,
+        "shared_boards": {},
+        "instants": (),
+        "rounds": (),
+        "verdicts": (),
+    }
+    report = CalibrationReport("mm", 0.0, 0.0, (0.0, 0.0), 0, 0, {}, BoardLengths(), **nothing)
     rejected = np.zeros(corners.seen.shape, dtype=bool)
     rejected[0, :, :2] = True
-    return Calibration(RIG, report, np.eye(1), ("k1",), corners, np.empty((0, 4, 4)), differences, rejected)
+    return Calibration(
+        RIG, report, np.eye(1), ("k1",), corners, np.empty((0, 4, 4)), differences, differences, rejected
+    )
 
 
 def test_coverage_shows_all_corners_and_counts_them() -> None:
@@ -77,7 +88,7 @@ def test_residuals_are_drawn_per_view() -> None:
     corners = some_corners()
     calibration = some_calibration(corners)
     figure = residuals(calibration)
-    clouds = [trace for trace in figure.data if trace.type == "scatter"]
+    clouds = [trace for trace in figure.data if trace.type == "scatter" and trace.mode == "markers"]
     maps = [trace for trace in figure.data if trace.type == "heatmap"]
     for place, view in enumerate(corners.views):
         cloud = calibration.residuals[place][corners.seen[place]]
@@ -103,6 +114,10 @@ def test_a_constant_residual_fills_the_map_with_its_length() -> None:
     for trace in residuals(calibration).data:
         if trace.type == "heatmap":
             assert np.allclose(trace.z[np.isfinite(trace.z)], 0.5)
+        elif trace.mode == "lines":  # 30 px cells: mean differences of 0.5 px are drawn 60 times enlarged
+            ends = np.column_stack([trace.x, trace.y]).reshape(-1, 3, 2)
+            assert len(ends)
+            assert np.allclose(ends[:, 1] - ends[:, 0], (18.0, 24.0), atol=1e-3)
 
 
 @pytest.mark.parametrize("n_views", [1, 2, 4, 5])
@@ -111,7 +126,7 @@ def test_any_number_of_views_has_its_place(n_views: int) -> None:
     corners = board_corners(rig, BOARD, board_poses(rig, BOARD, 8))
     assert sum(trace.type == "heatmap" for trace in coverage(corners).data) == n_views
     drawn = residuals(some_calibration(corners))
-    assert sum(trace.type == "scatter" for trace in drawn.data) == n_views
+    assert sum(trace.type == "scatter" and trace.mode == "markers" for trace in drawn.data) == n_views
 
 
 def test_a_calibration_without_corners_is_told() -> None:

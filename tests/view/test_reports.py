@@ -22,7 +22,7 @@ SKELETON = Skeleton(("nose", "tail"))
 def calibration() -> Calibration:
     rig = sample_rig(2, names=["back", "top"])
     board = CharucoBoard(6, 5, 20.0, 15.0)
-    return calibrate(board_corners(rig, board, board_poses(rig, board, 24, seed=2)), folds=2)
+    return calibrate(board_corners(rig, board, board_poses(rig, board, 24, seed=2)))
 
 
 def items(page: Page, title: str) -> tuple[Any, ...]:
@@ -49,7 +49,7 @@ def test_a_calibration_page_says_what_the_report_says(calibration: Calibration) 
     value, error = (float(part) for part in fx.split(" ± "))
     assert value == pytest.approx(calibration.rig["back"].lens.fx, abs=error)
     assert error == pytest.approx(report.cameras["back"].sd["fx"], rel=0.06)
-    for title in ("Rig", "Coverage", "Residuals"):
+    for title in ("Rig", "Coverage", "Residuals", "Uncertainty of the calibration"):
         assert isinstance(items(page, title)[0], go.Figure)
     assert "session A" in page.to_html()
 
