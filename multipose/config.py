@@ -128,7 +128,7 @@ class CalibrationConfig:
         another resolution, say, scaled to the same one.
     """
 
-    lens: Literal["auto", "k1", "brown", "fisheye", "rational"] = "brown"
+    lens: Literal["auto", "k1", "brown", "fisheye", "rational"] = "auto"
     max_boards: int = 150
     bent_board: bool = False
     origin: str = ""

@@ -327,7 +327,10 @@ def _solve(normals: Normals, free: FloatArray, damping: float) -> tuple[FloatArr
     """Steps of the common unknowns (U,) and boards (frame, 6); None where the damped system is not positive
     definite.
     """
-    schur, right, inverse = _reduce(normals, damping)
+    try:
+        schur, right, inverse = _reduce(normals, damping)
+    except np.linalg.LinAlgError:  # a board of which too few corners are left in the lens's field
+        return None
     step = np.zeros(len(right))
     if free.shape[1]:
         system = free.T @ schur @ free

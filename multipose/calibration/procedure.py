@@ -50,7 +50,7 @@ _SMALLEST_SD_PX = 1e-4
 def calibrate(
     corners: Corners,
     *,
-    lens: str | Mapping[str, str] = "brown",
+    lens: str | Mapping[str, str] = "auto",
     intrinsics: CameraRig | None = None,
     same_camera: Mapping[str, str] | None = None,
     bent_board: bool = False,

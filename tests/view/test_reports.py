@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -9,11 +10,14 @@ import plotly.graph_objects as go
 import pytest
 
 from multipose.board import CharucoBoard
-from multipose.calibration import Calibration, calibrate
+from multipose.calibration import Calibration
+from multipose.calibration import calibrate as calibrate_rig
 from multipose.skeleton import Skeleton
 from multipose.synthetic import board_corners, board_poses, sample_rig
 from multipose.view import Facts, Pictures, Table, Text, calibration_page, evaluation_page
 from multipose.view.pages import Page
+
+calibrate = partial(calibrate_rig, lens="brown")  # how a lens is chosen is tested elsewhere
 
 SKELETON = Skeleton(("nose", "tail"))
 

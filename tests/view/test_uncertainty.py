@@ -1,13 +1,18 @@
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import pytest
 
 from multipose.board import CharucoBoard
-from multipose.calibration import Calibration, calibrate
+from multipose.calibration import Calibration
+from multipose.calibration import calibrate as calibrate_rig
 from multipose.calibration.uncertainty import picture_uncertainty, volume_uncertainty
 from multipose.synthetic import board_corners, board_poses, sample_rig
 from multipose.view.uncertainty import picture_maps, residual_trends, volume_map
+
+calibrate = partial(calibrate_rig, lens="brown")  # how a lens is chosen is tested elsewhere
 
 
 @pytest.fixture(scope="module")
