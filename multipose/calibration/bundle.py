@@ -29,6 +29,8 @@ FloatArray: TypeAlias = NDArray[np.float64]
 BoolArray: TypeAlias = NDArray[np.bool_]
 POSE_NAMES = ("rotation_x", "rotation_y", "rotation_z", "translation_x", "translation_y", "translation_z")
 _LARGEST_DAMPING = 1e10
+# Keeps the pose of a board of which only corners on one line are used solvable, and changes nothing that counts else.
+_LEAST_DAMPING = 1e-10
 
 
 @dataclass(frozen=True, eq=False)
@@ -193,7 +195,7 @@ def minimise(
             continue
         converged = cost - trial_cost <= tolerance * cost
         state = trial
-        damping = max(damping / 10, 1e-12)
+        damping = max(damping / 10, _LEAST_DAMPING)
         if not converged:
             cost, normals = _linearise(state, board_xyz, px, used, huber_px)
         else:
@@ -208,13 +210,14 @@ def reduced_normals(
     negative gradient (U,).
     """
     _, normals = _linearise(state, board_xyz, px, used, np.inf)
-    schur, right, _ = _reduce(normals, 0.0)
+    schur, right, _ = _reduce(normals, _LEAST_DAMPING)
     return schur, right
 
 
 def invert_determined(normals: FloatArray) -> FloatArray:
     """The inverse of a symmetric matrix; directions that it does not determine get a huge, finite value."""
-    scale = 1 / np.sqrt(np.diag(normals))
+    diagonal = np.diag(normals)
+    scale = 1 / np.sqrt(np.where(diagonal > 0, diagonal, 1.0))
     values, vectors = np.linalg.eigh(normals * scale[:, None] * scale)
     values = np.maximum(values, len(values) * np.finfo(float).eps)
     inverse: FloatArray = ((vectors / values) @ vectors.T) * scale[:, None] * scale

@@ -17,6 +17,7 @@ BoolArray: TypeAlias = NDArray[np.bool_]
 
 AUTO = "auto"
 _MOST_BOARDS = 40
+_FEWEST_CORNERS = 6
 # A corner counts up to this many times the median error of the view, so that wrong corners do not choose the lens.
 _CAP_MEDIANS = 6.0
 
@@ -58,6 +59,7 @@ def _held_out_errors(board_xyz: FloatArray, px: FloatArray, used: BoolArray, fit
         state = minimise(state, board_xyz, seen, mine, free=free, huber_px=2.0, max_steps=30, tolerance=1e-6).state
         off = np.linalg.norm(residuals(state, board_xyz, seen), axis=-1)
         mine &= off <= _CAP_MEDIANS * np.median(off[mine])
+        mine &= (mine.sum(-1) >= _FEWEST_CORNERS)[..., None]
         state = minimise(state, board_xyz, seen, mine, free=free, max_steps=30, tolerance=1e-6).state
         left = leave_instants_out(state, board_xyz, seen, mine, free).residuals[0]
         distance = np.linalg.norm(left, axis=-1)
