@@ -10,9 +10,11 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from multipose.board import Board, CharucoBoard, Chessboard, dictionary_names, marker_dictionary
-from multipose.calibration.patterns import board_finder, neighbour_distances
+from multipose.board import AprilGrid, Board, CharucoBoard, Chessboard
+from multipose.calibration.patterns import board_finder
+from multipose.calibration.refinement import local_scales
 from multipose.opencv import cv2
+from multipose.prints import dictionary_names, marker_dictionary
 
 Gray: TypeAlias = NDArray[np.uint8]
 
@@ -154,7 +156,7 @@ def _unread_markers(board: CharucoBoard, pictures: Sequence[Gray]) -> str:
         for scale, changed in ((1, picture), (_ENLARGED, _enlarge(picture))):
             px = finder.find(changed).px
             if np.isfinite(px).all():
-                spacings.append(float(np.median(neighbour_distances(px, squares.corner_shape))) / scale)
+                spacings.append(float(np.median(local_scales(px, squares))) * squares.square / scale)
                 break
     if not spacings:
         return ""

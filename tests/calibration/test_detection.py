@@ -8,7 +8,9 @@ import pytest
 from multipose.board import Board, CharucoBoard, Chessboard
 from multipose.calibration import detect_board
 from multipose.calibration.detection import Gray
-from multipose.calibration.patterns import board_finder, continues, order_chessboard, settle_corners
+from multipose.calibration.chessboards import continues, order_chessboard
+from multipose.calibration.patterns import board_finder
+from multipose.calibration.refinement import settle_corners
 from multipose.errors import DataError
 from multipose.geometry import homography
 from multipose.opencv import cv2
@@ -91,12 +93,12 @@ def test_corners_drawn_to_marker_edges_are_put_right() -> None:
     picture, truth = picture_of(CHARUCO)
     start = truth.copy()
     start[[3, 10, 17]] += [6.0, -5.0]
-    settled = settle_corners(picture, start, CHARUCO, 0.125)
+    settled = settle_corners(picture, start, CHARUCO, 2.5)
     assert np.linalg.norm(settled - truth, axis=-1).max() < 0.2
     blank = picture.copy()
     x, y = truth[10].astype(int)
     blank[y - 12 : y + 12, x - 12 : x + 12] = 128  # nothing is there to be put right
-    settled = settle_corners(blank, start, CHARUCO, 0.125)
+    settled = settle_corners(blank, start, CHARUCO, 2.5)
     others = np.arange(CHARUCO.n_corners) != 10
     assert np.linalg.norm(settled - truth, axis=-1)[others].max() < 0.4
     assert not np.linalg.norm(settled[10] - truth[10]) > 1
