@@ -271,7 +271,7 @@ class AprilGrid:
 
     @property
     def print_area(self) -> tuple[float, float, float, float]:
-        """x, y, width, height of the print, to the edges of the outer black squares, in the board's frame, in `unit`."""
+        """x, y, width, height of the print with its outer black squares, in the board's frame, in `unit`."""
         width, height = (n * (self.square + self.spacing) + self.spacing for n in (self.columns, self.rows))
         return -self.spacing, -self.spacing, width, height
 
@@ -482,7 +482,7 @@ def _corner_grid(shape: tuple[int, int], square: float) -> FloatArray:
 
 
 def _picture_from_board(board: Board, xy: FloatArray, pixels_per_square: int, margin: int) -> FloatArray:
-    from_edge = np.asarray(xy, dtype=float)[..., :2] - board.print_area[:2]
+    from_edge: FloatArray = np.asarray(xy, dtype=float)[..., :2] - np.array(board.print_area[:2])
     return from_edge / board.square * pixels_per_square + margin - 0.5
 
 

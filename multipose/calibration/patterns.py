@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from multipose.board import AprilGrid, Board, CharucoBoard, Chessboard
 from multipose.calibration.chessboards import continues, is_uneven, order_chessboard
-from multipose.calibration.refinement import local_scales, refine_corners, settle_corners
+from multipose.calibration.refinement import local_scales, plane_grid, refine_corners, settle_corners
 from multipose.opencv import corners_nx2, cv2
 from multipose.prints import marker_dictionary
 
@@ -205,10 +205,9 @@ def _ids(found: Any) -> Ids:
 def _on_grid(px: FloatArray, board: Board) -> Sight:
     """The corners (n, 2), if they lie as on a plane: few far off the homography of most. A lens bends less."""
     seen = np.isfinite(px).all(-1)
-    plane = board.corners[:, :2]
-    matrix, _ = cv2.findHomography(plane[seen], px[seen], cv2.LMEDS)
-    if matrix is not None:
-        off = np.linalg.norm(corners_nx2(cv2.perspectiveTransform(plane[seen, None], matrix)) - px[seen], axis=-1)
+    plane = plane_grid(px, board)
+    if plane is not None:
+        off = np.linalg.norm(plane - px, axis=-1)[seen]
         scales = local_scales(px, board)
         square = board.square * np.median(scales[np.isfinite(scales)])
         if np.mean(off < _GRID_SHARE * square) > _GRID_MOST:

@@ -27,7 +27,7 @@ _GRID_ROUNDS = 8
 
 
 def refine_corners(gray: Gray, px: FloatArray, board: Board, reach: float) -> FloatArray:
-    """Corners (n, 2) moved to where the edges around them meet, each in a window fitting the scale of the picture there.
+    """Corners (n, 2) moved to where the edges around them meet, each in a window that fits the picture's scale there.
 
     reach: half the window's side in the board's unit. Corners without a neighbour stay, those outside the picture
         become NaN.
@@ -77,10 +77,9 @@ def _smooth_grid(px: FloatArray, board: Board) -> FloatArray | None:
     degree = next((degree for fewest, degree in _GRID_DEGREES if seen.sum() >= fewest), None)
     if degree is None:
         return None
-    matrix, _ = cv2.findHomography(board.corners[seen, :2], px[seen], cv2.LMEDS)
-    if matrix is None:
+    plane = plane_grid(px, board)
+    if plane is None:
         return None
-    plane = corners_nx2(cv2.perspectiveTransform(board.corners[:, None, :2], matrix))
     x, y = (2 * board.corners[:, :2] / board.corners[:, :2].max(0) - 1).T
     design = np.stack([x**i * y**j for i in range(degree + 1) for j in range(degree + 1 - i)], axis=-1)
     bend = (px - plane)[seen]
@@ -92,6 +91,16 @@ def _smooth_grid(px: FloatArray, board: Board) -> FloatArray | None:
         coefficients = np.linalg.lstsq(design[seen] * root, bend * root, rcond=None)[0]
     grid: FloatArray = plane + design @ coefficients
     return grid
+
+
+def plane_grid(px: FloatArray, board: Board) -> FloatArray | None:
+    """Where the homography of most of the corners (n, 2) seen puts all corners (n, 2), None where there is none."""
+    seen = np.isfinite(px).all(-1)
+    for method in (cv2.LMEDS, cv2.RANSAC):  # least medians fail on some small parts of a board seen at a flat angle
+        matrix, _ = cv2.findHomography(board.corners[seen, :2], px[seen], method)
+        if matrix is not None:
+            return corners_nx2(cv2.perspectiveTransform(board.corners[:, None, :2], matrix))
+    return None
 
 
 def local_scales(px: FloatArray, board: Board) -> FloatArray:

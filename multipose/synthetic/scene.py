@@ -241,7 +241,8 @@ def pack_board(board: Board, world_from_board: Array) -> Array:
     texel = board.square / _BOARD_TEXELS
     height, width = print_board(board).shape
     half = np.array([width * texel, height * texel, _BOARD_THICKNESS]) / 2.0
-    middle = half + [*(np.array(board.print_area[:2]) - _BOARD_MARGIN * texel), 0.0]
+    left, top = (edge - _BOARD_MARGIN * texel for edge in board.print_area[:2])
+    middle = half + np.array([left, top, 0.0])
     board_from_plate = pose(np.eye(3), middle)
     plates = (world_from_board @ board_from_plate)[:, None]
     return pack_shapes(np.array([kernels.BOX]), ("board",), plates, np.broadcast_to(half, (len(plates), 1, 3)))

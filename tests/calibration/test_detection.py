@@ -7,8 +7,8 @@ import pytest
 
 from multipose.board import Board, CharucoBoard, Chessboard
 from multipose.calibration import detect_board
-from multipose.calibration.detection import Gray
 from multipose.calibration.chessboards import continues, order_chessboard
+from multipose.calibration.detection import Gray
 from multipose.calibration.patterns import board_finder
 from multipose.calibration.refinement import settle_corners
 from multipose.errors import DataError
