@@ -1,6 +1,6 @@
 """Speed of the search for a ChArUco board in a 1280 x 1024 video, and what is found, beside aniposelib.
 
-    OMP_NUM_THREADS=1 python benchmarks/detection.py [--peer PYTHON] [--folder FOLDER]
+    OMP_NUM_THREADS=1 python benchmarks/detection.py [--peer PYTHON] [--folder FOLDER] [--long MINUTES]
 
 The video is rendered (and kept in the folder): a board of 8 x 11 squares is carried through an arena, goes, and comes
 again; in half of the frames there is none, in some it leaves the picture or moves fast. The whole of `detect_board` is
@@ -9,6 +9,10 @@ with (aniposelib 0.5 needs `opencv-contrib-python<4.7 numpy<2 pandas<3`); its `C
 the same file, once with `skip=1` (every frame) and once as it comes, with `skip=20` (every 20th until a board is seen).
 
 A board counts as found where six corners or more were; it is lost where aniposelib found one and we did not.
+
+With `--long MINUTES` a recording so long of four views is made of pieces of that video, in which the board is shown six
+times, for 3 % of the time, and two of the views never see it. Printed are the time that `detect_board` takes with its
+300 instants, and how many of them show the board, beside 300 that are spread evenly.
 """
 
 from __future__ import annotations
@@ -22,17 +26,19 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import av
 import numpy as np
 
 from multipose.board import CharucoBoard, Corners
 from multipose.calibration import detect_board
 from multipose.synthetic import Moment, arena, board_poses, prepare, render, sample_rig
-from multipose.video import write_video
+from multipose.video import VideoFile, write_video
 
 BOARD = CharucoBoard(columns=8, rows=11, square=24.0, marker=18.75, unit="mm", dictionary="4X4_1000")
 SIZE, DISTANCE, THREADS, FEWEST = (1280, 1024), 650.0, 2, 6
 SHOWN = ((60, 180), (270, 330), (390, 420))  # frames with the board, of 420
 FRAMES = 420
+CLIP = 240  # frames of a piece of the long recording
 PEER = """
 import json, sys, time, resource
 from aniposelib.boards import CharucoBoard
@@ -68,6 +74,63 @@ def make_video(folder: Path) -> Path:
     return path
 
 
+def make_long_video(folder: Path, short: Path, minutes: float) -> tuple[Path, np.ndarray]:
+    """The long video, put together of two clips without encoding them anew, and which of its frames show the board."""
+    path = folder / f"long_{minutes:g}.mp4"
+    source = VideoFile(short)
+    empty, board = range(60), [*range(60, 180), *range(179, 59, -1)]
+    clips = {}
+    for name, numbers in (("empty", [*empty, *empty[::-1]] * 2), ("board", board)):
+        clips[name] = folder / f"clip_{name}.mp4"
+        pictures = dict(source.read(numbers))
+        write_video(clips[name], (pictures[number] for number in numbers), 30, crf=23, key_interval=240)
+    n_clips = round(minutes * 60 * 30 / CLIP)
+    shown = np.zeros(n_clips, dtype=bool)
+    places = np.linspace(0.07, 0.9, 6) * n_clips
+    share = max(1, round(0.03 * n_clips / 6))
+    for place in places.astype(int):
+        shown[place : place + share] = True
+    with av.open(str(path), "w") as output:
+        stream, start, length = None, 0, 0
+        for has_board in shown:
+            with av.open(str(clips["board" if has_board else "empty"])) as part:
+                pieces = part.streams.video[0]
+                if stream is None:
+                    stream = output.add_stream_from_template(pieces)
+                    length = round(CLIP / 30 / pieces.time_base)
+                for packet in part.demux(pieces):
+                    if packet.dts is not None:
+                        packet.pts, packet.dts = packet.pts + start, packet.dts + start
+                        packet.stream = stream
+                        output.mux(packet)
+            start += length
+    return path, np.repeat(shown, CLIP)
+
+
+def time_long(folder: Path, short: Path, minutes: float) -> None:
+    """Print what a long recording takes and gives."""
+    path, shown = make_long_video(folder, short, minutes)
+    seen = {"crop": None, "scale": 1.0}
+    away = {"crop": (0, 0, 400, 300), "scale": 1.0}
+    # Copies of the file's name, so that every view is decoded by itself, as four files would be.
+    copies = {name: folder / f"{path.stem}_{name}.mp4" for name in ("a", "b", "c", "d")}
+    for copy in copies.values():
+        copy.unlink(missing_ok=True)
+        os.link(path, copy)
+    views = {"a": seen, "b": seen, "c": away, "d": away}
+    wall, cpu = time.perf_counter(), time.process_time()
+    corners = detect_board(copies, BOARD, views=views, threads=THREADS)
+    wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
+    boards = int((corners.counts()[0] >= FEWEST).sum())
+    even = np.linspace(0, len(shown) - 1, len(corners.frames)).round().astype(int)
+    evenly = detect_board({"a": path}, BOARD, frames=even, max_frames=None, threads=THREADS)
+    print(
+        f"{minutes:g} min, 4 views, {len(shown)} frames each, board shown in {shown.mean():.1%}: {wall:.0f} s wall, "
+        f"{cpu:.0f} CPU s; of {len(corners.frames)} instants {boards} with a board found, "
+        f"spread evenly {int((evenly.counts()[0] >= FEWEST).sum())}"
+    )
+
+
 def find_ours(path: Path) -> tuple[Corners, float, float]:
     """Corners, wall seconds and CPU seconds."""
     wall, cpu = time.perf_counter(), time.process_time()
@@ -90,9 +153,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--peer", default=os.environ.get("ANIPOSELIB_PYTHON"), help="python that has aniposelib")
     parser.add_argument("--folder", type=Path, default=Path(tempfile.gettempdir()) / "multipose_detection")
+    parser.add_argument("--long", type=float, metavar="MINUTES", help="time a long recording instead")
     given = parser.parse_args()
     given.folder.mkdir(parents=True, exist_ok=True)
     path = make_video(given.folder)
+    if given.long:
+        time_long(given.folder, path, given.long)
+        return
     print(f"{'':22} {'frames/s':>9} {'per CPU s':>11} {'boards':>7}")
     corners, wall, cpu = find_ours(path)
     found = corners.counts()[0] >= FEWEST

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from multipose.board import AprilGrid, Board, CharucoBoard, Chessboard
-from multipose.calibration.patterns import board_finder
+from multipose.calibration.patterns import MarkerSearch, board_finder, grid_search
 from multipose.calibration.refinement import local_scales
 from multipose.opencv import cv2
 from multipose.prints import dictionary_names, marker_dictionary
@@ -100,13 +100,13 @@ def _markers_missed(board: Board, pictures: Sequence[Gray]) -> int:
 
 def _count_markers(board: CharucoBoard | AprilGrid, pictures: Sequence[Gray]) -> Counter[int]:
     """In how many of the pictures each marker of the board's dictionary is, by its number."""
-    parameters = cv2.aruco.DetectorParameters()
-    parameters.markerBorderBits = board.border if isinstance(board, AprilGrid) else 1
-    detector = cv2.aruco.ArucoDetector(marker_dictionary(board.dictionary), parameters)
+    if isinstance(board, AprilGrid):
+        search = grid_search(board, whole=True)
+    else:
+        search = MarkerSearch(board.dictionary, 0, _largest(board.dictionary))
     counts: Counter[int] = Counter()
     for picture in pictures:
-        _, ids, _ = detector.detectMarkers(picture)
-        counts.update(set() if ids is None else {int(number) for number in np.ravel(ids)})
+        counts.update(int(number) for number in search.find(picture)[1])
     return counts
 
 
@@ -136,8 +136,8 @@ def _trials(board: Board, pictures: Sequence[Gray]) -> Iterator[tuple[str, list[
     mirrored = "The view is mirrored: with the pictures flipped, {count} show the board. Say flip = true for this view."
     if isinstance(board, AprilGrid):
         yield "the mirrored picture", [_Trial(board, mirrored, _flip)]
-        yield "other numbers of tags", _grid_sizes(board)
         yield "other borders", _grid_borders(board)
+        yield "other numbers of tags", _grid_sizes(board)
         yield "other first numbers", _grid_firsts(board, _count_markers(board, pictures))
         yield "other dictionaries", _grid_dictionaries(board)
         return

@@ -51,8 +51,9 @@ def settle_corners(gray: Gray, px: FloatArray, board: Board, reach: float) -> Fl
     edge of a marker: it is started again from where the grid says it is. reach: as for `refine_corners`.
     """
     px = refine_corners(gray, px, board, reach)
+    plane = plane_grid(px, board) if np.isfinite(px).all(-1).sum() >= _GRID_DEGREES[-1][0] else None
     for attempts_left in range(_ATTEMPTS, -1, -1):
-        grid = _smooth_grid(px, board)
+        grid = None if plane is None else _smooth_grid(px, board, plane)
         if grid is None:
             break
         off = np.linalg.norm(px - grid, axis=-1)
@@ -68,17 +69,15 @@ def settle_corners(gray: Gray, px: FloatArray, board: Board, reach: float) -> Fl
     return px
 
 
-def _smooth_grid(px: FloatArray, board: Board) -> FloatArray | None:
-    """Where a homography bent by a polynomial puts all corners (n, 2), fitted robustly to those seen.
+def _smooth_grid(px: FloatArray, board: Board, plane: FloatArray) -> FloatArray | None:
+    """Where a homography (of which `plane` is the grid) bent by a polynomial puts all corners (n, 2), fitted robustly
+    to those seen.
 
     The more corners are seen, the higher the polynomial's degree. None if too few are seen.
     """
     seen = np.isfinite(px).all(-1)
     degree = next((degree for fewest, degree in _GRID_DEGREES if seen.sum() >= fewest), None)
     if degree is None:
-        return None
-    plane = plane_grid(px, board)
-    if plane is None:
         return None
     x, y = (2 * board.corners[:, :2] / board.corners[:, :2].max(0) - 1).T
     design = np.stack([x**i * y**j for i in range(degree + 1) for j in range(degree + 1 - i)], axis=-1)

@@ -4,7 +4,7 @@ Boards are shown for a small part of a long recording, often by hand, now here a
 are evenly spread spends nearly all of them on an empty rig. So first only some are spread evenly, on key frames where
 there are any, which are read without decoding others. Then, round after round, intervals between instants looked at are
 halved: those first beside which a board was seen, the more the farther it moved and the less often its views, and pairs
-of views, saw one; where there are too few of these, the longest ones.
+of views, saw one; then, up to as many, the longest ones.
 """
 
 from __future__ import annotations
@@ -57,7 +57,10 @@ def further_instants(
     worths = _worths(px, sizes)
     open_ = lengths > 1
     order = np.lexsort((np.arange(len(lengths)), -lengths, -worths))
-    chosen = order[open_[order]][:size]
+    order = order[open_[order]]
+    promising = int((worths[order] > 0).sum())
+    # While boards are found, no more instants are spent on looking for others than on following these.
+    chosen = order[: min(size, 2 * promising or size)]
     middles, quarters = (ends[chosen] + ends[chosen + 1]) / 2, lengths[chosen] / 4
     return np.unique([_nearest(middle, reach, cheap) for middle, reach in zip(middles, quarters, strict=True)])
 
