@@ -38,7 +38,7 @@ BOARD = CharucoBoard(columns=8, rows=11, square=24.0, marker=18.75, unit="mm", d
 SIZE, DISTANCE, THREADS, FEWEST = (1280, 1024), 650.0, 2, 6
 SHOWN = ((60, 180), (270, 330), (390, 420))  # frames with the board, of 420
 FRAMES = 420
-CLIP = 240  # frames of a piece of the long recording
+CLIP, KEYS = 240, 120  # frames of a piece of the long recording, and from one key frame to the next
 PEER = """
 import json, sys, time, resource
 from aniposelib.boards import CharucoBoard
@@ -78,12 +78,12 @@ def make_long_video(folder: Path, short: Path, minutes: float) -> tuple[Path, np
     """The long video, put together of two clips without encoding them anew, and which of its frames show the board."""
     path = folder / f"long_{minutes:g}.mp4"
     source = VideoFile(short)
-    empty, board = range(60), [*range(60, 180), *range(179, 59, -1)]
+    empty, board = range(60), [*range(120, 180), *range(179, 59, -1), *range(60, 120)]
     clips = {}
     for name, numbers in (("empty", [*empty, *empty[::-1]] * 2), ("board", board)):
         clips[name] = folder / f"clip_{name}.mp4"
         pictures = dict(source.read(numbers))
-        write_video(clips[name], (pictures[number] for number in numbers), 30, crf=23, key_interval=240)
+        write_video(clips[name], (pictures[number] for number in numbers), 30, crf=23, key_interval=KEYS)
     n_clips = round(minutes * 60 * 30 / CLIP)
     shown = np.zeros(n_clips, dtype=bool)
     places = np.linspace(0.07, 0.9, 6) * n_clips

@@ -19,7 +19,7 @@ IntArray: TypeAlias = NDArray[np.int64]
 BoolArray: TypeAlias = NDArray[np.bool_]
 
 _COARSE = 0.4  # share of the instants that are spread evenly
-_ROUNDS = 8  # into which the others are divided
+_ROUNDS = 16  # into which the others are divided
 _MOVED = 0.1  # of the picture's diagonal: a board that moved so far is in a new place
 _RESTING = 0.05  # worth of an interval in which the board rests, as a share of one in which it moves
 
