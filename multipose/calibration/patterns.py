@@ -46,6 +46,7 @@ _TOUCHING_WINDOW, _TOUCHING_LEVELS = 13, (25.0, 15.0)
 # With fewer markers than this share of the board's, others are tried, if there are so many quadrangles of any kind.
 # Pictures of an empty rig have up to 14 of them, boards of which no marker is read dozens.
 _ENOUGH_MARKERS = 0.25
+_SMALL_PICTURE = 640 * 512  # px; up to here all windows are tried wherever a marker is missing, which costs little
 _FEWEST_QUADS = 10
 
 
@@ -197,7 +198,8 @@ class MarkerSearch:
         markers, ids, others = self._quick.detectMarkers(gray)
         numbers = _ids(ids)
         quads = len(markers) + len(others)
-        if len(numbers) < _ENOUGH_MARKERS * self.count and quads >= min(_FEWEST_QUADS, self.count // 2):
+        enough = self.count * (_ENOUGH_MARKERS if gray.size > _SMALL_PICTURE else 1.0)
+        if len(numbers) < enough and quads >= min(_FEWEST_QUADS, self.count // 2):
             more, ids, others = self._thorough.detectMarkers(gray)
             new = np.flatnonzero(~np.isin(_ids(ids), numbers))
             markers, numbers = [*markers, *(more[i] for i in new)], np.concatenate([numbers, _ids(ids)[new]])
