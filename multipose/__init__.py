@@ -9,6 +9,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 _HOMES = {
+    "AprilGrid": "multipose.board",
     "BrownLens": "multipose.lens",
     "Calibration": "multipose.calibration",
     "Camera": "multipose.camera",
@@ -36,6 +37,7 @@ _MODULES = ("errors", "formats", "view")
 
 __version__ = "0.1.0"
 __all__ = [
+    "AprilGrid",
     "BrownLens",
     "Calibration",
     "Camera",
@@ -65,7 +67,7 @@ __all__ = [
 
 if TYPE_CHECKING:
     from multipose import errors, formats, view
-    from multipose.board import CharucoBoard, Chessboard, Corners
+    from multipose.board import AprilGrid, CharucoBoard, Chessboard, Corners
     from multipose.calibration import Calibration, calibrate, detect_board
     from multipose.camera import Camera, CameraRig
     from multipose.labels import Labels

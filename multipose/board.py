@@ -4,13 +4,14 @@ A board is a plane, z = 0. Its frame has the origin in the first inner corner, x
 y down along a column, z away from somebody who looks at the print (OpenCV's axes). Lengths are in the board's `unit`,
 which becomes the unit of the rig.
 
-Both boards are drawn with the same geometry (`picture_from_board`): a board point (x, y) lies at the pixel
-`((x / square + 1) * pixels_per_square + margin - 0.5, (y / square + 1) * pixels_per_square + margin - 0.5)`,
-because the first inner corner is one square away from the printed edge and pixel centres are whole numbers.
+All boards are drawn with the same geometry (`picture_from_board`): where the print's left edge is at x = left in the
+board's frame, a board point (x, y) lies at the column `(x - left) / square * pixels_per_square + margin - 0.5`,
+because pixel centres are whole numbers; and so does its row.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import zipfile
@@ -24,27 +25,10 @@ from numpy.typing import NDArray
 from multipose.errors import DataError, FormatError
 from multipose.excerpt import Excerpt, excerpt_from_dict
 from multipose.files import SCHEMA_VERSION, atomic_path, check_schema
-from multipose.opencv import cv2
+from multipose.prints import cell_areas, checkered_areas, draw_areas, marker_cells, marker_dictionary
 
 FloatArray: TypeAlias = NDArray[np.float64]
 UNITS = ("mm", "cm", "m", "um", "in")
-
-
-def dictionary_names() -> tuple[str, ...]:
-    """Names of the marker dictionaries that this OpenCV knows, without the prefix `DICT_`, e.g. "4X4_1000"."""
-    names = {name.removeprefix("DICT_").upper() for name in dir(cv2.aruco) if name.startswith("DICT_")}
-    return tuple(sorted(names))
-
-
-def marker_dictionary(name: str) -> Any:
-    """OpenCV's dictionary of that name ("4X4_1000" or "DICT_4X4_1000").
-
-    Raises DataError for a name that OpenCV does not know.
-    """
-    plain = name.upper().removeprefix("DICT_")
-    if plain not in dictionary_names():
-        raise DataError(f"There is no marker dictionary {name!r}; known are {', '.join(dictionary_names())}.")
-    return cv2.aruco.getPredefinedDictionary(getattr(cv2.aruco, f"DICT_{plain}"))
 
 
 @dataclass(frozen=True)
@@ -79,13 +63,18 @@ class Chessboard:
         return self.columns + 1, self.rows + 1
 
     @property
+    def print_area(self) -> tuple[float, float, float, float]:
+        """x, y, width, height of the print in the board's frame, in `unit`."""
+        return -self.square, -self.square, self.squares[0] * self.square, self.squares[1] * self.square
+
+    @property
     def corners(self) -> FloatArray:
         """(n, 3) inner corners, row by row, in `unit`."""
         return _corner_grid(self.corner_shape, self.square)
 
     def picture_from_board(self, xy: FloatArray, pixels_per_square: int, margin: int) -> FloatArray:
         """Pixels (..., 2) of board points (..., 2 or 3) in the picture that `draw` makes with the same settings."""
-        return _picture_from_board(xy, self.square, pixels_per_square, margin)
+        return _picture_from_board(self, xy, pixels_per_square, margin)
 
     def draw(self, pixels_per_square: int = 60, margin: int = 30) -> NDArray[np.uint8]:
         """The board as an RGB picture (h, w, 3), with a white margin in pixels."""
@@ -93,7 +82,7 @@ class Chessboard:
 
     def black_areas(self) -> FloatArray:
         """(n, 4) x, y, width, height of the black areas from the print's top left, in `unit`."""
-        return _black_squares(self.squares, self.square, first_black=True)
+        return checkered_areas(self.squares, self.square, first_black=True)
 
     def scaled(self, factor: float) -> Chessboard:
         """The board with all lengths multiplied."""
@@ -160,6 +149,11 @@ class CharucoBoard:
         return self.columns, self.rows
 
     @property
+    def print_area(self) -> tuple[float, float, float, float]:
+        """x, y, width, height of the print in the board's frame, in `unit`."""
+        return -self.square, -self.square, self.squares[0] * self.square, self.squares[1] * self.square
+
+    @property
     def corners(self) -> FloatArray:
         """(n, 3) inner corners, row by row, in `unit`: the order of OpenCV's corner ids."""
         return _corner_grid(self.corner_shape, self.square)
@@ -171,7 +165,7 @@ class CharucoBoard:
 
     def picture_from_board(self, xy: FloatArray, pixels_per_square: int, margin: int) -> FloatArray:
         """Pixels (..., 2) of board points (..., 2 or 3) in the picture that `draw` makes with the same settings."""
-        return _picture_from_board(xy, self.square, pixels_per_square, margin)
+        return _picture_from_board(self, xy, pixels_per_square, margin)
 
     def draw(self, pixels_per_square: int = 60, margin: int = 30) -> NDArray[np.uint8]:
         """The board as an RGB picture (h, w, 3), with a white margin in pixels."""
@@ -191,9 +185,9 @@ class CharucoBoard:
             for column in range(self.columns)
             if ((row + column) % 2 == 0) != self.first_black
         ]
-        areas = [_black_squares(self.squares, self.square, first_black=self.first_black)]
+        areas = [checkered_areas(self.squares, self.square, first_black=self.first_black)]
         for number, place in enumerate(white):
-            bars = _bars(dictionary.generateImageMarker(number, cells) == 0)
+            bars = cell_areas(marker_cells(dictionary, number))
             areas.append(bars * cell + [*(np.array(place) * self.square + gap), 0, 0])
         return np.concatenate(areas)
 
@@ -216,28 +210,159 @@ class CharucoBoard:
         )
 
 
-Board: TypeAlias = Chessboard | CharucoBoard
-_KINDS: dict[str, type[Chessboard] | type[CharucoBoard]] = {"chessboard": Chessboard, "charuco": CharucoBoard}
+@dataclass(frozen=True)
+class AprilGrid:
+    """A grid of AprilTags as Kalibr prints it ("aprilgrid"), named by its TAGS: 6 x 5 tags have 12 x 10 corners.
+
+    columns, rows: tags along x and y, at least 2 each.
+    square: side of a tag from edge to edge of its black border, in `unit`: Kalibr's tagSize.
+    spacing: white gap between two tags, in `unit`. Kalibr's tagSpacing is a share of tagSize: tagSize 0.088 and
+        tagSpacing 0.3 are square = 88 and spacing = 26.4 mm.
+    dictionary: the tags' family.
+    first: number of the tag at the bottom left; the others follow row by row, from left to right and upwards.
+    border: width of a tag's black border in cells; Kalibr prints 2, most other tools 1.
+
+    Black squares as wide as the gap stand at the corners of all tags, so that four areas meet crosswise in each corner.
+    The corners are named as on the other boards, row by row from the top left, though Kalibr's tags begin at the bottom
+    left; tags are printed upright as Kalibr prints them, half a turn from OpenCV's drawing.
+    """
+
+    columns: int
+    rows: int
+    square: float
+    spacing: float
+    unit: str = "mm"
+    dictionary: str = "APRILTAG_36H11"
+    first: int = 0
+    border: int = 2
+
+    def __post_init__(self) -> None:
+        _check_sizes(self, smallest=2, counted="tags")
+        if not 0 < self.spacing < self.square:
+            raise DataError(
+                f"The spacing of an AprilTag grid is the gap between two tags as a length, above 0 and smaller than "
+                f"their side; got spacing {self.spacing:g} and square {self.square:g}. From Kalibr's values: "
+                "spacing = tagSpacing * tagSize."
+            )
+        for name, least in (("first", 0), ("border", 1)):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
+                raise DataError(f"{name} of an AprilGrid: expected a whole number of at least {least}, got {value!r}.")
+        tags, needed = len(marker_dictionary(self.dictionary).bytesList), self.first + self.n_tags
+        if tags < needed:
+            raise DataError(
+                f"A grid of {self.columns} x {self.rows} tags from number {self.first} on needs the numbers up to "
+                f"{needed - 1}, but the dictionary {self.dictionary} has {tags}."
+            )
+
+    @property
+    def n_tags(self) -> int:
+        return self.columns * self.rows
+
+    @property
+    def corner_shape(self) -> tuple[int, int]:
+        """(columns, rows) of the corners."""
+        return 2 * self.columns, 2 * self.rows
+
+    @property
+    def n_corners(self) -> int:
+        return 4 * self.n_tags
+
+    @property
+    def corners(self) -> FloatArray:
+        """(n, 3) corners of the tags, row by row over the whole grid from its top left, in `unit`."""
+        x, y = (
+            (np.arange(count)[:, None] * (self.square + self.spacing) + [0.0, self.square]).ravel()
+            for count in (self.columns, self.rows)
+        )
+        grid = np.meshgrid(x, y)
+        return np.stack([grid[0].ravel(), grid[1].ravel(), np.zeros(self.n_corners)], axis=-1)
+
+    @property
+    def print_area(self) -> tuple[float, float, float, float]:
+        """x, y, width, height of the print with its outer black squares, in the board's frame, in `unit`."""
+        width, height = (n * (self.square + self.spacing) + self.spacing for n in (self.columns, self.rows))
+        return -self.spacing, -self.spacing, width, height
+
+    def tag_corners(self, tag: int) -> NDArray[np.intp]:
+        """(4,) indices into `corners` of the top left, top right, bottom right and bottom left corner of a tag.
+
+        tag: counted from 0, for the one at the bottom left.
+        """
+        row, column = self.rows - 1 - tag // self.columns, tag % self.columns
+        top_left = 2 * row * 2 * self.columns + 2 * column
+        return top_left + np.array([0, 1, 2 * self.columns + 1, 2 * self.columns], dtype=np.intp)
+
+    def picture_from_board(self, xy: FloatArray, pixels_per_square: int, margin: int) -> FloatArray:
+        """Pixels (..., 2) of board points (..., 2 or 3) in the picture that `draw` makes with the same settings."""
+        return _picture_from_board(self, xy, pixels_per_square, margin)
+
+    def draw(self, pixels_per_square: int = 60, margin: int = 30) -> NDArray[np.uint8]:
+        """The board as an RGB picture (h, w, 3), with a white margin in pixels and so many pixels for a tag's side."""
+        return _draw(self, pixels_per_square, margin)
+
+    def black_areas(self) -> FloatArray:
+        """(n, 4) x, y, width, height of the black areas from the print's top left, in `unit`; they overlap."""
+        dictionary = marker_dictionary(self.dictionary)
+        cell = self.square / (int(dictionary.markerSize) + 2 * self.border)
+        pitch = self.square + self.spacing
+        y, x = np.mgrid[: self.rows + 1, : self.columns + 1]
+        corners = np.stack([x.ravel(), y.ravel()], axis=-1) * pitch
+        areas = [np.hstack([corners, np.full_like(corners, self.spacing)])]
+        for tag in range(self.n_tags):
+            place = self.corners[self.tag_corners(tag)[0], :2] + self.spacing
+            cells = np.rot90(marker_cells(dictionary, self.first + tag, self.border), 2)
+            areas.append(cell_areas(cells) * cell + [*place, 0, 0])
+        return np.concatenate(areas)
+
+    def scaled(self, factor: float) -> AprilGrid:
+        """The board with all lengths multiplied."""
+        return replace(self, square=factor * self.square, spacing=factor * self.spacing)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values that `board_from_dict` reads."""
+        return {
+            "type": "aprilgrid", "columns": self.columns, "rows": self.rows, "square": self.square,
+            "spacing": self.spacing, "unit": self.unit, "dictionary": self.dictionary, "first": self.first,
+            "border": self.border,
+        }  # fmt: skip
+
+    def __str__(self) -> str:
+        return (
+            f"AprilTag grid of {self.columns} x {self.rows} tags of {self.square:g} {self.unit}, "
+            f"{self.spacing:g} {self.unit} apart, dictionary {self.dictionary}, from number {self.first}"
+            f"{'' if self.border == 2 else f', border of {self.border} cells'}"
+        )
+
+
+Board: TypeAlias = Chessboard | CharucoBoard | AprilGrid
+_KINDS: dict[str, type[Chessboard] | type[CharucoBoard] | type[AprilGrid]] = {
+    "chessboard": Chessboard,
+    "charuco": CharucoBoard,
+    "aprilgrid": AprilGrid,
+}
 
 
 def board_from_dict(values: Mapping[str, Any]) -> Board:
-    """The board whose `to_dict` gave `values`: "type" is "chessboard" or "charuco", the rest are the class's fields.
+    """The board whose `to_dict` gave `values`: "type" is "chessboard", "charuco" or "aprilgrid", the rest are the
+    class's fields.
 
     Raises DataError where a key is missing or unknown.
     """
-    fields = dict(values)
-    kind = fields.pop("type", None)
+    kind = values.get("type")
     if kind not in _KINDS:
         raise DataError(f"There is no type of board {kind!r}: expected one of {', '.join(_KINDS)}.")
     board_class = _KINDS[kind]
-    known = board_class.__dataclass_fields__
-    unknown, missing = sorted(set(fields) - set(known)), sorted({"columns", "rows", "square"} - set(fields))
-    if kind == "charuco" and "marker" not in fields:
-        missing.append("marker")
+    known = {field.name: field for field in dataclasses.fields(board_class)}
+    given = {name: value for name, value in values.items() if name != "type"}
+    unknown = sorted(set(given) - set(known))
+    missing = sorted(
+        name for name, field in known.items() if field.default is dataclasses.MISSING and name not in given
+    )
     if unknown or missing:
         wrong = [f"unknown {name!r}" for name in unknown] + [f"missing {name!r}" for name in missing]
         raise DataError(f"Board of type {kind}: {', '.join(wrong)}; its fields are {', '.join(known)}.")
-    return board_class(**fields)
+    return board_class(**given)
 
 
 @dataclass(frozen=True, eq=False)
@@ -378,43 +503,15 @@ def _corner_grid(shape: tuple[int, int], square: float) -> FloatArray:
     return np.stack([columns.ravel() * square, rows.ravel() * square, np.zeros(rows.size)], axis=-1)
 
 
-def _picture_from_board(xy: FloatArray, square: float, pixels_per_square: int, margin: int) -> FloatArray:
-    return (np.asarray(xy, dtype=float)[..., :2] / square + 1) * pixels_per_square + margin - 0.5
-
-
-def _black_squares(squares: tuple[int, int], square: float, first_black: bool) -> FloatArray:
-    y, x = np.mgrid[: squares[1], : squares[0]]
-    black = ((x + y) % 2 == 0) == first_black
-    corners = np.stack([x[black], y[black]], axis=-1) * square
-    return np.hstack([corners, np.full_like(corners, square)])
-
-
-def _bars(black: NDArray[np.bool_]) -> FloatArray:
-    """(n, 4) x, y, width, height of the longest bars along and down a grid of cells, which cover its black cells.
-
-    Both ways, so that no seam between cells is left where a printer or a screen draws them one by one.
-    """
-    bars = []
-    for grid, order in ((black, [1, 0, 3, 2]), (black.T, [0, 1, 2, 3])):
-        edges = np.diff(np.pad(grid, ((0, 0), (1, 1))).astype(int), axis=1)
-        rows, starts = np.nonzero(edges == 1)
-        ends = np.nonzero(edges == -1)[1]
-        bars.append(np.stack([rows, starts, np.ones_like(rows), ends - starts], axis=-1)[:, order])
-    return np.concatenate(bars).astype(float)
+def _picture_from_board(board: Board, xy: FloatArray, pixels_per_square: int, margin: int) -> FloatArray:
+    from_edge: FloatArray = np.asarray(xy, dtype=float)[..., :2] - np.array(board.print_area[:2])
+    return from_edge / board.square * pixels_per_square + margin - 0.5
 
 
 def _draw(board: Board, pixels_per_square: int, margin: int) -> NDArray[np.uint8]:
-    """Black where a pixel's centre is in a black area."""
     if pixels_per_square < 1 or margin < 0:
         raise DataError(
             f"A board is drawn with at least 1 pixel a square and a margin of at least 0, "
             f"got {pixels_per_square} and {margin}."
         )
-    columns, rows = board.squares
-    picture = np.full((rows * pixels_per_square, columns * pixels_per_square), 255, dtype=np.uint8)
-    areas = board.black_areas() * (pixels_per_square / board.square)
-    # The rounding puts edges that differ by the last digit on one side of a pixel's centre.
-    edges = np.ceil(np.round(np.hstack([areas[:, :2], areas[:, :2] + areas[:, 2:]]) - 0.5, 6)).astype(int)
-    for left, top, right, bottom in edges:
-        picture[top:bottom, left:right] = 0
-    return np.repeat(np.pad(picture, margin, constant_values=255)[..., None], 3, axis=-1)
+    return draw_areas(board.black_areas(), board.print_area[2:], pixels_per_square / board.square, margin)

@@ -44,42 +44,54 @@ def check_name(name: str, what: str) -> str:
     return name
 
 
+_BOARD_NAMES = {"chessboard": "a chessboard", "charuco": "a ChArUco board", "aprilgrid": "an AprilTag grid"}
+_BOARD_KEYS = {
+    "chessboard": (),
+    "charuco": ("marker", "dictionary", "legacy"),
+    "aprilgrid": ("spacing", "dictionary", "first", "border"),
+}
+"""Keys of each type besides those that all have."""
+_BOARD_NEEDS = {"chessboard": (), "charuco": ("marker", "dictionary"), "aprilgrid": ("spacing",)}
+
+
 @dataclass(frozen=True)
 class BoardConfig:
-    """The calibration board: `columns` x `rows` inner corners of a chessboard, squares of a ChArUco board."""
+    """The calibration board: `columns` x `rows` inner corners of a chessboard, squares of a ChArUco board, tags of an
+    AprilTag grid; `square` is the side of a square or tag.
+    """
 
-    type: Literal["chessboard", "charuco"]
+    type: Literal["chessboard", "charuco", "aprilgrid"]
     columns: int
     rows: int
     square: float
     unit: str
     marker: float | None = None
     dictionary: str | None = None
-    legacy: bool = False
+    legacy: bool | None = None
+    spacing: float | None = None
+    first: int | None = None
+    border: int | None = None
 
     def __post_init__(self) -> None:
         if self.columns < 2 or self.rows < 2:
             raise ConfigError(f"a board needs at least 2 columns and 2 rows, got {self.columns} x {self.rows}.")
         if not self.square > 0:
             raise ConfigError(f"square is the length of a square's side and must be above 0, got {self.square}.")
-        charuco = {"marker": self.marker, "dictionary": self.dictionary}
-        if self.type == "charuco":
-            missing = [key for key, value in charuco.items() if value is None]
-            if missing:
-                raise ConfigError(f"a ChArUco board also needs {' and '.join(missing)}.")
-        else:
-            given = [key for key, value in charuco.items() if value is not None]
-            if given:
-                raise ConfigError(
-                    f'a chessboard has no {" and no ".join(given)}; for a ChArUco board say type = "charuco".'
-                )
+        own = [key for key in self.to_dict() if any(key in keys for keys in _BOARD_KEYS.values())]
+        missing = [key for key in _BOARD_NEEDS[self.type] if key not in own]
+        if missing:
+            raise ConfigError(f"{_BOARD_NAMES[self.type]} also needs {' and '.join(missing)}.")
+        foreign = [key for key in own if key not in _BOARD_KEYS[self.type]]
+        if foreign:
+            fitting = [kind for kind, keys in _BOARD_KEYS.items() if foreign[0] in keys]
+            raise ConfigError(
+                f"{_BOARD_NAMES[self.type]} has no {' and no '.join(foreign)}; "
+                + " ".join(f'for {_BOARD_NAMES[kind]} say type = "{kind}".' for kind in fitting)
+            )
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, without what is not set."""
-        values = {key: value for key, value in dataclasses.asdict(self).items() if value is not None}
-        if self.type == "chessboard":
-            del values["legacy"]
-        return values
+        return {key: value for key, value in dataclasses.asdict(self).items() if value is not None}
 
 
 @dataclass(frozen=True)
@@ -539,7 +551,7 @@ pairs = {_show_list([list(pair) for pair in skeleton.pairs])}
 
 def _board_template(board: BoardConfig | None) -> str:
     if board is not None:
-        counted = "inner corners" if board.type == "chessboard" else "squares"
+        counted = {"chessboard": "inner corners", "charuco": "squares", "aprilgrid": "tags"}[board.type]
         lines = "\n".join(f"{key} = {_show(value)}" for key, value in board.to_dict().items())
         return f"""\
 # The calibration board. columns and rows count {counted}; lengths are in `unit`, which becomes the unit of all results.
@@ -549,12 +561,15 @@ def _board_template(board: BoardConfig | None) -> str:
     return """\
 # The calibration board; its unit becomes the unit of all results.
 # [board]
-# type = "charuco"           # columns and rows count squares; for type = "chessboard" inner corners
+# type = "charuco"           # columns and rows count squares; for "chessboard" inner corners, for "aprilgrid" tags
 # columns = 8
 # rows = 11
 # square = 24.0              # side of a square, in unit
 # marker = 18.75             # side of a marker, in unit (charuco)
-# dictionary = "4X4_1000"    # (charuco)
+# dictionary = "4X4_1000"    # (charuco; aprilgrid: by default "APRILTAG_36H11")
+#   spacing = 7.2            # gap between two tags, in unit (aprilgrid; Kalibr's tagSpacing * tagSize)
+#   first = 0                # number of the tag at the bottom left (aprilgrid)
+#   border = 2               # width of the tags' black border in cells (aprilgrid; most tools but Kalibr print 1)
 # unit = "mm"
 """
 

@@ -21,6 +21,7 @@ from multipose.files import atomic_path, natural_key
 from multipose.opencv import cv2
 
 Rgb: TypeAlias = npt.NDArray[np.uint8]
+Gray: TypeAlias = npt.NDArray[np.uint8]
 Floats: TypeAlias = npt.NDArray[np.float64]
 Ints: TypeAlias = npt.NDArray[np.int64]
 
@@ -246,14 +247,15 @@ class View:
 
     def __iter__(self) -> Iterator[tuple[int, Rgb]]:
         for index, picture in self.source:
-            yield index, self._look(picture)
+            yield index, self.look(picture)
 
     def read(self, indices: Iterable[int]) -> Iterator[tuple[int, Rgb]]:
         """Give (index, picture) of the wanted frames in ascending order, each once."""
         for index, picture in self.source.read(indices):
-            yield index, self._look(picture)
+            yield index, self.look(picture)
 
-    def _look(self, picture: Rgb) -> Rgb:
+    def look(self, picture: Rgb) -> Rgb:
+        """What the view shows of a picture of its source, RGB (height, width, 3) or gray (height, width)."""
         x, y, width, height = self.crop
         picture = picture[y : y + height, x : x + width]
         if self.flip:

@@ -19,13 +19,16 @@ from typing import Any
 
 import av
 import numpy as np
+from av.video.reformatter import ColorRange
 
 from multipose.errors import DataError, VideoError
 from multipose.files import atomic_path
+from multipose.opencv import cv2
 from multipose.sources import (
     PICTURE_SUFFIXES,
     Floats,
     FrameSource,
+    Gray,
     ImageFolder,
     Ints,
     Rgb,
@@ -39,6 +42,7 @@ from multipose.sources import (
 __all__ = [
     "PICTURE_SUFFIXES",
     "FrameSource",
+    "Gray",
     "ImageFolder",
     "Rgb",
     "SourceSpec",
@@ -50,6 +54,9 @@ __all__ = [
     "write_video",
 ]
 
+# Pixel formats whose first plane holds the gray levels, a byte each.
+_FULL_RANGE = ("gray", "yuvj420p", "yuvj422p", "yuvj444p")
+_PLANAR = ("yuv420p", "yuv422p", "yuv444p", "nv12", *_FULL_RANGE)
 _CONTAINERS = {".mp4": "mp4", ".mov": "mov", ".mkv": "matroska", ".avi": "avi"}
 _SEEK_GAIN = 16  # frames between two wanted ones above which a seek to a key frame is cheaper than decoding on
 _STEADY = 0.1  # a frame may miss the steady clock by this share of the interval before the rate counts as variable
@@ -133,8 +140,22 @@ class VideoFile:
         for index, frame in self._decode(0):
             yield index, self._picture(frame, index)
 
+    @property
+    def key_frames(self) -> Ints:
+        """Indices of the frames that can be read without decoding others before them, as far as they are known."""
+        return self._index.keys.copy()
+
     def read(self, indices: Iterable[int]) -> Iterator[tuple[int, Rgb]]:
         """Give (index, picture) of the wanted frames in ascending order, each once, seeking where that saves work."""
+        for index, frame in self._read(indices):
+            yield index, self._picture(frame, index)
+
+    def read_gray(self, indices: Iterable[int]) -> Iterator[tuple[int, Gray]]:
+        """As `read`, but gray pictures (height, width), without a detour over RGB where the file stores gray levels."""
+        for index, frame in self._read(indices):
+            yield index, self._gray_picture(frame, index)
+
+    def _read(self, indices: Iterable[int]) -> Iterator[tuple[int, av.VideoFrame]]:
         wanted = wanted_frames(indices, len(self), self.path)
         frames: Iterator[tuple[int, av.VideoFrame]] | None = None
         at = -1
@@ -143,7 +164,7 @@ class VideoFile:
                 frames = self._decode(index)
             for at, frame in frames:
                 if at == index:
-                    yield index, self._picture(frame, index)
+                    yield index, frame
                     break
 
     def _last_key(self, index: int) -> int:
@@ -198,12 +219,27 @@ class VideoFile:
             raise VideoError(f"{self.path}: only the frames up to {index - 1} can be decoded of {len(pts)}. {_REPAIR}")
 
     def _picture(self, frame: av.VideoFrame, index: int) -> Rgb:
+        self._check_size(frame, index)
+        return _turn_picture(np.asarray(frame.to_ndarray(format="rgb24"), dtype=np.uint8), self._turn)
+
+    def _gray_picture(self, frame: av.VideoFrame, index: int) -> Gray:
+        self._check_size(frame, index)
+        if frame.format.name not in _PLANAR:
+            return np.asarray(cv2.cvtColor(self._picture(frame, index), cv2.COLOR_RGB2GRAY), dtype=np.uint8)
+        plane = frame.planes[0]
+        luma = np.frombuffer(memoryview(plane), dtype=np.uint8).reshape(plane.height, plane.line_size)[:, : plane.width]
+        if frame.format.name in _FULL_RANGE or frame.color_range == ColorRange.JPEG:
+            gray = np.ascontiguousarray(luma)
+        else:  # of the levels 16 (black) to 235 (white) to 0 to 255, as swscale does on the way to RGB
+            gray = np.asarray(cv2.convertScaleAbs(cv2.max(luma, 16), alpha=255 / 219, beta=-16 * 255 / 219), np.uint8)
+        return _turn_picture(gray, self._turn)
+
+    def _check_size(self, frame: av.VideoFrame, index: int) -> None:
         if (frame.width, frame.height) != self._stored_size:
             raise VideoError(
                 f"{self.path}: frame {index} has {frame.width}x{frame.height} pixels, the frames before it "
                 f"{self._stored_size}. {_REPAIR}"
             )
-        return _turn_picture(np.asarray(frame.to_ndarray(format="rgb24"), dtype=np.uint8), self._turn)
 
 
 def _wanted(frames: Iterable[av.VideoFrame], key: int, wanted: int) -> av.VideoFrame | None:
@@ -388,7 +424,7 @@ def _turn_picture(picture: Rgb, turn: tuple[int, int, int, int]) -> Rgb:
         return picture
     a, b, c, d = turn
     if a == 0:
-        picture, right, down = picture.transpose(1, 0, 2), c, b
+        picture, right, down = picture.swapaxes(0, 1), c, b
     else:
         right, down = a, d
     return np.ascontiguousarray(picture[:: 1 if down > 0 else -1, :: 1 if right > 0 else -1])

@@ -5,12 +5,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from multipose.board import CharucoBoard, Chessboard, Corners, board_from_dict
+from multipose.board import AprilGrid, Board, CharucoBoard, Chessboard, Corners, board_from_dict
 from multipose.errors import DataError, FormatError
 from multipose.opencv import corners_nx2, cv2
 
 CHARUCO = CharucoBoard(columns=5, rows=4, square=20.0, marker=15.0, dictionary="4X4_50")
 CHESS = Chessboard(columns=6, rows=4, square=25.0)
+APRIL = AprilGrid(columns=3, rows=2, square=40.0, spacing=10.0, first=5)
 
 
 def make_corners() -> Corners:
@@ -41,15 +42,23 @@ def test_corners_lie_row_by_row_in_the_plane() -> None:
     assert CHARUCO.n_corners == len(CHARUCO.corners) == 12
 
 
-@pytest.mark.parametrize("board", [CHESS, CHARUCO])
-def test_board_survives_its_dictionary(board: Chessboard | CharucoBoard) -> None:
+@pytest.mark.parametrize("board", [CHESS, CHARUCO, APRIL], ids=["chessboard", "charuco", "aprilgrid"])
+def test_board_survives_its_dictionary(board: Board) -> None:
     assert board_from_dict(board.to_dict()) == board
 
 
 @pytest.mark.parametrize(
     ("values", "told"),
     [
-        ({"type": "aprilgrid"}, "no type of board 'aprilgrid'"),
+        ({"type": "circles"}, "no type of board 'circles'"),
+        ({"type": "aprilgrid", "columns": 6, "rows": 6, "square": 88.0}, "missing 'spacing'"),
+        ({"type": "aprilgrid", "columns": 6, "rows": 6, "square": 0.3, "spacing": 0.3}, "tagSpacing \\* tagSize"),
+        ({"type": "aprilgrid", "columns": 1, "rows": 6, "square": 2.0, "spacing": 1.0}, "counts its tags.*at least 2"),
+        (
+            {"type": "aprilgrid", "columns": 6, "rows": 6, "square": 2.0, "spacing": 1.0, "first": 560},
+            "the numbers up to 595, but the dictionary APRILTAG_36H11 has 587",
+        ),
+        ({"type": "aprilgrid", "columns": 6, "rows": 6, "square": 2.0, "spacing": 1.0, "border": 0}, "border of an"),
         ({"type": "chessboard", "columns": 9, "rows": 6}, "missing 'square'"),
         ({"type": "charuco", "columns": 9, "rows": 6, "square": 2.0}, "missing 'marker'"),
         ({"type": "chessboard", "columns": 9, "rows": 6, "square": 2.0, "colour": 1}, "unknown 'colour'"),
@@ -100,6 +109,46 @@ def test_drawn_chessboard_is_found_by_opencv_where_the_geometry_says() -> None:
     distances = np.linalg.norm(corners_nx2(corners)[:, None] - expected[None], axis=-1)
     assert distances.min(axis=0).max() < 0.2
     assert picture[50, 50] == 0
+
+
+def test_tag_corners_are_an_uneven_grid_and_tags_count_from_the_bottom_left() -> None:
+    assert APRIL.corner_shape == (6, 4)
+    assert APRIL.corners.shape == (APRIL.n_corners, 3) == (24, 3)
+    assert APRIL.corners[:6, 0].tolist() == [0, 40, 50, 90, 100, 140]
+    assert APRIL.corners[::6, 1].tolist() == [0, 40, 50, 90]
+    assert APRIL.corners[APRIL.tag_corners(0), :2].tolist() == [[0, 50], [40, 50], [40, 90], [0, 90]]
+    assert APRIL.corners[APRIL.tag_corners(5), :2].tolist() == [[100, 0], [140, 0], [140, 40], [100, 40]]
+    assert APRIL.print_area == (-10, -10, 160, 110)
+
+
+def test_tags_are_printed_as_kalibr_prints_them() -> None:
+    # Kalibr draws the code of tag 0 of 36h11, most significant bit first from the top left, white where a bit is set,
+    # within a black border of two cells, at the bottom left of the grid.
+    bits = [int(bit) for bit in f"{0xD5D628584:036b}"]
+    grid = AprilGrid(columns=2, rows=2, square=10.0, spacing=3.0)
+    picture = grid.draw(pixels_per_square=10, margin=0)[..., 0]
+    assert picture.shape == (29, 29)
+    tag = picture[16:26, 3:13]
+    assert (tag[2:8, 2:8] == 255).astype(int).ravel().tolist() == bits
+    tag[2:8, 2:8] = 0
+    assert not tag.any()
+    for place in (np.s_[:3, :3], np.s_[13:16, 13:16], np.s_[26:, 13:16]):  # squares at the corners, gaps between them
+        assert not picture[place].any()
+    assert (picture[3:13, 13:16] == 255).all()
+
+
+@pytest.mark.opencv
+def test_drawn_tags_are_found_by_opencv_where_the_geometry_says() -> None:
+    picture = cv2.cvtColor(APRIL.draw(pixels_per_square=80, margin=20), cv2.COLOR_RGB2GRAY)
+    parameters = cv2.aruco.DetectorParameters()
+    parameters.markerBorderBits = 2
+    dictionary = cv2.aruco.getPredefinedDictionary(cv2.aruco.DICT_APRILTAG_36h11)
+    found, ids, _ = cv2.aruco.ArucoDetector(dictionary, parameters).detectMarkers(picture)
+    assert sorted(np.ravel(ids)) == list(range(5, 11))
+    for number, corners in zip(np.ravel(ids), found, strict=True):
+        expected = APRIL.picture_from_board(APRIL.corners[APRIL.tag_corners(number - 5)], 80, 20)
+        # Half a turn: the first corner of OpenCV's drawing is the bottom right of Kalibr's.
+        assert np.abs(np.roll(corners_nx2(corners), -2, axis=0) - expected).max() < 3
 
 
 def test_corners_are_counted_and_selected() -> None:

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from multipose.board import AprilGrid, board_from_dict
 from multipose.config import BoardConfig, ViewConfig, load_config, parse_config, template
 from multipose.errors import ConfigError
 from multipose.skeleton import Skeleton
@@ -58,7 +59,7 @@ def test_any_key_point_name_survives(name: str) -> None:
         ("rows = 11", "rows = 11.0", ["[board]", "whole number"]),
         ("square = 24.0", "square = true", ["[board]", "a number", "true"]),
         ("marker = 18.75", "", ["[board]", "ChArUco", "marker"]),
-        ('"charuco"', '"checkers"', ["[board]", '"chessboard", "charuco"', '"checkers"']),
+        ('"charuco"', '"checkers"', ["[board]", '"chessboard", "charuco", "aprilgrid"', '"checkers"']),
         ("[training]", "[trainin]", ["[trainin]", "Did you mean 'training'?"]),
         ("[training]", "[training]\nminutes = -1", ["[training]", "above 0"]),
         ("[training]", "[view.side]\nflip = true\n[training]", ["view 'side'", "back, top"]),
@@ -78,6 +79,18 @@ def test_a_slip_is_told(old: str, new: str, expected: list[str]) -> None:
         parse_config(TEXT.replace(old, new, 1))
     for part in expected:
         assert part in str(error.value)
+
+
+def test_grids_of_tags_are_read_and_have_keys_of_their_own() -> None:
+    grid = BoardConfig("aprilgrid", 6, 5, 88.0, "mm", spacing=26.4, first=30)
+    text = template("mice", ["back"], SKELETON, grid)
+    assert "columns and rows count tags" in text
+    assert parse_config(text).board == grid
+    assert board_from_dict(grid.to_dict()) == AprilGrid(6, 5, 88.0, 26.4, first=30)
+    with pytest.raises(ConfigError, match="an AprilTag grid also needs spacing"):
+        parse_config(text.replace("spacing = 26.4", ""))
+    with pytest.raises(ConfigError, match=r'a chessboard has no spacing and no first; .* say type = "aprilgrid"'):
+        parse_config(text.replace('"aprilgrid"', '"chessboard"'))
 
 
 def test_missing_key_and_file(tmp_path: Path) -> None:

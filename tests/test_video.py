@@ -143,6 +143,8 @@ def test_rotation_flag_is_obeyed(folder: Path, degrees: int, turns: int) -> None
     assert video.size == (upright.shape[1], upright.shape[0])
     _, picture = next(video.read([5]))
     assert np.abs(picture.astype(int) - upright).mean() < 6
+    _, gray = next(video.read_gray([5]))
+    assert np.abs(gray.astype(int) - cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)).mean() < 1.5
 
 
 def test_written_video_keeps_colours_and_count(folder: Path) -> None:
@@ -153,6 +155,32 @@ def test_written_video_keeps_colours_and_count(folder: Path) -> None:
     picture = dict(video)[3]
     assert np.abs(picture[4:12, 4:12].mean((0, 1)) - (230, 20, 20)).max() < 12
     assert np.abs(picture[4:12, -12:-4].mean((0, 1)) - (20, 20, 230)).max() < 12
+
+
+@pytest.mark.parametrize(("pixel_format", "size"), [("yuv420p", (98, 62)), ("yuv444p", (97, 61)), ("rgb24", (97, 61))])
+def test_gray_pictures_are_those_of_the_colours(folder: Path, pixel_format: str, size: tuple[int, int]) -> None:
+    rng = np.random.default_rng(1)
+    small = rng.integers(0, 256, (3, 6, 9, 3), dtype=np.uint8)
+    frames = [cv2.resize(picture, size, interpolation=cv2.INTER_LINEAR) for picture in small]
+    path = folder / f"gray_{pixel_format}.mov"
+    codec = "qtrle" if pixel_format == "rgb24" else "libx264"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream(codec, rate=10)
+        stream.width, stream.height, stream.pix_fmt = *size, pixel_format
+        for number, picture in enumerate(frames):
+            frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
+            frame.pts = number
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    video = VideoFile(path)
+    colours = dict(video.read([0, 2]))
+    grays = dict(video.read_gray([2, 0]))
+    assert list(grays) == [0, 2]
+    for index, gray in grays.items():
+        assert gray.shape == (size[1], size[0])
+        expected = cv2.cvtColor(colours[index], cv2.COLOR_RGB2GRAY).astype(int)
+        assert np.abs(gray - expected).mean() < 1.5
+        assert np.percentile(np.abs(gray - expected), 99) < 8
 
 
 def test_odd_sizes_need_full_colour(folder: Path) -> None:

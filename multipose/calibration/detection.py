@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -14,13 +15,15 @@ from numpy.typing import NDArray
 from multipose.board import Board, Corners
 from multipose.calibration.diagnosis import diagnose
 from multipose.calibration.patterns import Gray, board_finder
+from multipose.calibration.sampling import first_instants, further_instants
 from multipose.errors import DataError
 from multipose.files import natural_key
 from multipose.opencv import cv2, set_threads
 from multipose.progress import SILENT, Progress
 from multipose.sources import excerpt_of
-from multipose.video import FrameSource, Rgb, SourceSpec, VideoFile, View, open_source
+from multipose.video import FrameSource, SourceSpec, VideoFile, View, open_source
 
+FloatArray: TypeAlias = NDArray[np.float64]
 IntArray: TypeAlias = NDArray[np.int64]
 
 _PICTURES_FOR_DIAGNOSIS = 6
@@ -42,15 +45,20 @@ def detect_board(
 
     Frames are matched by their numbers: those of a video count from 0, that of a picture is the last whole number in
     its name. Videos must have the same number of frames, unless `frames` says which to look at; a picture that one view
-    lacks is told in the reasons. Views are worked on in parallel, and the result does not depend on the number of
-    threads.
+    lacks is told in the reasons. Views that are parts of one video are cut from the same decoded frames. All are worked
+    on in parallel, and the result does not depend on the number of threads.
+
+    In a recording with more than `max_frames` instants, 2 in 5 of these are spread evenly, on key frames of the first
+    video where there are some near; the others go, round after round, to where the board is seen and moves, first to
+    views and pairs of views that have seen it little (multipose.calibration.sampling). The instants looked at are
+    common to all views; they are the result's `frames`.
 
     Args:
         sources: per view a video, a folder, a glob or a list of pictures, or an open FrameSource.
         board: what to look for.
         views: crop, flip, quarter_turns and scale of some of the views (the arguments of multipose.video.View).
-        frames: numbers of the instants to look at; all by default.
-        max_frames: if there are more instants, so many of them, evenly spread; None for no limit.
+        frames: numbers of the instants that may be looked at; all by default.
+        max_frames: at most so many instants are looked at; None for no limit.
         threads: at most so many at once; by default one for each core.
 
     Raises:
@@ -60,49 +68,137 @@ def detect_board(
     if not sources:
         raise DataError("No views were given to look for a board in.")
     opened = _open(sources, views or {})
-    numbers = _instants(opened, frames, max_frames)
-    places = {name: _places(source, numbers) for name, source in opened.items()}
+    numbers = _instants(opened, frames)
+    budget = len(numbers) if max_frames is None else min(max_frames, len(numbers))
+    sizes = {name: source.size for name, source in opened.items()}
+    cheap = _key_instants(opened, numbers)
+    looked = np.empty(0, dtype=np.int64)
+    px = np.empty((len(opened), 0, board.n_corners, 2))
+    reasons = np.empty((len(opened), 0), dtype=object)
+    workers = threads or os.cpu_count() or 1
+    with progress.task("Looking for the board", total=budget * len(opened)) as task, _one_opencv_thread():
+        more = first_instants(len(numbers), budget, cheap)
+        while len(more):
+            new_px, new_reasons = _look(opened, board, numbers[more], workers, task.advance)
+            order = np.argsort(np.concatenate([looked, more]))
+            looked = np.concatenate([looked, more])[order]
+            px = np.concatenate([px, new_px], axis=1)[:, order]
+            reasons = np.concatenate([reasons, new_reasons], axis=1)[:, order]
+            sides = np.array(list(sizes.values()), dtype=float)
+            more = further_instants(looked, px, sides, len(numbers), budget, cheap)
+        diagnoses = _diagnose(opened, board, numbers[looked], px, reasons, workers, progress)
+    excerpts = {name: excerpt_of(source) for name, source in opened.items()}
+    return Corners(board, tuple(opened), sizes, numbers[looked], px, reasons, diagnoses, excerpts)
+
+
+def _look(
+    opened: Mapping[str, FrameSource],
+    board: Board,
+    numbers: IntArray,
+    workers: int,
+    advance: Callable[[int], None],
+) -> tuple[FloatArray, NDArray[np.object_]]:
+    """Corners px (view, instant, corner, 2) and reasons (view, instant) of the instants of these numbers."""
     px = np.full((len(opened), len(numbers), board.n_corners, 2), np.nan)
     reasons = np.full((len(opened), len(numbers)), "", dtype=object)
-    workers = threads or os.cpu_count() or 1
-    jobs = []
-    for view, name in enumerate(opened):
-        absent = places[name] < 0
-        reasons[view, absent] = "this view has no picture of the instant"
-        present = np.flatnonzero(~absent)
+    reels = _reels(opened)
+    jobs: list[tuple[_Reel, dict[int, int]]] = []
+    for reel in reels:
+        places = _places(reel.source, numbers)
+        reasons[np.ix_(np.array(reel.views), np.flatnonzero(places < 0))] = "this view has no picture of the instant"
+        advance(len(reel.views) * int((places < 0).sum()))
+        present = np.flatnonzero(places >= 0)
         # A video is decoded from a key frame on, so it is cut into no more pieces than keep all workers busy.
-        pieces = -(-workers // len(opened)) if _is_video(opened[name]) else -(-len(present) // _PICTURES_PER_JOB)
-        jobs += [(view, name, part) for part in np.array_split(present, max(pieces, 1)) if len(part)]
+        is_video = isinstance(reel.source, VideoFile)
+        pieces = -(-workers // len(reels)) if is_video else -(-len(present) // _PICTURES_PER_JOB)
+        parts = np.array_split(present, max(pieces, 1))
+        jobs += [(reel, {int(places[i]): int(i) for i in part}) for part in parts if len(part)]
 
-    with progress.task("Looking for the board", total=sum(len(job[2]) for job in jobs)) as task, _one_opencv_thread():
+    def work(job: tuple[_Reel, dict[int, int]]) -> None:
+        reel, instant_at = job
+        finder = board_finder(board)
+        for index, picture in _read_gray(reel.source, instant_at):
+            for view, source in zip(reel.views, reel.looks, strict=True):
+                sight = finder.find(_seen_by(source, picture))
+                px[view, instant_at[index]], reasons[view, instant_at[index]] = sight.px, sight.reason
+            advance(len(reel.views))
 
-        def look(job: tuple[int, str, NDArray[np.intp]]) -> None:
-            view, name, instants = job
-            finder = board_finder(board)
-            instant_at = {int(places[name][instant]): instant for instant in instants}
-            for index, picture in opened[name].read(instant_at):
-                sight = finder.find(_gray(picture))
-                px[view, instant_at[index]] = sight.px
-                reasons[view, instant_at[index]] = sight.reason
-                task.advance(note=name)
+    with ThreadPoolExecutor(workers) as pool:
+        try:
+            for _ in pool.map(work, sorted(jobs, key=lambda job: (min(job[1].values()), job[0].views))):
+                pass
+        finally:
+            pool.shutdown(cancel_futures=True)  # after an error or Ctrl-C, what has not begun is left
+    return px, reasons
 
-        with ThreadPoolExecutor(workers) as pool:
-            try:
-                for _ in pool.map(look, sorted(jobs, key=lambda job: (int(job[2][0]), job[0]))):
-                    pass
-            finally:
-                pool.shutdown(cancel_futures=True)  # after an error or Ctrl-C, what has not begun is left
-        most = np.isfinite(px).all(-1).sum(-1).max(-1)
-        empty = [name for view, name in enumerate(opened) if most[view] < _FEWEST_CORNERS]
-        if empty:
-            progress.note(f"No board in {', '.join(empty)}: trying other boards to say why.")
-        with ThreadPoolExecutor(workers) as pool:
-            said = {name: [r for r in reasons[list(opened).index(name)] if r] for name in empty}
-            found = pool.map(lambda name: diagnose(board, _samples(opened[name], places[name]), said[name]), empty)
-            diagnoses = dict(zip(empty, found, strict=True))
-    sizes = {name: source.size for name, source in opened.items()}
-    excerpts = {name: excerpt_of(source) for name, source in opened.items()}
-    return Corners(board, tuple(opened), sizes, numbers, px, reasons, diagnoses, excerpts)
+
+def _diagnose(
+    opened: Mapping[str, FrameSource],
+    board: Board,
+    numbers: IntArray,
+    px: FloatArray,
+    reasons: NDArray[np.object_],
+    workers: int,
+    progress: Progress,
+) -> dict[str, str]:
+    """What to say of the views in which no board was found."""
+    most = np.isfinite(px).all(-1).sum(-1).max(-1)
+    empty = [name for view, name in enumerate(opened) if most[view] < _FEWEST_CORNERS]
+    if empty:
+        progress.note(f"No board in {', '.join(empty)}: trying other boards to say why.")
+
+    def say(name: str) -> str:
+        samples = _samples(opened[name], _places(opened[name], numbers))
+        return diagnose(board, samples, [reason for reason in reasons[list(opened).index(name)] if reason])
+
+    with ThreadPoolExecutor(workers) as pool:
+        return dict(zip(empty, pool.map(say, empty), strict=True))
+
+
+@dataclass(frozen=True, eq=False)
+class _Reel:
+    """What is read once for all views that are parts of it: the source, and places and sources of these views."""
+
+    source: FrameSource
+    views: tuple[int, ...]
+    looks: tuple[FrameSource, ...]
+
+
+def _reels(opened: Mapping[str, FrameSource]) -> list[_Reel]:
+    groups: dict[object, list[tuple[int, FrameSource]]] = {}
+    for view, source in enumerate(opened.values()):
+        root = _root(source)
+        key = root.path.resolve() if isinstance(root, VideoFile) else id(root)
+        groups.setdefault(key, []).append((view, source))
+    return [
+        _Reel(_root(members[0][1]), tuple(view for view, _ in members), tuple(source for _, source in members))
+        for members in groups.values()
+    ]
+
+
+def _root(source: FrameSource) -> FrameSource:
+    return _root(source.source) if isinstance(source, View) else source
+
+
+def _seen_by(source: FrameSource, picture: Gray) -> Gray:
+    """What a view shows of a gray picture of its root."""
+    return source.look(_seen_by(source.source, picture)) if isinstance(source, View) else picture
+
+
+def _read_gray(root: FrameSource, indices: Iterable[int]) -> Iterator[tuple[int, Gray]]:
+    if isinstance(root, VideoFile):
+        yield from root.read_gray(indices)
+        return
+    for index, picture in root.read(indices):
+        yield index, np.asarray(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY), dtype=np.uint8)
+
+
+def _key_instants(opened: Mapping[str, FrameSource], numbers: IntArray) -> IntArray:
+    """Ascending places among the instants of these numbers of the key frames of the first video."""
+    video = next((root for root in map(_root, opened.values()) if isinstance(root, VideoFile)), None)
+    if video is None:
+        return np.empty(0, dtype=np.int64)
+    return np.flatnonzero(np.isin(numbers, video.frame_numbers[video.key_frames]))
 
 
 def _open(sources: Mapping[str, SourceSpec], views: Mapping[str, Mapping[str, Any]]) -> dict[str, FrameSource]:
@@ -116,12 +212,8 @@ def _open(sources: Mapping[str, SourceSpec], views: Mapping[str, Mapping[str, An
     return opened
 
 
-def _is_video(source: FrameSource) -> bool:
-    return _is_video(source.source) if isinstance(source, View) else isinstance(source, VideoFile)
-
-
-def _instants(opened: Mapping[str, FrameSource], frames: Iterable[int] | None, max_frames: int | None) -> IntArray:
-    """The numbers of the instants to look at, ascending."""
+def _instants(opened: Mapping[str, FrameSource], frames: Iterable[int] | None) -> IntArray:
+    """The numbers of the instants that may be looked at, ascending."""
     if frames is not None:
         numbers = np.unique(np.fromiter(frames, dtype=np.int64))
         known = np.concatenate([source.frame_numbers for source in opened.values()])
@@ -131,7 +223,7 @@ def _instants(opened: Mapping[str, FrameSource], frames: Iterable[int] | None, m
                 f"No view has the frame {absent[0]} ({len(absent)} of {len(numbers)} frames asked for are in no view)."
             )
     else:
-        videos = {name: source for name, source in opened.items() if _is_video(source)}
+        videos = {name: source for name, source in opened.items() if isinstance(_root(source), VideoFile)}
         if len({len(source) for source in videos.values()}) > 1:
             counts = ", ".join(
                 f"{name} {len(source)}"
@@ -143,8 +235,6 @@ def _instants(opened: Mapping[str, FrameSource], frames: Iterable[int] | None, m
                 "mean the same instants)."
             )
         numbers = np.unique(np.concatenate([source.frame_numbers for source in opened.values()]))
-    if max_frames is not None and len(numbers) > max_frames:
-        numbers = numbers[np.linspace(0, len(numbers) - 1, max_frames).round().astype(int)]
     return numbers
 
 
@@ -161,11 +251,7 @@ def _samples(source: FrameSource, places: NDArray[np.intp]) -> list[Gray]:
     """Some gray pictures of those looked at, evenly spread."""
     looked = places[places >= 0]
     chosen = looked[np.linspace(0, len(looked) - 1, min(len(looked), _PICTURES_FOR_DIAGNOSIS)).round().astype(int)]
-    return [_gray(picture) for _, picture in source.read(chosen)]
-
-
-def _gray(picture: Rgb) -> Gray:
-    return np.asarray(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY), dtype=np.uint8)
+    return [_seen_by(source, picture) for _, picture in _read_gray(_root(source), chosen)]
 
 
 @contextmanager

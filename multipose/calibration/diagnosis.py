@@ -10,9 +10,11 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from multipose.board import Board, CharucoBoard, Chessboard, dictionary_names, marker_dictionary
-from multipose.calibration.patterns import board_finder, neighbour_distances
+from multipose.board import AprilGrid, Board, CharucoBoard, Chessboard
+from multipose.calibration.patterns import MarkerSearch, board_finder, grid_search
+from multipose.calibration.refinement import local_scales
 from multipose.opencv import cv2
+from multipose.prints import dictionary_names, marker_dictionary
 
 Gray: TypeAlias = NDArray[np.uint8]
 
@@ -54,13 +56,17 @@ def diagnose(board: Board, pictures: Sequence[Gray], reasons: Sequence[str]) -> 
             "on, or the light off?"
         )
     tried = []
-    for kind, trials in _trials(board):
+    for kind, trials in _trials(board, pictures):
         counts = [sum(_finds(trial, picture) for picture in pictures) for trial in trials]
-        if max(counts) > 0:
+        if max(counts, default=0) > 0:
             equal = [trial for trial, count in zip(trials, counts, strict=True) if count == max(counts)]
             best = min(equal, key=lambda trial: _markers_missed(trial.board, pictures))
             return f"{found_nothing}. {best.advice.format(count=f'{max(counts)} of {n} pictures tried')}"
         tried.append(kind)
+    if isinstance(board, AprilGrid):
+        numbers = [number for number, count in _count_markers(board, pictures).items() if count >= min(2, n)]
+        if numbers:
+            return f"{found_nothing}. {_say_foreign(board, sorted(numbers), board.first, board.n_tags)}"
     if isinstance(board, CharucoBoard):
         unread = _unread_markers(board, pictures)
         if unread:
@@ -68,12 +74,7 @@ def diagnose(board: Board, pictures: Sequence[Gray], reasons: Sequence[str]) -> 
         tried.append("a plain chessboard")
         numbers = _foreign_markers(board, pictures)
         if numbers:
-            shown = ", ".join(map(str, numbers[:8])) + (" ..." if len(numbers) > 8 else "")
-            return (
-                f"{found_nothing}. There are markers of {board.dictionary} with other numbers ({shown}) than this "
-                "board's, 0 to "
-                f"{board.columns * board.rows // 2 - 1}: it is another board, or one printed from another first number."
-            )
+            return f"{found_nothing}. {_say_foreign(board, numbers, 0, board.columns * board.rows // 2)}"
     return (
         f"{found_nothing}. On {n} of its pictures these were tried in vain: {', '.join(tried)}. Look at the "
         "pictures: the board must lie wholly in "
@@ -81,21 +82,31 @@ def diagnose(board: Board, pictures: Sequence[Gray], reasons: Sequence[str]) -> 
     )
 
 
+def _say_foreign(board: CharucoBoard | AprilGrid, numbers: Sequence[int], first: int, count: int) -> str:
+    shown = ", ".join(map(str, numbers[:8])) + (" ..." if len(numbers) > 8 else "")
+    return (
+        f"There are markers of {board.dictionary} with other numbers ({shown}) than this board's, {first} to "
+        f"{first + count - 1}, or in other places: it is another board, or one printed from another first number."
+    )
+
+
 def _markers_missed(board: Board, pictures: Sequence[Gray]) -> int:
-    """How far the number of a ChArUco board's markers is from that of the markers seen; 0 for other boards."""
-    if not isinstance(board, CharucoBoard):
+    """How far the number of a board's markers is from that of the markers seen; 0 for a chessboard."""
+    if isinstance(board, Chessboard):
         return 0
-    seen = _count_markers(board, pictures)
-    return abs(max(seen, default=-1) + 1 - board.columns * board.rows // 2)
+    first, n = (board.first, board.n_tags) if isinstance(board, AprilGrid) else (0, board.columns * board.rows // 2)
+    return abs(max(_count_markers(board, pictures), default=-1) + 1 - first - n)
 
 
-def _count_markers(board: CharucoBoard, pictures: Sequence[Gray]) -> Counter[int]:
+def _count_markers(board: CharucoBoard | AprilGrid, pictures: Sequence[Gray]) -> Counter[int]:
     """In how many of the pictures each marker of the board's dictionary is, by its number."""
-    detector = cv2.aruco.ArucoDetector(marker_dictionary(board.dictionary), cv2.aruco.DetectorParameters())
+    if isinstance(board, AprilGrid):
+        search = grid_search(board, whole=True)
+    else:
+        search = MarkerSearch(board.dictionary, 0, _largest(board.dictionary))
     counts: Counter[int] = Counter()
     for picture in pictures:
-        _, ids, _ = detector.detectMarkers(picture)
-        counts.update(set() if ids is None else {int(number) for number in np.ravel(ids)})
+        counts.update(int(number) for number in search.find(picture)[1])
     return counts
 
 
@@ -120,12 +131,17 @@ def _foreign_markers(board: CharucoBoard, pictures: Sequence[Gray]) -> list[int]
     )
 
 
-def _trials(board: Board) -> Iterator[tuple[str, list[_Trial]]]:
+def _trials(board: Board, pictures: Sequence[Gray]) -> Iterator[tuple[str, list[_Trial]]]:
     """Mistakes by kind, the likeliest first."""
+    mirrored = "The view is mirrored: with the pictures flipped, {count} show the board. Say flip = true for this view."
+    if isinstance(board, AprilGrid):
+        yield "the mirrored picture", [_Trial(board, mirrored, _flip)]
+        yield "other borders", _grid_borders(board)
+        yield "other numbers of tags", _grid_sizes(board)
+        yield "other first numbers", _grid_firsts(board, _count_markers(board, pictures))
+        yield "other dictionaries", _grid_dictionaries(board)
+        return
     if isinstance(board, CharucoBoard):
-        mirrored = (
-            "The view is mirrored: with the pictures flipped, {count} show the board. Say flip = true for this view."
-        )
         yield "the mirrored picture", [_Trial(board, mirrored, _flip)]
         yield "other numbers of squares, and the legacy pattern", _charuco_layouts(board)
         yield "other dictionaries", _dictionaries(board)
@@ -154,7 +170,7 @@ def _unread_markers(board: CharucoBoard, pictures: Sequence[Gray]) -> str:
         for scale, changed in ((1, picture), (_ENLARGED, _enlarge(picture))):
             px = finder.find(changed).px
             if np.isfinite(px).all():
-                spacings.append(float(np.median(neighbour_distances(px, squares.corner_shape))) / scale)
+                spacings.append(float(np.median(local_scales(px, squares))) * squares.square / scale)
                 break
     if not spacings:
         return ""
@@ -214,6 +230,56 @@ def _charuco_layouts(board: CharucoBoard) -> list[_Trial]:
         )
         trials.append(_Trial(replace(board, columns=i, rows=j), text))
     return trials
+
+
+def _grid_sizes(board: AprilGrid) -> list[_Trial]:
+    c, r = board.columns, board.rows
+    trials = []
+    for i, j in dict.fromkeys([(r, c), *((c + i, r + j) for i in (-1, 0, 1) for j in (-1, 0, 1))]):
+        if (i, j) == (c, r) or min(i, j) < 2 or board.first + i * j > _largest(board.dictionary):
+            continue
+        text = f"{{count}} show a grid of {i} x {j} tags. Give the tags, columns = {i} and rows = {j}."
+        trials.append(_Trial(replace(board, columns=i, rows=j), text))
+    return trials
+
+
+def _grid_borders(board: AprilGrid) -> list[_Trial]:
+    return [
+        _Trial(replace(board, border=border), f"{{count}} show tags with a border of {border}. Say border = {border}.")
+        for border in (1, 2)
+        if border != board.border
+    ]
+
+
+def _grid_firsts(board: AprilGrid, counts: Counter[int]) -> list[_Trial]:
+    """Grids that hold all numbers seen: first those that begin at a multiple of their number of tags, as the boards of
+    a series do, then those that begin with a number seen.
+    """
+    if not counts:
+        return []
+    low, high, n = min(counts), max(counts), board.n_tags
+    firsts = [low // n * n, low]
+    return [
+        _Trial(
+            replace(board, first=first), f"{{count}} show a grid whose tags begin with {first}. Say first = {first}."
+        )
+        for first in dict.fromkeys(firsts)
+        if first != board.first and first <= low and high < first + n <= _largest(board.dictionary)
+    ]
+
+
+def _grid_dictionaries(board: AprilGrid) -> list[_Trial]:
+    return [
+        _Trial(
+            replace(board, dictionary=name, border=border),
+            f'{{count}} show the grid with tags of {name}. Say dictionary = "{name}" and border = {border}.',
+        )
+        for name in _FAMILIES
+        for border in (1, 2)
+        if name in dictionary_names()
+        and name != board.dictionary.upper().removeprefix("DICT_")
+        and _largest(name) >= board.first + board.n_tags
+    ]
 
 
 def _dictionaries(board: CharucoBoard) -> list[_Trial]:

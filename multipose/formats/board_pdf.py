@@ -54,11 +54,12 @@ def write_board_pdf(board: Board, path: str | os.PathLike[str], paper: str = "A4
     if Path(path).suffix.lower() != ".pdf":
         raise DataError(f"The board is written as a PDF; give a name that ends in .pdf, got {path}.")
     size = read_paper(paper)
-    scale = MILLIMETRES[board.unit] * board.square
-    if scale < _SMALLEST_SQUARE:
-        raise DataError(f"Squares of {scale:g} mm cannot be printed. Is the board's unit right ({board.unit})?")
-    columns, rows = board.squares
-    width, height = columns * scale, rows * scale
+    unit = MILLIMETRES[board.unit]
+    if unit * board.square < _SMALLEST_SQUARE:
+        raise DataError(
+            f"Squares of {unit * board.square:g} mm cannot be printed. Is the board's unit right ({board.unit})?"
+        )
+    width, height = (unit * length for length in board.print_area[2:])
     for page in (size, size[::-1]):
         if width + 2 * _RIM <= page[0] and height + 2 * _RIM + _TEXT <= page[1]:
             break
@@ -68,7 +69,7 @@ def write_board_pdf(board: Board, path: str | os.PathLike[str], paper: str = "A4
             f"({size[0]:g} x {size[1]:g} mm). Take larger paper, or smaller or fewer squares."
         )
     left, top = (page[0] - width) / 2, (page[1] - _TEXT - height) / 2
-    areas = board.black_areas() * MILLIMETRES[board.unit] + [left, top, 0, 0]
+    areas = board.black_areas() * unit + [left, top, 0, 0]
     drawing = [f"{_number(x)} {_number(page[1] - y - h)} {_number(w)} {_number(h)} re f" for x, y, w, h in areas]
     drawing += _draw_below(str(board), page[1] - top - height, page[0])
     with atomic_path(path) as temporary:

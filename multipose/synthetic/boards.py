@@ -83,10 +83,8 @@ def board_poses(
 
 def _outline(board: Board) -> Array:
     """The four corners of the print (4, 3) in the board's frame."""
-    columns, rows = board.corner_shape
-    square = board.square
-    xs, ys = (-square, columns * square), (-square, rows * square)
-    return np.array([[x, y, 0.0] for y in ys for x in xs])
+    left, top, width, height = board.print_area
+    return np.array([[x, y, 0.0] for y in (top, top + height) for x in (left, left + width)])
 
 
 def _tilted(rng: np.random.Generator, normal: Array, down: Array, tilt: float) -> Array:

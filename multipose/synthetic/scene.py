@@ -238,10 +238,11 @@ def pack_body(body: Body) -> Array:
 
 def pack_board(board: Board, world_from_board: Array) -> Array:
     """Rows (time, 1, SHAPE) of a board at poses (time, 4, 4): a thin plate whose printed side is the board's z = 0."""
-    columns, rows = board.squares
-    margin = 2.0 * _BOARD_MARGIN / _BOARD_TEXELS
-    half = np.array([(columns + margin) * board.square, (rows + margin) * board.square, _BOARD_THICKNESS]) / 2.0
-    middle = np.array([(columns - 2.0) * board.square / 2.0, (rows - 2.0) * board.square / 2.0, half[2]])
+    texel = board.square / _BOARD_TEXELS
+    height, width = print_board(board).shape
+    half = np.array([width * texel, height * texel, _BOARD_THICKNESS]) / 2.0
+    left, top = (edge - _BOARD_MARGIN * texel for edge in board.print_area[:2])
+    middle = half + np.array([left, top, 0.0])
     board_from_plate = pose(np.eye(3), middle)
     plates = (world_from_board @ board_from_plate)[:, None]
     return pack_shapes(np.array([kernels.BOX]), ("board",), plates, np.broadcast_to(half, (len(plates), 1, 3)))

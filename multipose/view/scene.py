@@ -311,9 +311,11 @@ def _board_outlines(
         raise DataError(f"Board poses world_from_board must have the shape (n, 4, 4), got {poses.shape}.")
     known = np.flatnonzero(np.isfinite(poses).all((1, 2)))
     chosen = spread(known, MAX_BOARDS)
-    wide, high = (np.array(board.squares) - 1) * board.square
-    low = -board.square
-    corners = np.array([[low, low], [wide, low], [wide, high], [low, high], [low, low], [0.0, 0.0], [np.nan, np.nan]])
+    left, top, width, height = board.print_area
+    right, bottom = left + width, top + height
+    corners = np.array(
+        [[left, top], [right, top], [right, bottom], [left, bottom], [left, top], [0.0, 0.0], [np.nan, np.nan]]
+    )
     flat = np.column_stack([corners, np.where(np.isnan(corners[:, 0]), np.nan, 0.0)])
     outlines = np.einsum("nij,cj->nci", poses[chosen, :3, :3], flat) + poses[chosen, None, :3, 3]
     return outlines.reshape(-1, 3), np.repeat(chosen, len(flat)), len(known)

@@ -1,23 +1,27 @@
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from multipose.board import Board, CharucoBoard, Chessboard
+from multipose.board import AprilGrid, Board, CharucoBoard, Chessboard
 from multipose.calibration import detect_board
+from multipose.calibration.chessboards import continues, order_chessboard
 from multipose.calibration.detection import Gray
-from multipose.calibration.patterns import board_finder, continues, order_chessboard, settle_corners
+from multipose.calibration.patterns import board_finder
+from multipose.calibration.refinement import settle_corners
 from multipose.errors import DataError
 from multipose.geometry import homography
 from multipose.opencv import cv2
-from multipose.video import write_picture, write_video
+from multipose.video import VideoFile, write_picture, write_video
 
 pytestmark = pytest.mark.opencv
 
 CHESS = Chessboard(columns=7, rows=4, square=20.0)
 CHARUCO = CharucoBoard(columns=7, rows=5, square=20.0, marker=15.0, dictionary="4X4_100")
+APRIL = AprilGrid(columns=4, rows=3, square=20.0, spacing=5.0)
 SIZE = (480, 360)
 # Where the board's four outer corners are seen, clockwise from its top left.
 QUAD = np.array([[90.0, 70], [400, 50], [420, 290], [70, 310]])
@@ -46,7 +50,7 @@ def rgb(gray: Gray) -> np.ndarray:
     return np.repeat(gray[..., None], 3, axis=-1)
 
 
-@pytest.mark.parametrize("board", [CHESS, CHARUCO], ids=["chessboard", "charuco"])
+@pytest.mark.parametrize("board", [CHESS, CHARUCO, APRIL], ids=["chessboard", "charuco", "aprilgrid"])
 def test_corners_are_found_to_a_fraction_of_a_pixel(board: Board) -> None:
     picture, truth = picture_of(board)
     sight = board_finder(board).find(picture)
@@ -87,16 +91,29 @@ def test_parts_of_a_charuco_board_are_found_by_number() -> None:
     assert np.linalg.norm(sight.px - truth, axis=-1)[seen].max() < 0.2
 
 
+def test_parts_of_a_grid_of_tags_are_found_by_number() -> None:
+    picture, _ = picture_of(APRIL)
+    picture[:180] = 128  # the numbers begin at the bottom left
+    picture[:, 330:] = 128
+    seen = np.isfinite(board_finder(APRIL).find(picture).px).all(-1)
+    assert set(APRIL.tag_corners(0)) <= set(np.flatnonzero(seen))
+    assert 8 <= seen.sum() <= 16
+    picture[:, 175:] = 128
+    sight = board_finder(APRIL).find(picture)
+    assert sight.reason == "1 of 12 tags found, 2 or more are needed"
+    assert np.isnan(sight.px).all()
+
+
 def test_corners_drawn_to_marker_edges_are_put_right() -> None:
     picture, truth = picture_of(CHARUCO)
     start = truth.copy()
     start[[3, 10, 17]] += [6.0, -5.0]
-    settled = settle_corners(picture, start, CHARUCO, 0.125)
+    settled = settle_corners(picture, start, CHARUCO, 2.5)
     assert np.linalg.norm(settled - truth, axis=-1).max() < 0.2
     blank = picture.copy()
     x, y = truth[10].astype(int)
     blank[y - 12 : y + 12, x - 12 : x + 12] = 128  # nothing is there to be put right
-    settled = settle_corners(blank, start, CHARUCO, 0.125)
+    settled = settle_corners(blank, start, CHARUCO, 2.5)
     others = np.arange(CHARUCO.n_corners) != 10
     assert np.linalg.norm(settled - truth, axis=-1)[others].max() < 0.4
     assert not np.linalg.norm(settled[10] - truth[10]) > 1
@@ -109,8 +126,11 @@ def test_corners_drawn_to_marker_edges_are_put_right() -> None:
         (Chessboard(7, 3, 20.0), CHESS),
         (CharucoBoard(5, 7, 20.0, 15.0, dictionary="4X4_100"), CHARUCO),
         (CharucoBoard(8, 5, 20.0, 15.0, dictionary="4X4_100"), CHARUCO),
+        (AprilGrid(3, 4, 20.0, 5.0), APRIL),
+        (AprilGrid(5, 3, 20.0, 5.0), APRIL),
+        (AprilGrid(4, 3, 20.0, 5.0, first=12), APRIL),
     ],
-    ids=["column", "row", "exchanged", "squares"],
+    ids=["column", "row", "exchanged", "squares", "exchanged tags", "tags", "first tag"],
 )
 def test_boards_of_other_sizes_are_no_boards(asked: Board, shown: Board) -> None:
     sight = board_finder(asked).find(picture_of(shown)[0])
@@ -182,6 +202,43 @@ def test_videos_must_have_equal_lengths_unless_frames_are_given(tmp_path: Path) 
     assert few.frames.tolist() == [0, 4]
     with pytest.raises(DataError, match="No view has the frame 7"):
         detect_board(sources, CHESS, frames=[1, 7])
+
+
+def test_parts_of_one_video_are_cut_from_frames_decoded_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    frames = [rgb(picture_of(CHARUCO, QUAD * 0.5 + [k, 0])[0][:, :240]) for k in range(4)]
+    path = tmp_path / "both.mp4"
+    write_video(path, [np.hstack([frame, frame[:, ::-1]]) for frame in frames], fps=10, crf=5, threads=1)
+    read = []
+    read_gray = VideoFile.read_gray
+
+    def note(self: VideoFile, indices: Iterable[int]) -> Iterator[tuple[int, Gray]]:
+        for index, picture in read_gray(self, indices):
+            read.append(index)
+            yield index, picture
+
+    monkeypatch.setattr(VideoFile, "read_gray", note)
+    views = {"direct": {"crop": (0, 0, 240, 360)}, "mirror": {"crop": (240, 0, 240, 360), "flip": True}}
+    corners = detect_board({"direct": path, "mirror": path}, CHARUCO, views=views, threads=2)
+    assert sorted(read) == [0, 1, 2, 3]
+    assert (corners.counts() == CHARUCO.n_corners).all()
+    np.testing.assert_allclose(corners.px[1], corners.px[0], atol=0.3)
+
+
+def test_long_recordings_are_looked_at_where_the_board_is(tmp_path: Path) -> None:
+    empty = np.full((180, 240, 3), 90, np.uint8)
+    quad = np.array([[10.0, 10], [215, 10], [215, 160], [10, 160]])
+    shown = [rgb(picture_of(CHARUCO, quad + np.array([k, 0]), (240, 180))[0]) for k in range(12)]
+    frames = [shown[k - 90] if 90 <= k < 102 else empty for k in range(150)]
+    write_video(tmp_path / "a.mp4", frames, fps=10, crf=5, threads=1, key_interval=10)
+    results = [detect_board({"a": tmp_path / "a.mp4"}, CHARUCO, max_frames=40, threads=n) for n in (1, 2)]
+    assert len(results[0].frames) == 40
+    found = (results[0].counts()[0] > 0).sum()
+    assert found >= 9  # evenly spread, 3 or 4
+    assert ((results[0].counts()[0] == 0) == (results[0].reasons[0] != "")).all()
+    assert results[0].frames.tolist() == results[1].frames.tolist()
+    assert results[0].px.tobytes() == results[1].px.tobytes()
+    whole = detect_board({"a": tmp_path / "a.mp4"}, CHARUCO, max_frames=None)
+    assert len(whole.frames) == 150
 
 
 def test_threads_do_not_change_the_result(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from multipose.board import Board, CharucoBoard, Chessboard
+from multipose.board import AprilGrid, Board, CharucoBoard, Chessboard
 from multipose.calibration import detect_board
 from multipose.calibration.diagnosis import diagnose
 from multipose.errors import CalibrationError
@@ -15,6 +15,7 @@ from multipose.video import write_picture
 pytestmark = pytest.mark.opencv
 
 CHESS = Chessboard(columns=7, rows=4, square=20.0)
+APRIL = AprilGrid(columns=4, rows=3, square=20.0, spacing=6.0)
 CHARUCO = CharucoBoard(columns=7, rows=5, square=20.0, marker=15.0, dictionary="4X4_100")
 
 
@@ -57,6 +58,15 @@ def picture_of(board: Board, pixels_per_square: int = 30) -> np.ndarray:
         ),
         (CHARUCO, Chessboard(6, 4, 20.0), "then say that it is a chessboard of 6 x 4 inner corners"),
         (Chessboard(6, 4, 20.0), CHARUCO, "Say that the board is a ChArUco board"),
+        (AprilGrid(4, 4, 20.0, 6.0), AprilGrid(5, 4, 20.0, 6.0), "Give the tags, columns = 5 and rows = 4"),
+        (AprilGrid(4, 3, 20.0, 6.0, border=1), APRIL, "Say border = 2"),
+        (AprilGrid(4, 3, 20.0, 6.0, first=12), APRIL, "begin with 0. Say first = 0"),
+        (APRIL, AprilGrid(4, 3, 20.0, 6.0, first=30), "begin with 30. Say first = 30"),
+        (
+            APRIL,
+            AprilGrid(4, 3, 20.0, 6.0, dictionary="APRILTAG_25H9", border=1),
+            'Say dictionary = "APRILTAG_25H9" and border = 1',
+        ),
     ],
     ids=[
         "squares counted",
@@ -70,6 +80,11 @@ def picture_of(board: Board, pixels_per_square: int = 30) -> np.ndarray:
         "legacy",
         "chessboard",
         "charuco",
+        "tags counted",
+        "border",
+        "first tag",
+        "later tags",
+        "tag family",
     ],
 )
 def test_the_board_that_would_work_is_named(asked: Board, shown: Board, told: str) -> None:
@@ -79,8 +94,9 @@ def test_the_board_that_would_work_is_named(asked: Board, shown: Board, told: st
 
 
 def test_mirrored_pictures_are_recognised() -> None:
-    mirrored = np.ascontiguousarray(picture_of(CHARUCO)[:, ::-1])
-    assert "flip = true" in diagnose(CHARUCO, [mirrored], [])
+    for board in (CHARUCO, APRIL):
+        mirrored = np.ascontiguousarray(picture_of(board)[:, ::-1])
+        assert "flip = true" in diagnose(board, [mirrored], [])
 
 
 def test_boards_too_small_in_the_picture_are_recognised() -> None:

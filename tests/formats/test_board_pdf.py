@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from multipose.board import Board, CharucoBoard, Chessboard
+from multipose.board import AprilGrid, Board, CharucoBoard, Chessboard
 from multipose.calibration.patterns import board_finder
 from multipose.errors import DataError
 from multipose.formats.board_pdf import read_paper, write_board_pdf
@@ -40,6 +40,7 @@ def read_pdf(path: Path) -> tuple[tuple[float, float], np.ndarray]:
         (CharucoBoard(8, 11, 24.0, 18.75), "A4", (210, 297)),
         (CharucoBoard(5, 4, 1.0, 0.7, unit="in", dictionary="4X4_50"), "letter", (215.9, 279.4)),
         (CharucoBoard(7, 6, 20.0, 15.0, dictionary="5X5_100", legacy=True), "200x170", (200, 170)),
+        (AprilGrid(4, 5, 35.0, 10.0, first=40), "A4", (210, 297)),
     ],
     ids=lambda value: str(value)[:20],
 )
@@ -51,16 +52,17 @@ def test_the_print_is_true_to_scale_and_found(
     np.testing.assert_allclose(size, page, atol=0.01)
     low, high = areas[:, :2].min(0), (areas[:, :2] + areas[:, 2:]).max(0)
     side = board.square * {"mm": 1, "cm": 10, "in": 25.4}[board.unit]
-    np.testing.assert_allclose(high - low, np.array(board.squares) * side, atol=0.01)
+    x, y, width, height = np.array(board.print_area) * side / board.square
+    np.testing.assert_allclose(high - low, [width, height], atol=0.01)
     assert (low >= 5 - 0.01).all()
     assert (high <= np.array(page) - 5 + 0.01).all()
     scale = 4  # px per mm
     picture = np.full((round(page[1] * scale), round(page[0] * scale)), 255, np.uint8)
-    for x, y, w, h in np.round(areas * scale).astype(int):
-        picture[y : y + h, x : x + w] = 0
+    for left, top, w, h in np.round(areas * scale).astype(int):
+        picture[top : top + h, left : left + w] = 0
     sight = board_finder(board).find(picture)
     assert sight.reason == ""
-    expected = low + board.corners[:, :2] * (side / board.square) + side
+    expected = low + board.corners[:, :2] * (side / board.square) - [x, y]
     np.testing.assert_allclose((sight.px + 0.5) / scale, expected, atol=0.3)
 
 
