@@ -1,6 +1,8 @@
 """Bundle adjustment: cameras and rigid board poses that make the corners' reprojection errors smallest.
 
-Levenberg-Marquardt on the squared (or Huber's) reprojection error with the lenses' analytic derivatives. A board seen
+Levenberg-Marquardt on the squared (or Huber's) reprojection error with the lenses' analytic derivatives; the damping
+follows the gain ratio (Madsen, Nielsen & Tingleff 2004, "Methods for Non-Linear Least Squares Problems", section 3.2),
+which along curved valleys needs a third of the steps of fixed factors. A board seen
 at an instant is one rigid body with six unknowns; the boards are eliminated from every linear system by the Schur
 complement, so that the system to solve has only the cameras' unknowns (Triggs et al. 2000, "Bundle Adjustment: A Modern
 Synthesis", section 6.1).
@@ -29,6 +31,7 @@ FloatArray: TypeAlias = NDArray[np.float64]
 BoolArray: TypeAlias = NDArray[np.bool_]
 POSE_NAMES = ("rotation_x", "rotation_y", "rotation_z", "translation_x", "translation_y", "translation_z")
 _LARGEST_DAMPING = 1e10
+_STRONGEST_RELIEF = 1 / 30  # of the damping, after a step that gained what was expected
 # Keeps the pose of a board of which only corners on one line are used solvable, and changes nothing that counts else.
 _LEAST_DAMPING = 1e-10
 
@@ -178,7 +181,7 @@ def minimise(
     huber_px: error from which on a corner counts linearly only.
     tolerance: relative change of the cost below which to stop.
     """
-    damping = 1e-4
+    damping, growth = 1e-4, 2.0
     cost, normals = _linearise(state, board_xyz, px, used, huber_px)
     converged = False
     step_number = 0
@@ -189,13 +192,16 @@ def minimise(
             trial = move(state, *step)
             trial_cost = _cost(trial, board_xyz, px, used, huber_px)
         if step is None or not trial_cost <= cost:
-            damping *= 10
+            damping *= growth
+            growth *= 2
             if damping > _LARGEST_DAMPING:
                 converged = True  # no step however small lowers the cost: this is the minimum to rounding
             continue
+        gain = (cost - trial_cost) / max(_expected_gain(normals, *step, damping), np.finfo(float).tiny)
         converged = cost - trial_cost <= tolerance * cost
         state = trial
-        damping = max(damping / 10, _LEAST_DAMPING)
+        damping = max(damping * max(_STRONGEST_RELIEF, 1 - (2 * gain - 1) ** 3), _LEAST_DAMPING)
+        growth = 2.0
         if not converged:
             cost, normals = _linearise(state, board_xyz, px, used, huber_px)
         else:
@@ -348,6 +354,13 @@ def _solve(normals: Normals, free: FloatArray, damping: float) -> tuple[FloatArr
         step = free @ (scale * np.linalg.solve(lower.T, np.linalg.solve(lower, (free.T @ right) * scale)))
     board_step = np.einsum("fij,fj->fi", inverse, normals.board_gradient - np.einsum("fci,c->fi", normals.mixed, step))
     return step, board_step
+
+
+def _expected_gain(normals: Normals, common_step: FloatArray, board_step: FloatArray, damping: float) -> float:
+    """By what a step lowers the squared error if the linear system is right."""
+    gain = common_step @ (damping * np.diag(normals.common) * common_step + normals.common_gradient)
+    boards = damping * np.einsum("fii->fi", normals.boards) * board_step + normals.board_gradient
+    return float(gain + (board_step * boards).sum())
 
 
 def move(state: RigState, common_step: FloatArray, board_step: FloatArray | None = None) -> RigState:

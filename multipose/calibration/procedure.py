@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from multipose.board import Corners
+from multipose.calibration.adjustment import Adjusted, adjust_rig, plane_seen
 from multipose.calibration.bundle import (
     POSE_NAMES,
-    RigState,
     free_unknowns,
     invert_determined,
-    minimise,
     offsets,
     reduced_normals,
     residuals,
@@ -37,14 +36,6 @@ FloatArray: TypeAlias = NDArray[np.float64]
 BoolArray: TypeAlias = NDArray[np.bool_]
 
 _FEWEST_BOARDS = 3
-# A corner is thrown out beyond this many standard deviations (per coordinate, from the median error of its view): the
-# chance for a good corner with Gaussian noise is exp(-5.5² / 2) = 3e-7.
-_OUTLIER_SD = 5.5
-_HUBER_SD = 3.0
-_MOST_ROUNDS = 8
-_RAYLEIGH_MEDIAN = np.sqrt(2 * np.log(2))
-# Noise below this is not believed: perfect corners would all be outliers of each other's rounding.
-_SMALLEST_SD_PX = 1e-4
 
 
 def calibrate(
@@ -101,7 +92,9 @@ def calibrate(
         shared = share_lenses(start.lenses, [corners.excerpts[view] for view in corners.views], leaders)
         held = [() if view in leaders else fit.held for view, fit in enumerate(fits)]
         free = free_unknowns(start.lenses, held, shared=shared, deflections=len(start.deflection))
-        adjusted = _adjust(start, board_xyz, corners.px, usable, free, reject_outliers, min_corners)
+        adjusted = adjust_rig(
+            start, board_xyz, corners.px, usable, free, reject_outliers=reject_outliers, min_corners=min_corners
+        )
         task.advance()
     _check_left(corners, adjusted)
     left = leave_instants_out(adjusted.state, board_xyz, corners.px, adjusted.used, free, progress=progress)
@@ -133,14 +126,6 @@ def _fit_views(
                 fits |= dict(zip(group, together, strict=True))
             task.advance(len(group), note=name)
     return [fits[view] for view in range(len(corners.views))]
-
-
-@dataclass(frozen=True, eq=False)
-class _Adjusted:
-    state: RigState
-    used: BoolArray
-    rejected: BoolArray
-    rounds: tuple[int, ...]
 
 
 def _lens_models(lens: str | Mapping[str, str], views: tuple[str, ...]) -> dict[str, str]:
@@ -199,16 +184,7 @@ def _usable(corners: Corners, min_corners: int) -> BoolArray:
     seen = corners.seen
     columns, rows = corners.board.corner_shape
     grid = seen.reshape(*seen.shape[:2], rows, columns)
-    return seen & _plane_seen(grid, min_corners)[..., None]
-
-
-def _plane_seen(grid: BoolArray, min_corners: int) -> BoolArray:
-    """(view, frame) enough corners of the grid (view, frame, row, column) are there, and in two rows and columns or
-    more.
-    """
-    several = (grid.any(-1).sum(-1) >= 2) & (grid.any(-2).sum(-1) >= 2)
-    result: BoolArray = (grid.sum((-1, -2)) >= max(min_corners, 4)) & several
-    return result
+    return seen & plane_seen(grid, min_corners)[..., None]
 
 
 def _check_boards(corners: Corners, usable: BoolArray) -> None:
@@ -226,60 +202,7 @@ def _check_boards(corners: Corners, usable: BoolArray) -> None:
         )
 
 
-def _adjust(
-    state: RigState,
-    board_xyz: FloatArray,
-    px: FloatArray,
-    usable: BoolArray,
-    free: FloatArray,
-    reject_outliers: bool,
-    min_corners: int,
-) -> _Adjusted:
-    """Bundle adjustment in rounds: robustly, throwing out what lies too far off until nothing changes, then by plain
-    least squares.
-    """
-    known = np.asarray(np.isfinite(state.world_from_board).all((1, 2)))
-    placed = usable & known[None, :, None]
-    state = replace(
-        state, world_from_board=np.where(np.isfinite(state.world_from_board), state.world_from_board, np.eye(4))
-    )
-    used, rounds = placed, []
-    error = residuals(state, board_xyz, px)
-    # The first fit starts from rough poses: it is robust against whatever is far off, and precise only to the next
-    # round.
-    used = placed & np.isfinite(error).all(-1)
-    for _ in range(_MOST_ROUNDS):
-        sd = _noise(error, used)
-        huber = max(_HUBER_SD * float(np.median(sd)), 10 * _SMALLEST_SD_PX)
-        state = minimise(state, board_xyz, px, used, free=free, huber_px=huber, tolerance=1e-6).state
-        error = residuals(state, board_xyz, px)
-        in_field = placed & np.isfinite(error).all(-1)
-        sd = _noise(error, used & in_field)
-        distance = np.linalg.norm(error, axis=-1)
-        near = in_field & ~(distance > _OUTLIER_SD * sd[:, None, None]) if reject_outliers else in_field
-        grid = _as_grid(near, board_xyz)
-        near &= _plane_seen(grid, min_corners)[..., None]
-        rounds.append(int((placed & ~near).sum()))
-        if np.array_equal(near, used):
-            break
-        used = near
-    state = minimise(state, board_xyz, px, used, free=free, tolerance=1e-12).state
-    return _Adjusted(state, used, usable & ~used, tuple(rounds))
-
-
-def _as_grid(mask: BoolArray, board_xyz: FloatArray) -> BoolArray:
-    rows = len(np.unique(board_xyz[:, 1]))
-    return mask.reshape(*mask.shape[:2], rows, -1)
-
-
-def _noise(error: FloatArray, used: BoolArray) -> FloatArray:
-    """(view,) standard deviation of a corner's coordinate, from the median distance, px."""
-    distance = np.linalg.norm(error, axis=-1)
-    medians = [np.median(distance[view][used[view]]) if used[view].any() else np.inf for view in range(len(used))]
-    return np.asarray(np.maximum(np.array(medians) / _RAYLEIGH_MEDIAN, _SMALLEST_SD_PX))
-
-
-def _check_left(corners: Corners, adjusted: _Adjusted) -> None:
+def _check_left(corners: Corners, adjusted: Adjusted) -> None:
     boards = adjusted.used.any(-1).sum(-1)
     for view, name in enumerate(corners.views):
         if boards[view] < _FEWEST_BOARDS:
@@ -291,7 +214,7 @@ def _check_left(corners: Corners, adjusted: _Adjusted) -> None:
 
 
 def _covariance(
-    adjusted: _Adjusted, board_xyz: FloatArray, px: FloatArray, free: FloatArray, inflation: float
+    adjusted: Adjusted, board_xyz: FloatArray, px: FloatArray, free: FloatArray, inflation: float
 ) -> FloatArray:
     """(U, U) of all common unknowns: the noise times the inverse of the second derivative with the boards eliminated,
     inflated for corners that err together.
@@ -307,7 +230,7 @@ def _describe(
     corners: Corners,
     models: list[str],
     pairs: Mapping[tuple[int, int], Pair],
-    adjusted: _Adjusted,
+    adjusted: Adjusted,
     free: FloatArray,
     left: LeftOut,
 ) -> Calibration:
@@ -359,7 +282,7 @@ def _camera_reports(
     rig: CameraRig,
     models: list[str],
     corners: Corners,
-    adjusted: _Adjusted,
+    adjusted: Adjusted,
     error: FloatArray,
     left: LeftOut,
     sd: FloatArray,

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import cache, partial
+from itertools import permutations
 
 import numpy as np
 import pytest
@@ -317,3 +318,15 @@ def test_verdicts_name_what_is_weak() -> None:
     assert {verdict.code for verdict in known.verdicts} == codes - of_lenses
     assert codes & {"focal_uncertain", "undetermined"}
     assert all(verdict.camera == "only" and "only" in verdict.text for verdict in report.verdicts)
+
+
+def test_repeated_calibrations_have_the_same_bits_whatever_the_order_of_views() -> None:
+    _, corners = make()
+    corners = corners.select(frames=corners.frames[::2])
+    orders = [*permutations(corners.views), corners.views]
+    found = {
+        tuple((camera.name, camera.lens.params.tobytes(), camera.camera_from_world.tobytes()) for camera in rig)
+        for rig in (calibrate(corners.select(views=order)).rig for order in orders)
+    }
+    assert len(found) == 1
+    assert [name for name, *_ in found.pop()] == ["cam_0", "cam_1", "cam_2"]
