@@ -24,6 +24,7 @@ _HOMES = {
     "Skeleton": "multipose.skeleton",
     "TelecentricLens": "multipose.lens",
     "calibrate": "multipose.calibration",
+    "check_rig": "multipose.calibration",
     "detect_board": "multipose.calibration",
     "evaluate": "multipose.pose2d",
     "keypoints2d": "multipose.tracks",
@@ -51,6 +52,7 @@ __all__ = [
     "Skeleton",
     "TelecentricLens",
     "calibrate",
+    "check_rig",
     "detect_board",
     "errors",
     "evaluate",
@@ -66,7 +68,7 @@ __all__ = [
 if TYPE_CHECKING:
     from multipose import errors, formats, view
     from multipose.board import CharucoBoard, Chessboard, Corners
-    from multipose.calibration import Calibration, calibrate, detect_board
+    from multipose.calibration import Calibration, calibrate, check_rig, detect_board
     from multipose.camera import Camera, CameraRig
     from multipose.labels import Labels
     from multipose.lens import BrownLens, FisheyeLens, RationalLens, TelecentricLens

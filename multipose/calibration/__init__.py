@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from multipose.calibration.checking import CameraCheck, RigCheck, check_rig
 from multipose.calibration.detection import detect_board
 from multipose.calibration.procedure import calibrate
 from multipose.calibration.report import Calibration, CalibrationReport, CameraReport, Verdict
@@ -10,9 +11,12 @@ from multipose.calibration.world import locate_boards, world_on_board
 __all__ = [
     "Calibration",
     "CalibrationReport",
+    "CameraCheck",
     "CameraReport",
+    "RigCheck",
     "Verdict",
     "calibrate",
+    "check_rig",
     "detect_board",
     "locate_boards",
     "world_on_board",

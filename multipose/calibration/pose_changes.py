@@ -1,0 +1,304 @@
+"""What key points say about changes of the cameras' poses: the normal equations, points and offsets eliminated.
+
+A view v sees key point k of an instant at `project_v(X) + P_v change_v + offset_vk + noise`. The 3D point X is free;
+`change_v` (6,) is a turn about the camera's axes (radians) and a shift (unit) that take its frame as calibrated to its
+frame now; the offset is what people and networks mean by this key point in this view.
+
+A camera that moved displaces the picture coherently, by a field that depends on the place; an offset is the same
+wherever its key point goes, but differs from key point to key point. Offsets are random effects: independent, of mean
+zero, with heavy tails (Student's t), their spread learned from the recording. So a displacement that all key points of
+a view share is weighed against that spread, and one that varies over the volume against the noise.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from multipose.camera import CameraRig
+from multipose.geometry import skew
+from multipose.triangulate import triangulate
+
+FloatArray: TypeAlias = NDArray[np.float64]
+BoolArray: TypeAlias = NDArray[np.bool_]
+IntArray: TypeAlias = NDArray[np.int64]
+
+GATE = 6.0  # standard deviations of the noise that a view may be off and still count
+SMALLEST_GATE_PX = 3.0
+_SMALLEST_NOISE_PX = 0.05
+_MEDIAN_RAYLEIGH = 1.1774
+_TAIL = 5.0  # degrees of freedom of Student's t, of the noise and of the offsets
+_PRIOR_SPREAD_PX, _PRIOR_NUMBERS = 2.0, 4.0  # what is believed of the offsets' spread beforehand, as so many offsets
+_SPREAD_TURNS = 30
+_SINGULAR = 1e12
+_UNDETERMINED = 1e-7
+_UNCORRELATED = 0.05
+_ANCHOR = 1e-6  # share of the information: enough to hold the world where nothing else does
+
+
+@dataclass(frozen=True, eq=False)
+class Sightings:
+    """Key points, flat: px (view, n, 2); weight (view, n), 0 where one does not count; numbers (n,) of key point and
+    instant."""
+
+    px: FloatArray
+    weight: FloatArray
+    keypoint: IntArray
+    time: IntArray
+
+    @property
+    def n_keypoints(self) -> int:
+        """How many numbers of key points there may be."""
+        return int(self.keypoint.max()) + 1
+
+
+@dataclass(frozen=True, eq=False)
+class OffsetPrior:
+    """What is known of the offsets: the precision (keypoint, 2 view) of each in 1/px², and their spread per
+    coordinate."""
+
+    precision: FloatArray
+    spread_px: float
+
+    @classmethod
+    def vague(cls, n_keypoints: int, n_views: int) -> OffsetPrior:
+        """Before anything was seen."""
+        return cls(np.full((n_keypoints, 2 * n_views), 1 / _PRIOR_SPREAD_PX**2), _PRIOR_SPREAD_PX)
+
+
+@dataclass(frozen=True, eq=False)
+class _Part:
+    """The points of one key point: time (n,), weights M (n, 2V, 2V) without what their 3D points explain, derivatives P
+    (n, 2V, 6V), residuals (n, 2V) with the offsets put back, px."""
+
+    time: IntArray
+    weight: FloatArray
+    by_pose: FloatArray
+    residual: FloatArray
+
+
+@dataclass(frozen=True, eq=False)
+class Normals:
+    """Normal equations of V cameras' pose changes and K key points' offsets, linearised at a rig.
+
+    pose_pose (6V, 6V), offset_pose (K, 2V, 6V), offset_offset (K, 2V, 2V), pose_right (6V,), offset_right (K, 2V).
+    noise_px (V,): of one coordinate of a view. displaced (V, 6, 6): a change c displaces the picture by
+    sqrt(cᵀ displaced c) px (RMS).
+    """
+
+    parts: tuple[_Part, ...]
+    pose_pose: FloatArray
+    offset_pose: FloatArray
+    offset_offset: FloatArray
+    pose_right: FloatArray
+    offset_right: FloatArray
+    noise_px: FloatArray
+    displaced: FloatArray
+
+
+@dataclass(frozen=True, eq=False)
+class Reduced:
+    """What is left for the pose changes: matrix (6V, 6V), right (6V,). offset_covariance (K, 2V, 2V) given the poses;
+    leverage (K, 2V, 6V): by how much the offsets follow a change. The errors were taken as `correlation` times as large
+    in variance as independent ones."""
+
+    matrix: FloatArray
+    right: FloatArray
+    offset_covariance: FloatArray
+    leverage: FloatArray
+    correlation: float
+
+    def offsets(self, normals: Normals, step: FloatArray) -> FloatArray:
+        """The offsets (K, 2V) after a step (6V,) of the poses."""
+        alone = np.einsum("kij,kj->ki", self.offset_covariance, normals.offset_right / self.correlation)
+        result: FloatArray = alone - self.leverage @ step
+        return result
+
+
+def linearise(seen: Sightings, rig: CameraRig, offsets: FloatArray, gate: float) -> Normals:
+    """The normal equations at a rig and offsets (keypoint, 2 view); a view farther off than `gate` px is left out."""
+    n_views, n_keypoints = len(rig), seen.n_keypoints
+    shift = offsets.reshape(n_keypoints, n_views, 2)[seen.keypoint].transpose(1, 0, 2)
+    found = triangulate(seen.px - shift, rig, confidence=seen.weight, max_error_px=gate, threads=1)
+    known = np.flatnonzero(np.isfinite(found.position[:, 0]))
+    residual = seen.px[:, known] - rig.project(found.position[known])
+    weight, noise = _weigh(residual - shift[:, known], seen.weight[:, known] > 0)
+    by_position, by_pose = _derivatives(rig, found.position[known])
+    flat = {
+        "weight": np.repeat(weight.T, 2, axis=1),
+        "residual": np.where(weight[..., None] > 0, residual, 0.0).transpose(1, 0, 2).reshape(len(known), -1),
+        "by_position": by_position.transpose(1, 0, 2, 3).reshape(len(known), 2 * n_views, 3),
+    }
+    parts = []
+    for keypoint in range(n_keypoints):
+        rows = np.flatnonzero(seen.keypoint[known] == keypoint)
+        own = {name: values[rows] for name, values in flat.items()}
+        parts.append(
+            _Part(
+                seen.time[known][rows],
+                _without_points(own["weight"], own["by_position"]),
+                _block_diagonal(by_pose[:, rows]),
+                own["residual"],
+            )
+        )
+    weighted = [part.weight @ part.by_pose for part in parts]
+    used = (weight > 0).astype(float)
+    return Normals(
+        parts=tuple(parts),
+        pose_pose=sum(
+            (np.tensordot(part.by_pose, one, ((0, 1), (0, 1))) for part, one in zip(parts, weighted, strict=True)),
+            np.zeros((6 * n_views, 6 * n_views)),
+        ),
+        offset_pose=np.stack([one.sum(0) for one in weighted]),
+        offset_offset=np.stack([part.weight.sum(0) for part in parts]),
+        pose_right=sum(
+            (np.tensordot(one, part.residual, ((0, 1), (0, 1))) for part, one in zip(parts, weighted, strict=True)),
+            np.zeros(6 * n_views),
+        ),
+        offset_right=np.stack([np.einsum("nij,nj->i", part.weight, part.residual) for part in parts]),
+        noise_px=noise,
+        displaced=np.einsum("vn,vnij,vnik->vjk", used, by_pose, by_pose, optimize=True)
+        / np.maximum(used.sum(1), 1)[:, None, None],
+    )
+
+
+def reduce(normals: Normals, prior: OffsetPrior, correlation: float) -> Reduced:
+    """Eliminate the offsets."""
+    mixed, right = normals.offset_pose / correlation, normals.offset_right / correlation
+    size = prior.precision.shape[1]
+    covariance = np.linalg.inv(normals.offset_offset / correlation + prior.precision[:, :, None] * np.eye(size))
+    leverage: FloatArray = covariance @ mixed
+    matrix: FloatArray = normals.pose_pose / correlation - np.tensordot(mixed, leverage, ((0, 1), (0, 1)))
+    rest: FloatArray = normals.pose_right / correlation - np.tensordot(leverage, right, ((0, 1), (0, 1)))
+    return Reduced((matrix + matrix.T) / 2, rest, covariance, leverage, correlation)
+
+
+def anchor(reduced: Reduced, held: BoolArray) -> FloatArray:
+    """Diagonal (6V,) to add to the matrix, so that the cameras held (V,) keep the world where it is."""
+    diagonal = np.diag(reduced.matrix)
+    share = np.where(np.repeat(held, 6), _ANCHOR, 1e-3 * _ANCHOR)
+    result: FloatArray = share * np.maximum(diagonal, 1e-9 * diagonal.max())
+    return result
+
+
+def solve(reduced: Reduced, total: FloatArray, free: BoolArray, held: BoolArray) -> tuple[FloatArray, FloatArray]:
+    """The step (6V,) of the free cameras (V,) and the covariance (6V, 6V), zero for the others.
+
+    total: (6V,) the changes so far, which the cameras held are drawn to take back as far as the key points allow.
+    """
+    weight, columns = anchor(reduced, held), np.repeat(free, 6)
+    inverse = np.linalg.inv((reduced.matrix + np.diag(weight))[np.ix_(columns, columns)])
+    step, covariance = np.zeros(len(columns)), np.zeros(reduced.matrix.shape)
+    step[columns] = inverse @ (reduced.right - weight * total)[columns]
+    covariance[np.ix_(columns, columns)] = inverse
+    return step, covariance
+
+
+def learn_offsets(
+    normals: Normals, prior: OffsetPrior, correlation: float, free: BoolArray, held: BoolArray
+) -> OffsetPrior:
+    """The offsets' spread by expectation maximisation (restricted maximum likelihood: the poses unknown)."""
+    present = np.einsum("kii->ki", normals.offset_offset) > 0
+    n_keypoints, size = prior.precision.shape
+    for _ in range(_SPREAD_TURNS):
+        reduced = reduce(normals, prior, correlation)
+        step, covariance = solve(reduced, np.zeros(len(reduced.right)), free, held)
+        variance = np.einsum("kii->ki", reduced.offset_covariance) + np.einsum(
+            "kia,kia->ki", reduced.leverage @ covariance, reduced.leverage
+        )
+        pairs = (n_keypoints, size // 2, 2)
+        square = (reduced.offsets(normals, step) ** 2 + variance).reshape(pairs).sum(-1)
+        tail = np.repeat((_TAIL + 2) / (_TAIL + square / prior.spread_px**2), 2, axis=1)
+        total = (tail * np.repeat(square / 2, 2, axis=1))[present].sum() + _PRIOR_NUMBERS * _PRIOR_SPREAD_PX**2
+        spread = float(np.sqrt(total / (present.sum() + _PRIOR_NUMBERS)))
+        settled = abs(spread - prior.spread_px) < 1e-3 * spread
+        prior = OffsetPrior(tail / spread**2, spread)
+        if settled:
+            break
+    return prior
+
+
+def error_correlation(normals: Normals, reduced: Reduced, step: FloatArray) -> float:
+    """How many times more the key points' evidence varies than if all errors were independent; at least 1.
+
+    The product of two factors. Between the key points of an instant: the variance of the summed scores of the pose
+    changes (the offsets eliminated), in units in which independent errors have 1. Between instants: the autocorrelation
+    time of the residuals, summed until the autocorrelation is below 0.05.
+    """
+    offsets = reduced.offsets(normals, step)
+    n_times = 1 + max(int(part.time.max(initial=0)) for part in normals.parts)
+    score, left = np.zeros((n_times, len(step))), np.zeros((n_times, *offsets.shape))
+    expected = normals.pose_pose.copy()
+    for i, (part, leverage) in enumerate(zip(normals.parts, reduced.leverage, strict=True)):
+        mixed, own = normals.offset_pose[i], normals.offset_offset[i]
+        one = np.einsum("nij,nj->ni", part.weight, part.residual - offsets[i] - part.by_pose @ step)
+        np.add.at(score, part.time, np.einsum("nia,ni->na", part.by_pose, one) - one @ leverage)
+        np.add.at(left[:, i], part.time, one)
+        expected += leverage.T @ own @ leverage - leverage.T @ mixed - mixed.T @ leverage
+    value, vector = np.linalg.eigh((expected + expected.T) / 2)
+    determined = value > _UNDETERMINED * value[-1]
+    whitened = score @ (vector[:, determined] / np.sqrt(value[determined]))
+    together = float((whitened**2).sum()) / int(determined.sum())
+    return max(1.0, together * _correlation_time(left.reshape(n_times, -1)))
+
+
+def _weigh(residual: FloatArray, there: BoolArray) -> tuple[FloatArray, FloatArray]:
+    """Weights (view, n) in 1/px² by Student's t, each view by its own noise (view,); residual (view, n, 2)."""
+    there = there & np.isfinite(residual).all(-1)
+    distance = np.where(there, np.linalg.norm(residual, axis=-1), np.nan)
+    noise = np.array(
+        [np.median(row[use]) / _MEDIAN_RAYLEIGH if use.any() else 1.0 for row, use in zip(distance, there, strict=True)]
+    )
+    noise = np.maximum(noise, _SMALLEST_NOISE_PX)
+    relative = np.where(there, distance / noise[:, None], np.inf)
+    weight = np.where(relative < 2 * GATE, (_TAIL + 2) / (_TAIL + relative**2) / noise[:, None] ** 2, 0.0)
+    weight[:, (weight > 0).sum(0) < 2] = 0.0
+    return weight, noise
+
+
+def _derivatives(rig: CameraRig, position: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Of the pixels by the world position (view, n, 2, 3) and by the pose change (view, n, 2, 6)."""
+    by_position, by_pose = [], []
+    for camera in rig:
+        own = position @ camera.rotation.T + camera.translation
+        by_own = np.nan_to_num(camera.lens.jacobian(own)[1])
+        by_position.append(by_own @ camera.rotation)
+        by_pose.append(np.concatenate([-by_own @ skew(own), by_own], axis=-1))
+    return np.stack(by_position), np.stack(by_pose)
+
+
+def _block_diagonal(by_pose: FloatArray) -> FloatArray:
+    """(view, n, 2, 6) -> (n, 2 view, 6 view)."""
+    n_views, n = by_pose.shape[:2]
+    result = np.zeros((n, n_views, 2, n_views, 6))
+    for view in range(n_views):
+        result[:, view, :, view] = by_pose[view]
+    return result.reshape(n, 2 * n_views, 6 * n_views)
+
+
+def _without_points(weight: FloatArray, by_position: FloatArray) -> FloatArray:
+    """Weights (n, 2V, 2V) of residuals, what a move of the 3D point explains projected out; zero where it is not
+    determined. weight (n, 2V), by_position (n, 2V, 3)."""
+    weighted = weight[..., None] * by_position
+    inner = np.swapaxes(by_position, 1, 2) @ weighted
+    solvable = np.linalg.cond(inner) < _SINGULAR
+    inner[~solvable] = np.eye(3)
+    result = weight[..., None] * np.eye(weight.shape[1]) - weighted @ np.linalg.solve(
+        inner, np.swapaxes(weighted, 1, 2)
+    )
+    result[~solvable] = 0.0
+    return np.asarray(result)
+
+
+def _correlation_time(series: FloatArray) -> float:
+    """1 + 2 * the summed autocorrelation of rows (n, k) up to its first small value."""
+    n, power, total = len(series), float((series**2).sum()) / max(len(series), 1), 1.0
+    for lag in range(1, n // 4):
+        value = float((series[:-lag] * series[lag:]).sum()) / (n - lag) / max(power, 1e-300)
+        if value < _UNCORRELATED:
+            break
+        total += 2 * value
+    return total
