@@ -48,7 +48,8 @@ class CameraCheck:
         Of a camera that fits: what would be found if it alone had moved (too).
     displacement_px: RMS of the displacement of its points by this change.
     statistic: by how much the sum of squares falls if it may move; chi-square of 6 degrees for a camera that fits.
-    noise_px: of its points, per coordinate, offsets taken off.
+    noise_px: of its points, per coordinate, offsets taken off. offset_spread_px: of its key points' constant offsets,
+        per coordinate.
     n_points: points used.
     """
 
@@ -62,6 +63,7 @@ class CameraCheck:
     displacement_px: float
     statistic: float
     noise_px: float
+    offset_spread_px: float
     n_points: int
 
 
@@ -70,9 +72,8 @@ class RigCheck:
     """Whether a rig fits key points.
 
     cameras: by name. pairs: median epipolar error in px of every two views, by their names.
-    sentences: what was found and what to do. unit: of shifts. n_instants: used. offset_spread_px: of the constant
-    offsets of key points, per coordinate. correlation: by which the evidence was divided because errors last or are
-    shared.
+    sentences: what was found and what to do. unit: of shifts. n_instants: used. correlation: by which the evidence was
+    divided because errors last or are shared.
     """
 
     cameras: Mapping[str, CameraCheck]
@@ -80,7 +81,6 @@ class RigCheck:
     sentences: tuple[str, ...]
     unit: str
     n_instants: int
-    offset_spread_px: float
     correlation: float
 
     @property
@@ -98,7 +98,6 @@ class RigCheck:
             "suspects": list(self.suspects),
             "unit": self.unit,
             "n_instants": self.n_instants,
-            "offset_spread_px": self.offset_spread_px,
             "correlation": self.correlation,
             "cameras": {name: dict(vars(camera)) for name, camera in self.cameras.items()},
             "pairs": [
@@ -191,7 +190,6 @@ def check_rig(
         sentences=_sentences(evidence, mixup, motion, views, cameras),
         unit=rig.unit,
         n_instants=len(np.unique(evidence.seen.time)),
-        offset_spread_px=float("nan") if motion is None else motion.offset_spread_px,
         correlation=float("nan") if motion is None else motion.correlation,
     )
 
@@ -262,13 +260,14 @@ def _findings(evidence: Evidence, mixup: Mixup, motion: Motion | None, views: tu
 def _sizes(motion: Motion | None, place: int | None) -> dict[str, float]:
     """The figures of a camera's pose change."""
     names = ("shift", "shift_sd", "turn_deg", "turn_sd_deg", "displacement_px", "statistic", "noise_px")
+    names = (*names, "offset_spread_px")
     if motion is None or place is None:
         return dict.fromkeys(names, float("nan"))
     change, covariance = motion.change[place], motion.covariance[place]
     turn, turn_sd = _length(change[:3], covariance[:3, :3])
     shift, shift_sd = _length(change[3:], covariance[3:, 3:])
     values = (shift, shift_sd, np.rad2deg(turn), np.rad2deg(turn_sd))
-    others = (motion.displacement_px[place], motion.statistic[place], motion.noise_px[place])
+    others = (motion.displacement_px[place], motion.statistic[place], motion.noise_px[place], motion.offset_spread_px[place])
     return {name: float(value) for name, value in zip(names, (*values, *others), strict=True)}
 
 

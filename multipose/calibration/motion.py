@@ -56,7 +56,7 @@ class Motion:
     statistic: (V,) how much worse the key points are explained where a camera counts as unmoved instead of moved;
     chi-square of 6 degrees where it fits. unexplained: the same for all cameras that were not found to have moved.
     displacement_px: (V,) RMS of the displacement of the picture's points by the change.
-    noise_px: (V,) of one coordinate. offset_spread_px: of the offsets, per coordinate.
+    noise_px: (V,) of one coordinate. offset_spread_px: (V,) of the offsets, per coordinate.
     correlation: by which the frames' information was divided because their errors are alike.
     """
 
@@ -69,7 +69,7 @@ class Motion:
     unexplained: float
     displacement_px: FloatArray
     noise_px: FloatArray
-    offset_spread_px: float
+    offset_spread_px: FloatArray
     correlation: float
 
     @property
@@ -97,22 +97,22 @@ def find_motion(seen: Sightings, rig: CameraRig, noise_px: float, free: Sequence
     for _ in range(_TURNS):
         normals = linearise(seen, now, offsets, gate)
         total = pose_change(rig, now).ravel()
-        held = ~_mask(moved, n_views)
-        prior = learn_offsets(normals, prior, correlation, may_move, held)
+        weight = anchor(normals, ~_mask(moved, n_views))
+        prior = learn_offsets(normals, prior, correlation, weight, total, may_move)
         reduced = reduce(normals, prior, correlation)
-        step, _ = solve(reduced, total, may_move, held)
+        step, _ = solve(reduced, weight, total, may_move)
         correlation = error_correlation(normals, reduced, step)
         reduced = reduce(normals, prior, correlation)
-        step, _ = solve(reduced, total, may_move, held)
+        step, _ = solve(reduced, weight, total, may_move)
         last, offsets = offsets, reduced.offsets(normals, step)
         now = moved_rig(now, step.reshape(-1, 6))
         gate = max(SMALLEST_GATE_PX, GATE * float(np.median(normals.noise_px)))
-        chosen = moved if free is not None else _choose(_Costs(reduced, total))[0]
+        chosen = moved if free is not None else _choose(_Costs(normals, reduced, total))[0]
         shifted = max(displacement(normals, step).max(), np.abs(offsets - last).max())
         if shifted < _CONVERGED_PX and chosen == moved:
             break
         moved = chosen
-    return _conclude(now, normals, _Costs(reduced, total), moved, prior, correlation)
+    return _conclude(now, normals, _Costs(normals, reduced, total), moved, prior, correlation)
 
 
 def moved_rig(rig: CameraRig, change: FloatArray) -> CameraRig:
@@ -143,10 +143,10 @@ def displacement(normals: Normals, change: FloatArray) -> FloatArray:
 class _Costs:
     """Sums of squares when only some cameras have moved, relative to none having moved."""
 
-    def __init__(self, reduced: Reduced, total: FloatArray) -> None:
+    def __init__(self, normals: Normals, reduced: Reduced, total: FloatArray) -> None:
         """total: (6V,) the changes at which the equations were linearised."""
         self.n_views = len(total) // 6
-        self._matrix = reduced.matrix + np.diag(1e-3 * anchor(reduced, np.ones(self.n_views, bool)))
+        self._matrix = reduced.matrix + np.diag(anchor(normals, np.zeros(self.n_views, bool)))
         self._right = reduced.right + reduced.matrix @ total
 
     def explained(self, moved: Sequence[int]) -> float:

@@ -36,7 +36,9 @@ _SPREAD_TURNS = 30
 _SINGULAR = 1e12
 _UNDETERMINED = 1e-7
 _UNCORRELATED = 0.05
-_ANCHOR = 1e-6  # share of the information: enough to hold the world where nothing else does
+# Of a camera that seems to fit, and of one that seems to have moved: standard deviation beforehand of
+_ANCHOR_TURN = (np.deg2rad(1.0), np.deg2rad(20.0))  # its turn
+_ANCHOR_SHIFT = (0.02, 0.4)  # its shift, as a share of its distance from the key points
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,16 +59,16 @@ class Sightings:
 
 @dataclass(frozen=True, eq=False)
 class OffsetPrior:
-    """What is known of the offsets: the precision (keypoint, 2 view) of each in 1/px², and their spread per
-    coordinate."""
+    """What is known of the offsets: the precision (keypoint, 2 view) of each in 1/px², and their spread (view,)
+    per coordinate."""
 
     precision: FloatArray
-    spread_px: float
+    spread_px: FloatArray
 
     @classmethod
     def vague(cls, n_keypoints: int, n_views: int) -> OffsetPrior:
         """Before anything was seen."""
-        return cls(np.full((n_keypoints, 2 * n_views), 1 / _PRIOR_SPREAD_PX**2), _PRIOR_SPREAD_PX)
+        return cls(np.full((n_keypoints, 2 * n_views), 1 / _PRIOR_SPREAD_PX**2), np.full(n_views, _PRIOR_SPREAD_PX))
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,7 +88,7 @@ class Normals:
 
     pose_pose (6V, 6V), offset_pose (K, 2V, 6V), offset_offset (K, 2V, 2V), pose_right (6V,), offset_right (K, 2V).
     noise_px (V,): of one coordinate of a view. displaced (V, 6, 6): a change c displaces the picture by
-    sqrt(cᵀ displaced c) px (RMS).
+    sqrt(cᵀ displaced c) px (RMS). depth (V,): mean distance of the points along the camera's axis.
     """
 
     parts: tuple[_Part, ...]
@@ -97,6 +99,7 @@ class Normals:
     offset_right: FloatArray
     noise_px: FloatArray
     displaced: FloatArray
+    depth: FloatArray
 
 
 @dataclass(frozen=True, eq=False)
@@ -162,6 +165,7 @@ def linearise(seen: Sightings, rig: CameraRig, offsets: FloatArray, gate: float)
         noise_px=noise,
         displaced=np.einsum("vn,vnij,vnik->vjk", used, by_pose, by_pose, optimize=True)
         / np.maximum(used.sum(1), 1)[:, None, None],
+        depth=np.array([np.abs(camera.depth(found.position[known])).mean() for camera in rig]),
     )
 
 
@@ -176,20 +180,25 @@ def reduce(normals: Normals, prior: OffsetPrior, correlation: float) -> Reduced:
     return Reduced((matrix + matrix.T) / 2, rest, covariance, leverage, correlation)
 
 
-def anchor(reduced: Reduced, held: BoolArray) -> FloatArray:
-    """Diagonal (6V,) to add to the matrix, so that the cameras held (V,) keep the world where it is."""
-    diagonal = np.diag(reduced.matrix)
-    share = np.where(np.repeat(held, 6), _ANCHOR, 1e-3 * _ANCHOR)
-    result: FloatArray = share * np.maximum(diagonal, 1e-9 * diagonal.max())
-    return result
+def anchor(normals: Normals, held: BoolArray) -> FloatArray:
+    """Precision (6V,) of the changes beforehand: small for cameras held (V,) to be where they were, large for the others.
+
+    It holds the world, and what the key points leave open; beside what they determine it is nothing.
+    """
+    turn = np.where(held, *_ANCHOR_TURN)
+    shift = np.where(held, *_ANCHOR_SHIFT) * normals.depth
+    sd: FloatArray = np.repeat(np.stack([turn, shift], axis=1), 3, axis=1).ravel()
+    return 1 / sd**2
 
 
-def solve(reduced: Reduced, total: FloatArray, free: BoolArray, held: BoolArray) -> tuple[FloatArray, FloatArray]:
+def solve(
+    reduced: Reduced, weight: FloatArray, total: FloatArray, free: BoolArray
+) -> tuple[FloatArray, FloatArray]:
     """The step (6V,) of the free cameras (V,) and the covariance (6V, 6V), zero for the others.
 
-    total: (6V,) the changes so far, which the cameras held are drawn to take back as far as the key points allow.
+    total: (6V,) the changes so far; weight: (6V,) the precision of their being zero, as of `anchor`.
     """
-    weight, columns = anchor(reduced, held), np.repeat(free, 6)
+    columns = np.repeat(free, 6)
     inverse = np.linalg.inv((reduced.matrix + np.diag(weight))[np.ix_(columns, columns)])
     step, covariance = np.zeros(len(columns)), np.zeros(reduced.matrix.shape)
     step[columns] = inverse @ (reduced.right - weight * total)[columns]
@@ -198,24 +207,27 @@ def solve(reduced: Reduced, total: FloatArray, free: BoolArray, held: BoolArray)
 
 
 def learn_offsets(
-    normals: Normals, prior: OffsetPrior, correlation: float, free: BoolArray, held: BoolArray
+    normals: Normals, prior: OffsetPrior, correlation: float, weight: FloatArray, total: FloatArray, free: BoolArray
 ) -> OffsetPrior:
-    """The offsets' spread by expectation maximisation (restricted maximum likelihood: the poses unknown)."""
-    present = np.einsum("kii->ki", normals.offset_offset) > 0
+    """The offsets' spread in every view by expectation maximisation (restricted maximum likelihood: the poses unknown).
+
+    The views' spreads are drawn together a little, and weight, total and free are as in `solve`.
+    """
+    present = np.einsum("kii->ki", normals.offset_offset)[:, ::2] > 0
     n_keypoints, size = prior.precision.shape
     for _ in range(_SPREAD_TURNS):
         reduced = reduce(normals, prior, correlation)
-        step, covariance = solve(reduced, np.zeros(len(reduced.right)), free, held)
+        step, covariance = solve(reduced, weight, total, free)
         variance = np.einsum("kii->ki", reduced.offset_covariance) + np.einsum(
             "kia,kia->ki", reduced.leverage @ covariance, reduced.leverage
         )
-        pairs = (n_keypoints, size // 2, 2)
-        square = (reduced.offsets(normals, step) ** 2 + variance).reshape(pairs).sum(-1)
-        tail = np.repeat((_TAIL + 2) / (_TAIL + square / prior.spread_px**2), 2, axis=1)
-        total = (tail * np.repeat(square / 2, 2, axis=1))[present].sum() + _PRIOR_NUMBERS * _PRIOR_SPREAD_PX**2
-        spread = float(np.sqrt(total / (present.sum() + _PRIOR_NUMBERS)))
-        settled = abs(spread - prior.spread_px) < 1e-3 * spread
-        prior = OffsetPrior(tail / spread**2, spread)
+        square = (reduced.offsets(normals, step) ** 2 + variance).reshape(n_keypoints, size // 2, 2).mean(-1)
+        tail = np.where(present, (_TAIL + 2) / (_TAIL + 2 * square / prior.spread_px**2), 0.0)
+        summed, numbers = (tail * square).sum(0), present.sum(0)
+        common = (summed.sum() + _PRIOR_NUMBERS * _PRIOR_SPREAD_PX**2) / (numbers.sum() + _PRIOR_NUMBERS)
+        spread = np.sqrt((summed + _PRIOR_NUMBERS * common) / (numbers + _PRIOR_NUMBERS))
+        settled = np.abs(spread - prior.spread_px).max() < 1e-3 * spread.max()
+        prior = OffsetPrior(np.repeat(np.where(present, tail, 1.0) / spread**2, 2, axis=1), spread)
         if settled:
             break
     return prior
