@@ -97,7 +97,10 @@ def find_mixup(disagreement: Disagreement, rig: CameraRig) -> Mixup:
     while True:
         candidates = []
         for about, trial in _trials(camera, free):
-            before, after = disagreement.mean(camera, about), disagreement.mean(trial, about)
+            before = disagreement.mean(camera, about)
+            if not before > _GAIN_PX:
+                continue
+            after = disagreement.mean(trial, about)
             if after < limit and after * _GAIN < before and before - after > _GAIN_PX:
                 candidates.append((disagreement.mean(trial, set(range(n_views))), trial, about))
         if not candidates:

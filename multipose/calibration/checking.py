@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
+from numpy.typing import NDArray
 
 from multipose.board import Corners
 from multipose.calibration.assignment import Disagreement, Mixup, find_mixup
@@ -31,6 +32,7 @@ MIN_DISPLACEMENT_PX = 1.0
 _FEWEST_INSTANTS = 10
 _FEWEST_POINTS = 50  # of a view, shared with another
 _MOST_POINTS = 12_000
+_POINTS_LEFT_OUT = 3000
 _MEDIAN_NORMAL = 0.6745
 _GATE = 6.0
 _SMALLEST_GATE_PX = 3.0
@@ -113,9 +115,11 @@ class Evidence:
 
     rig: CameraRig
     keypoints: xr.Dataset
+    instants: NDArray[np.intp]
     seen: Sightings
     disagreement: Disagreement
     judged: tuple[int, ...]
+    offsets_known: bool
 
     @property
     def noise_px(self) -> float:
@@ -135,7 +139,9 @@ class Evidence:
         if len(views) < 2:
             return None, tuple(views)
         free = None if moved is None else [views.index(view) for view in moved]
-        motion = find_motion(part, replace(self.rig, cameras=cameras), self.noise_px, free)
+        motion = find_motion(
+            part, replace(self.rig, cameras=cameras), self.noise_px, offsets_known=self.offsets_known, free=free
+        )
         return motion, tuple(views)
 
 
@@ -164,7 +170,7 @@ def check_rig(
     findings = _findings(evidence, mixup, motion, views)
     pairs = evidence.disagreement.pairs()
     left_out = leave_one_out(
-        evidence.keypoints,
+        evidence.keypoints.isel(time=evidence.instants[:: 1 + len(evidence.seen.time) // _POINTS_LEFT_OUT]),
         evidence.rig,
         min_confidence=min_confidence,
         max_error_px=max(_SMALLEST_GATE_PX, _GATE * evidence.noise_px),
@@ -231,7 +237,7 @@ def gather(
             f"Fewer than two views have {_FEWEST_POINTS} points that another view sees too ({counts}); they cannot be "
             "judged. Take a longer recording, or lower min_confidence."
         )
-    return Evidence(own.rig, points, seen, Disagreement(seen, own.rig), judged)
+    return Evidence(own.rig, points, instants, seen, Disagreement(seen, own.rig), judged, baseline is not None)
 
 
 def _of_corners(corners: Corners) -> xr.Dataset:
@@ -259,15 +265,20 @@ def _findings(evidence: Evidence, mixup: Mixup, motion: Motion | None, views: tu
 
 def _sizes(motion: Motion | None, place: int | None) -> dict[str, float]:
     """The figures of a camera's pose change."""
-    names = ("shift", "shift_sd", "turn_deg", "turn_sd_deg", "displacement_px", "statistic", "noise_px")
-    names = (*names, "offset_spread_px")
+    names = ["shift", "shift_sd", "turn_deg", "turn_sd_deg"]
+    names += ["displacement_px", "statistic", "noise_px", "offset_spread_px"]
     if motion is None or place is None:
         return dict.fromkeys(names, float("nan"))
     change, covariance = motion.change[place], motion.covariance[place]
     turn, turn_sd = _length(change[:3], covariance[:3, :3])
     shift, shift_sd = _length(change[3:], covariance[3:, 3:])
     values = (shift, shift_sd, np.rad2deg(turn), np.rad2deg(turn_sd))
-    others = (motion.displacement_px[place], motion.statistic[place], motion.noise_px[place], motion.offset_spread_px[place])
+    others = (
+        motion.displacement_px[place],
+        motion.statistic[place],
+        motion.noise_px[place],
+        motion.offset_spread_px[place],
+    )
     return {name: float(value) for name, value in zip(names, (*values, *others), strict=True)}
 
 

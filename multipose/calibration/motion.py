@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from itertools import combinations
 
 import numpy as np
+from scipy import stats
 
 from multipose.calibration.pose_changes import (
     GATE,
@@ -33,13 +34,8 @@ from multipose.calibration.pose_changes import (
 from multipose.camera import CameraRig
 from multipose.geometry import pose, rotation_from_vector, vector_from_rotation
 
-PRICE = 40.0
-"""What one more moved camera costs, in units of the sum of squares (chi-square of 6 degrees of freedom).
-
-Chi-square alone is above it once in two million; the spread of the offsets and the correlation of the errors are
-estimates too. benchmarks/checking.py measures the false alarms.
-"""
-
+_CHANCE = 1e-5
+_FEWEST_DEGREES = 8.0
 _TURNS = 25
 _CONVERGED_PX = 0.02
 _LARGEST_SET = 4
@@ -58,6 +54,7 @@ class Motion:
     displacement_px: (V,) RMS of the displacement of the picture's points by the change.
     noise_px: (V,) of one coordinate. offset_spread_px: (V,) of the offsets, per coordinate.
     correlation: by which the frames' information was divided because their errors are alike.
+    price: what the statistic of a camera must exceed for it to count as moved.
     """
 
     rig: CameraRig
@@ -71,27 +68,31 @@ class Motion:
     noise_px: FloatArray
     offset_spread_px: FloatArray
     correlation: float
+    price: float
 
     @property
     def more_moved(self) -> bool:
         """Whether more cameras moved than can be told apart, so that fewer than two fit each other."""
-        return len(self.moved) == _most_moved(len(self.statistic)) and self.unexplained > PRICE
+        return len(self.moved) == _most_moved(len(self.statistic)) and self.unexplained > self.price
 
 
-def find_motion(seen: Sightings, rig: CameraRig, noise_px: float, free: Sequence[int] | None = None) -> Motion:
+def find_motion(
+    seen: Sightings, rig: CameraRig, noise_px: float, *, offsets_known: bool = False, free: Sequence[int] | None = None
+) -> Motion:
     """The cameras that moved, and their pose changes.
 
     Args:
         seen: key points in the rig's views.
         rig: the cameras as calibrated.
         noise_px: roughly how far views disagree, per coordinate.
+        offsets_known: whether the offsets were taken off, so that only their errors are left.
         free: these cameras moved, and no others; by default it is found out.
     """
     n_views = len(rig)
     moved: tuple[int, ...] = () if free is None else tuple(free)
     may_move = np.ones(n_views, bool) if free is None else _mask(free, n_views)
-    prior = OffsetPrior.vague(seen.n_keypoints, n_views)
-    offsets = np.zeros((seen.n_keypoints, 2 * n_views))
+    prior = OffsetPrior.vague(seen, offsets_known)
+    offsets = np.zeros(prior.precision.shape)
     correlation, now = 1.0, rig
     gate = max(SMALLEST_GATE_PX, GATE * noise_px)
     for _ in range(_TURNS):
@@ -99,20 +100,32 @@ def find_motion(seen: Sightings, rig: CameraRig, noise_px: float, free: Sequence
         total = pose_change(rig, now).ravel()
         weight = anchor(normals, ~_mask(moved, n_views))
         prior = learn_offsets(normals, prior, correlation, weight, total, may_move)
-        reduced = reduce(normals, prior, correlation)
+        reduced = reduce(normals, prior.cautious(), correlation)
         step, _ = solve(reduced, weight, total, may_move)
         correlation = error_correlation(normals, reduced, step)
-        reduced = reduce(normals, prior, correlation)
+        reduced = reduce(normals, prior.cautious(), correlation)
         step, _ = solve(reduced, weight, total, may_move)
         last, offsets = offsets, reduced.offsets(normals, step)
         now = moved_rig(now, step.reshape(-1, 6))
         gate = max(SMALLEST_GATE_PX, GATE * float(np.median(normals.noise_px)))
-        chosen = moved if free is not None else _choose(_Costs(normals, reduced, total))[0]
+        costs = _Costs(normals, reduced, total, price(seen.n_keypoints, n_views))
+        chosen = moved if free is not None else _choose(costs)[0]
         shifted = max(displacement(normals, step).max(), np.abs(offsets - last).max())
         if shifted < _CONVERGED_PX and chosen == moved:
             break
         moved = chosen
-    return _conclude(now, normals, _Costs(normals, reduced, total), moved, prior, correlation)
+    return _conclude(now, normals, costs, moved, prior, correlation)
+
+
+def price(n_keypoints: int, n_views: int) -> float:
+    """What one more moved camera costs, in units of the sum of squares.
+
+    Six times what Fisher's F exceeds once in 100,000 times, of 6 degrees of freedom and of as many as tell the offsets'
+    spread in a view (K key points in V views leave K (2V - 3) numbers over). benchmarks/checking.py measures the false
+    alarms.
+    """
+    degrees = max(n_keypoints * (2 * n_views - 3) / n_views, _FEWEST_DEGREES)
+    return float(6 * stats.f.isf(_CHANCE, 6, degrees))
 
 
 def moved_rig(rig: CameraRig, change: FloatArray) -> CameraRig:
@@ -143,9 +156,9 @@ def displacement(normals: Normals, change: FloatArray) -> FloatArray:
 class _Costs:
     """Sums of squares when only some cameras have moved, relative to none having moved."""
 
-    def __init__(self, normals: Normals, reduced: Reduced, total: FloatArray) -> None:
+    def __init__(self, normals: Normals, reduced: Reduced, total: FloatArray, price: float) -> None:
         """total: (6V,) the changes at which the equations were linearised."""
-        self.n_views = len(total) // 6
+        self.n_views, self.price = len(total) // 6, price
         self._matrix = reduced.matrix + np.diag(anchor(normals, np.zeros(self.n_views, bool)))
         self._right = reduced.right + reduced.matrix @ total
 
@@ -163,8 +176,7 @@ class _Costs:
         return change, covariance
 
     def _change(self, columns: BoolArray) -> FloatArray:
-        result: FloatArray = np.linalg.solve(self._matrix[np.ix_(columns, columns)], self._right[columns])
-        return result
+        return np.asarray(np.linalg.solve(self._matrix[np.ix_(columns, columns)], self._right[columns]))
 
 
 def _choose(costs: _Costs) -> tuple[tuple[int, ...], tuple[tuple[int, ...], ...]]:
@@ -172,10 +184,12 @@ def _choose(costs: _Costs) -> tuple[tuple[int, ...], tuple[tuple[int, ...], ...]
     sets = [
         chosen for size in range(_most_moved(costs.n_views) + 1) for chosen in combinations(range(costs.n_views), size)
     ]
-    value = {chosen: costs.explained(chosen) - PRICE * len(chosen) for chosen in sets}
+    value = {chosen: costs.explained(chosen) - costs.price * len(chosen) for chosen in sets}
     best = max(sets, key=value.__getitem__)
     rivals = [
-        other for other in sets if other != best and len(other) == len(best) and value[other] > value[best] - PRICE / 2
+        other
+        for other in sets
+        if other != best and len(other) == len(best) and value[other] > value[best] - costs.price / 2
     ]
     return best, tuple(rivals)
 
@@ -205,8 +219,9 @@ def _conclude(
         unexplained=everything - explained,
         displacement_px=displacement(normals, change.ravel()),
         noise_px=normals.noise_px,
-        offset_spread_px=prior.spread_px,
+        offset_spread_px=prior.spread_px[0],
         correlation=correlation,
+        price=costs.price,
     )
 
 
