@@ -30,6 +30,7 @@ _HOMES = {
     "keypoints2d": "multipose.tracks",
     "predict": "multipose.pose2d",
     "reconstruct": "multipose.triangulate",
+    "refine_rig": "multipose.calibration",
     "train": "multipose.pose2d",
     "trajectories3d": "multipose.tracks",
 }
@@ -60,6 +61,7 @@ __all__ = [
     "keypoints2d",
     "predict",
     "reconstruct",
+    "refine_rig",
     "train",
     "trajectories3d",
     "view",
@@ -68,7 +70,7 @@ __all__ = [
 if TYPE_CHECKING:
     from multipose import errors, formats, view
     from multipose.board import CharucoBoard, Chessboard, Corners
-    from multipose.calibration import Calibration, calibrate, check_rig, detect_board
+    from multipose.calibration import Calibration, calibrate, check_rig, detect_board, refine_rig
     from multipose.camera import Camera, CameraRig
     from multipose.labels import Labels
     from multipose.lens import BrownLens, FisheyeLens, RationalLens, TelecentricLens

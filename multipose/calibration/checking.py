@@ -75,7 +75,7 @@ class RigCheck:
 
     cameras: by name. pairs: median epipolar error in px of every two views, by their names.
     sentences: what was found and what to do. unit: of shifts. n_instants: used. correlation: by which the evidence was
-    divided because errors last or are shared.
+    divided because errors last or are shared. price: the statistic above which a camera has moved.
     """
 
     cameras: Mapping[str, CameraCheck]
@@ -84,6 +84,7 @@ class RigCheck:
     unit: str
     n_instants: int
     correlation: float
+    price: float
 
     @property
     def suspects(self) -> tuple[str, ...]:
@@ -101,6 +102,7 @@ class RigCheck:
             "unit": self.unit,
             "n_instants": self.n_instants,
             "correlation": self.correlation,
+            "price": self.price,
             "cameras": {name: dict(vars(camera)) for name, camera in self.cameras.items()},
             "pairs": [
                 {"cameras": [first, second], "epipolar_px": value} for (first, second), value in self.pairs.items()
@@ -197,6 +199,7 @@ def check_rig(
         unit=rig.unit,
         n_instants=len(np.unique(evidence.seen.time)),
         correlation=float("nan") if motion is None else motion.correlation,
+        price=float("nan") if motion is None else motion.price,
     )
 
 
