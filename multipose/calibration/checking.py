@@ -240,7 +240,10 @@ def gather(
             f"Fewer than two views have {_FEWEST_POINTS} points that another view sees too ({counts}); they cannot be "
             "judged. Take a longer recording, or lower min_confidence."
         )
-    return Evidence(own.rig, points, instants, seen, Disagreement(seen, own.rig), judged, baseline is not None)
+    disagreement = Disagreement(seen, own.rig)
+    if np.isnan(disagreement.pairs()).all():
+        raise DataError("No two views share enough points to be judged. Take a longer recording.")
+    return Evidence(own.rig, points, instants, seen, disagreement, judged, baseline is not None)
 
 
 def _of_corners(corners: Corners) -> xr.Dataset:

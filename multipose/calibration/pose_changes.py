@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from multipose.camera import CameraRig
+from multipose.errors import DataError
 from multipose.geometry import skew
 from multipose.triangulate import triangulate
 
@@ -31,6 +32,7 @@ IntArray: TypeAlias = NDArray[np.int64]
 GATE = 6.0  # standard deviations of the noise that a view may be off and still count
 SMALLEST_GATE_PX = 3.0
 _SMALLEST_NOISE_PX = 0.05
+_FEWEST_POINTS = 10
 _MEDIAN_RAYLEIGH = 1.1774
 _TAIL = 5.0  # degrees of freedom of Student's t, of the noise and of the offsets
 _PRIOR_SPREAD_PX, _PRIOR_NUMBERS = 2.0, 4.0  # what is believed of the offsets' spread beforehand, as so many offsets
@@ -162,13 +164,22 @@ class Reduced:
 
 
 def linearise(seen: Sightings, rig: CameraRig, offsets: FloatArray, gate: float) -> Normals:
-    """The normal equations at a rig and offsets (K, 2CV); a view farther off than `gate` px is left out."""
+    """The normal equations at a rig and offsets (K, 2CV); a view farther off than `gate` px is left out.
+
+    Raises:
+        DataError: the views agree on hardly any point.
+    """
     n_views, n_keypoints = len(rig), seen.n_keypoints
     course = seen.course
     by_instant = np.tensordot(offsets.reshape(n_keypoints, course.shape[1], n_views, 2), course, (1, 1))
     shift = by_instant[seen.keypoint, :, :, seen.time].transpose(1, 0, 2)
     found = triangulate(seen.px - shift, rig, confidence=seen.weight, max_error_px=gate, threads=1)
     known = np.flatnonzero(np.isfinite(found.position[:, 0]))
+    if len(known) < _FEWEST_POINTS:
+        raise DataError(
+            f"The views agree on {len(known)} of {seen.px.shape[1]} points only: their rays meet behind the cameras or "
+            "nowhere. Do the rig and the key points belong together, after the same crop, flip, turn and scale?"
+        )
     residual = seen.px[:, known] - rig.project(found.position[known])
     weight, noise = _weigh(residual - shift[:, known], seen.weight[:, known] > 0)
     by_position, by_pose = _derivatives(rig, found.position[known])

@@ -211,3 +211,14 @@ def test_what_cannot_be_judged_is_an_error():
     check = check_rig(rig, dataset(px, rig))
     assert check.cameras["cam_2"].finding == "not judged"
     assert check.suspects == ()
+
+
+def test_key_points_of_another_rig_are_an_error_or_a_finding():
+    rig = ring(4)
+    px = seen(ring(4), walk(0), 0)[:, :, ::-1]  # the order of key points is no matter
+    assert check_rig(rig, dataset(px, rig)).suspects == ()
+    behind = replace(
+        rig, cameras=tuple(replace(c, camera_from_world=np.diag([1.0, -1, -1, 1]) @ c.camera_from_world) for c in rig)
+    )
+    with pytest.raises(DataError, match="belong together"):
+        check_rig(behind, dataset(px, rig))
