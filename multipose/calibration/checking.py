@@ -88,7 +88,7 @@ class RigCheck:
 
     @property
     def suspects(self) -> tuple[str, ...]:
-        """Names of the cameras that do not fit, in the rig's order."""
+        """Names of the cameras that do not fit, in the order of the key points' views."""
         return tuple(name for name, camera in self.cameras.items() if camera.finding not in ("fits", "not judged"))
 
     def named(self, finding: str) -> tuple[str, ...]:
