@@ -119,8 +119,8 @@ SCENES = {
     "6 key points": Scene(keypoints=6),
     "60 frames": Scene(frames=60),
 }
-SHIFTS_MM = (0.5, 1.0, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0)
-TURNS_DEG = (0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5)
+SHIFTS_MM = (1.0, 1.5, 2.0, 2.5, 3.0, 4.0)
+TURNS_DEG = (0.1, 0.15, 0.2, 0.25, 0.3, 0.4)
 
 
 def measure_faults(n: int, others: int) -> None:
@@ -167,7 +167,7 @@ def draw(curves: dict[str, list[tuple[float, float]]], path: Path) -> None:
         def at(amount: float, share: float, x0: float = x0, right: float = right) -> tuple[float, float]:
             return x0 + width * amount / right, top + height * (1 - share)
 
-        for share in (0, 0.5, 0.95, 1):
+        for share in (0, 0.5, 0.95):
             x, y = at(0, share)
             parts.append(f'<line x1="{x}" y1="{y:.1f}" x2="{x + width}" y2="{y:.1f}" stroke="#ddd"/>')
             parts.append(f'<text x="{x - 6}" y="{y + 4:.1f}" text-anchor="end">{100 * share:.0f} %</text>')
@@ -176,8 +176,7 @@ def draw(curves: dict[str, list[tuple[float, float]]], path: Path) -> None:
         for amount, share in curve:
             x, y = at(amount, share)
             parts.append(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3" fill="#0072b2"/>')
-            if round(amount / right * 8, 3) % 2 == 0:
-                parts.append(f'<text x="{x:.1f}" y="{top + height + 16}" text-anchor="middle">{amount:g}</text>')
+            parts.append(f'<text x="{x:.1f}" y="{top + height + 16}" text-anchor="middle">{amount:g}</text>')
         parts.append(f'<text x="{x0 + width / 2}" y="{top + height + 34}" text-anchor="middle">{name}</text>')
     size = f'width="{2 * width + left + 90}" height="{height + top + 45}"'
     head = f'<svg xmlns="http://www.w3.org/2000/svg" {size} font-family="sans-serif" font-size="12">'
