@@ -50,14 +50,44 @@ from multipose.cli.options import Result, number, project_option, reporting, tab
     help="Take the lenses from this session of close-ups, in which every view saw the board by itself, and only the "
     "poses from the others; instead of multipose.toml's.",
 )
+@click.option(
+    "--check",
+    metavar="RECORDING",
+    help="Calibrate nothing: test with the key points of this recording whether its rig still fits.",
+)
+@click.option(
+    "--baseline",
+    metavar="RECORDING",
+    help="With --check: a recording of a time when the rig was right; the constant offsets of its key points are taken "
+    "off, so that smaller changes stand out.",
+)
+@click.option(
+    "--refine",
+    is_flag=True,
+    help="With --check: refine the poses of cameras that moved, and write the rig beside the old one.",
+)
 @threads_option
 @project_option
 @reporting
-def command(sessions: tuple[str, ...], threads: int, folder: str, **settings: Any) -> Result:
+def command(
+    sessions: tuple[str, ...],
+    check: str | None,
+    baseline: str | None,
+    refine: bool,
+    threads: int,
+    folder: str,
+    **settings: Any,
+) -> Result:
     """Calibrate the cameras from pictures of the board.
 
-    Without names all sessions in calibration/ that have pictures of the board are calibrated.
+    Without names all sessions in calibration/ that have pictures of the board are calibrated. With --check nothing is:
+    key points of a recording say whether the rig still fits.
     """
+    if check is not None:
+        _refuse_with_check(sessions, settings)
+        return _check(check, baseline, refine, folder)
+    if baseline is not None or refine:
+        raise click.UsageError("--baseline and --refine go with --check RECORDING.")
     from multipose.errors import ProjectError
     from multipose.pipeline.calibration import calibrate_session
     from multipose.pipeline.plan import open_hashes
@@ -84,6 +114,70 @@ def command(sessions: tuple[str, ...], threads: int, folder: str, **settings: An
         ]
     data = reports[0] if len(reports) == 1 else {"sessions": {report["session"]: report for report in reports}}
     return Result(data, "\n\n".join(describe_calibration(report) for report in reports))
+
+
+def _refuse_with_check(sessions: tuple[str, ...], settings: dict[str, Any]) -> None:
+    given = [*sessions, *(f"--{name.replace('_', '-')}" for name, value in settings.items() if value is not None)]
+    if given:
+        raise click.UsageError(f"--check calibrates nothing, so {', '.join(given)} cannot go with it.")
+
+
+def _check(name: str, baseline: str | None, refine: bool, folder: str) -> Result:
+    from multipose.pipeline.checking import check_recording
+    from multipose.progress import RichProgress
+    from multipose.project import Project
+
+    project = Project.find(folder)
+    with project.lock():
+        values = check_recording(
+            project,
+            project.recording(name),
+            baseline=None if baseline is None else project.recording(baseline),
+            refine=refine,
+            progress=RichProgress(),
+        )
+    return Result(values, _describe_check(values, refine))
+
+
+def _describe_check(values: dict[str, Any], refine: bool) -> str:
+    """What a check found, for a person."""
+    rows = [
+        [
+            name,
+            camera["finding"],
+            number(camera["leave_one_out_px"], 1),
+            number(camera["epipolar_px"], 1),
+            f"{number(camera['turn_deg'])} ({number(camera['turn_sd_deg'])})",
+            f"{number(camera['shift'], 1)} ({number(camera['shift_sd'], 1)})",
+            number(camera["statistic"], 0),
+            str(camera["n_points"]),
+        ]
+        for name, camera in values["cameras"].items()
+    ]
+    header = ["camera", "finding", "left out px", "epipolar px", "turn deg (sd)"]
+    header += [f"shift {values['unit']} (sd)", "statistic", "points"]
+    lines = [
+        f"Rig of session {values['session']}, key points of {values['recording']}: {values['n_instants']} instants",
+        "",
+        table(rows, header),
+        "",
+        f"A camera has moved where its statistic is above {number(values['price'], 0)}.",
+        *values["sentences"],
+    ]
+    refined = values["refined"]
+    if refined is not None:
+        errors = ", ".join(
+            f"{view} {number(before, 1)} -> {number(after, 1)}"
+            for view, (before, after) in refined["held_out_px"].items()
+        )
+        lines += [
+            f"Refined: {', '.join(refined['cameras'])}. Each view against the others, on the second half of the "
+            f"recording with poses from the first (median, px): {errors or 'too few points to tell'}",
+            f"rig: {refined['rig']} (to use it, put it in the place of rig.toml)",
+        ]
+    elif refine:
+        lines.append("Nothing was refined: that takes cameras that moved, and nothing else being wrong.")
+    return "\n".join(lines)
 
 
 def describe_calibration(report: dict[str, Any]) -> str:

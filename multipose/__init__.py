@@ -25,11 +25,13 @@ _HOMES = {
     "Skeleton": "multipose.skeleton",
     "TelecentricLens": "multipose.lens",
     "calibrate": "multipose.calibration",
+    "check_rig": "multipose.calibration",
     "detect_board": "multipose.calibration",
     "evaluate": "multipose.pose2d",
     "keypoints2d": "multipose.tracks",
     "predict": "multipose.pose2d",
     "reconstruct": "multipose.triangulate",
+    "refine_rig": "multipose.calibration",
     "train": "multipose.pose2d",
     "trajectories3d": "multipose.tracks",
 }
@@ -53,6 +55,7 @@ __all__ = [
     "Skeleton",
     "TelecentricLens",
     "calibrate",
+    "check_rig",
     "detect_board",
     "errors",
     "evaluate",
@@ -60,6 +63,7 @@ __all__ = [
     "keypoints2d",
     "predict",
     "reconstruct",
+    "refine_rig",
     "train",
     "trajectories3d",
     "view",
@@ -68,7 +72,7 @@ __all__ = [
 if TYPE_CHECKING:
     from multipose import errors, formats, view
     from multipose.board import AprilGrid, CharucoBoard, Chessboard, Corners
-    from multipose.calibration import Calibration, calibrate, detect_board
+    from multipose.calibration import Calibration, calibrate, check_rig, detect_board, refine_rig
     from multipose.camera import Camera, CameraRig
     from multipose.labels import Labels
     from multipose.lens import BrownLens, FisheyeLens, RationalLens, TelecentricLens
