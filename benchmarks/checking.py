@@ -124,14 +124,16 @@ TURNS_DEG = (0.1, 0.15, 0.2, 0.25, 0.3, 0.4)
 
 
 def measure_faults(n: int, others: int) -> None:
-    """`n` rigs of the first scene with nothing wrong, a third of it of every fault, else `others`."""
+    """`n` rigs of the first scene with nothing wrong and with every fault, `others` of the other scenes."""
     print(f"{'':12}{'rigs':>6}{'right':>10}{'CPU s':>8}")
     for name, scene in SCENES.items():
+        count = n if name == "as above" else others
+        if not count:
+            continue
         print(name)
         for number, (fault, amount) in enumerate(FAULTS):
             if fault == "two moved" and scene.views < 4:
                 continue
-            count = others if name != "as above" else n if fault == "nothing" else n // 3
             share, seconds = share_right(fault, amount, count, scene, 10_000 * (number + 1))
             called = f"{fault} {amount:g}" if amount else fault
             print(f"  {called:10}{count:6d}{100 * share:8.1f} %{seconds:8.2f}", flush=True)
