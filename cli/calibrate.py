@@ -53,7 +53,8 @@ from multipose.cli.options import Result, number, project_option, reporting, tab
 @click.option(
     "--check",
     metavar="RECORDING",
-    help="Calibrate nothing: test with the key points of this recording whether its rig still fits.",
+    help="Calibrate nothing: test with the key points of this recording whether its rig still fits. With a SESSION: "
+    "test that one's rig with boards that were filmed later, as the session named here.",
 )
 @click.option(
     "--baseline",
@@ -84,8 +85,8 @@ def command(
     key points of a recording say whether the rig still fits.
     """
     if check is not None:
-        _refuse_with_check(sessions, settings)
-        return _check(check, baseline, refine, folder)
+        _refuse_with_check(settings)
+        return _check(check, sessions, baseline, refine, threads, folder)
     if baseline is not None or refine:
         raise click.UsageError("--baseline and --refine go with --check RECORDING.")
     from multipose.errors import ProjectError
@@ -116,26 +117,37 @@ def command(
     return Result(data, "\n\n".join(describe_calibration(report) for report in reports))
 
 
-def _refuse_with_check(sessions: tuple[str, ...], settings: dict[str, Any]) -> None:
-    given = [*sessions, *(f"--{name.replace('_', '-')}" for name, value in settings.items() if value is not None)]
+def _refuse_with_check(settings: dict[str, Any]) -> None:
+    given = [f"--{name.replace('_', '-')}" for name, value in settings.items() if value is not None]
     if given:
         raise click.UsageError(f"--check calibrates nothing, so {', '.join(given)} cannot go with it.")
 
 
-def _check(name: str, baseline: str | None, refine: bool, folder: str) -> Result:
-    from multipose.pipeline.checking import check_recording
+def _check(
+    name: str, sessions: tuple[str, ...], baseline: str | None, refine: bool, threads: int, folder: str
+) -> Result:
+    from multipose.pipeline.checking import check_boards, check_recording
     from multipose.progress import RichProgress
     from multipose.project import Project
 
     project = Project.find(folder)
+    is_recording = name in [recording.name for recording in project.recordings]
     with project.lock():
-        values = check_recording(
-            project,
-            project.recording(name),
-            baseline=None if baseline is None else project.recording(baseline),
-            refine=refine,
-            progress=RichProgress(),
-        )
+        if sessions:
+            if len(sessions) > 1 or baseline is not None or is_recording:
+                raise click.UsageError(
+                    "calibrate SESSION --check OTHER tests the rig of one session with the boards of another one, "
+                    "without a baseline; for a recording leave SESSION out: its rig is known."
+                )
+            values = check_boards(project, name, sessions[0], refine=refine, threads=threads, progress=RichProgress())
+        else:
+            values = check_recording(
+                project,
+                project.recording(name),
+                baseline=None if baseline is None else project.recording(baseline),
+                refine=refine,
+                progress=RichProgress(),
+            )
     return Result(values, _describe_check(values, refine))
 
 
@@ -157,7 +169,7 @@ def _describe_check(values: dict[str, Any], refine: bool) -> str:
     header = ["camera", "finding", "left out px", "epipolar px", "turn deg (sd)"]
     header += [f"shift {values['unit']} (sd)", "statistic", "points"]
     lines = [
-        f"Rig of session {values['session']}, key points of {values['recording']}: {values['n_instants']} instants",
+        f"Rig of session {values['session']}, seen in {values['recording']} at {values['n_instants']} instants",
         "",
         table(rows, header),
         "",

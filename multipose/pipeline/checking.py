@@ -1,4 +1,4 @@
-"""The stage `calibrate --check`: keypoints2d.nc and rig.toml -> what no longer fits, and a refined rig where asked."""
+"""The stage `calibrate --check`: rig.toml and key points or boards -> what no longer fits, a refined rig if asked."""
 
 from __future__ import annotations
 
@@ -7,10 +7,13 @@ from typing import Any
 
 import xarray as xr
 
-from multipose.calibration import check_rig, refine_rig
+from multipose.board import Corners
+from multipose.calibration import check_rig, detect_board, refine_rig
 from multipose.camera import CameraRig
 from multipose.errors import ProjectError
+from multipose.pipeline.plan import project_board
 from multipose.pipeline.reconstruction import load_rig
+from multipose.pipeline.sources import open_view
 from multipose.progress import SILENT, Progress
 from multipose.project import Project, Recording
 from multipose.tracks import load_tracks
@@ -40,18 +43,69 @@ def check_recording(
     keypoints = _load(project, recording)
     earlier = None if baseline is None else _load(project, baseline)
     session = project.session_of(recording)
+    _check_rig_exists(project, session)
+    rig = load_rig(project, recording, keypoints)
+    progress.note(f"{recording.name}: testing the rig of session {session}")
+    return {"recording": recording.name, **_test(project, session, rig, keypoints, earlier, refine)}
+
+
+def check_boards(
+    project: Project,
+    filmed: str,
+    session: str,
+    *,
+    refine: bool = False,
+    threads: int | None = None,
+    progress: Progress = SILENT,
+) -> dict[str, Any]:
+    """Test whether the rig of a session still fits boards that were filmed later, as another session.
+
+    Args:
+        filmed: the session with the boards.
+        session: the session of the rig.
+        refine: as of `check_recording`.
+
+    Returns and raises as `check_recording`.
+    """
+    for name, asked_by in ((filmed, "to check with"), (session, "whose rig is to be checked")):
+        project.check_session(name, asked_by)
+    _check_rig_exists(project, session)
+    shown = project.board_sources(filmed)
+    if not shown:
+        raise ProjectError(f"Session {filmed!r} has no pictures of the board to check with.")
+    corners = detect_board(
+        {view: open_view(project, view, spec, filmed) for view, spec in shown.items()},
+        project_board(project),
+        max_frames=project.config.calibration.max_boards,
+        threads=threads,
+        progress=progress,
+    )
+    rig = CameraRig.load(project.rig_path(session)).subset(corners.views)
+    return {"recording": filmed, **_test(project, session, rig, corners, None, refine)}
+
+
+def _check_rig_exists(project: Project, session: str) -> None:
     if not project.rig_path(session).exists():
         raise ProjectError(
             f"Session {session!r} has no rig yet, so there is nothing to check. Make it with `multipose calibrate`."
         )
-    rig = load_rig(project, recording, keypoints)
+
+
+def _test(
+    project: Project,
+    session: str,
+    rig: CameraRig,
+    seen: xr.Dataset | Corners,
+    earlier: xr.Dataset | None,
+    refine: bool,
+) -> dict[str, Any]:
+    """The check's values, and those of the refinement, whose rig is written."""
     confidence = project.config.reconstruction.min_confidence
-    progress.note(f"{recording.name}: testing the rig of session {session}")
-    check = check_rig(rig, keypoints, earlier, min_confidence=confidence)
-    values = {"recording": recording.name, "session": session, **check.to_dict(), "refined": None}
+    check = check_rig(rig, seen, earlier, min_confidence=confidence)
+    values = {"session": session, **check.to_dict(), "refined": None}
     if refine and check.suspects and check.suspects == check.named("moved"):
         whole = CameraRig.load(project.rig_path(session))
-        refinement = refine_rig(whole, keypoints, check.suspects, earlier, min_confidence=confidence)
+        refinement = refine_rig(whole, seen, check.suspects, earlier, min_confidence=confidence)
         path = _free_path(project.rig_path(session))
         refinement.rig.save(path)
         values["refined"] = {**refinement.to_dict(), "rig": str(path)}

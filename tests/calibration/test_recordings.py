@@ -41,7 +41,9 @@ def test_mouse_four_views(recordings: Callable[[str], Path]) -> None:
     assert report.board_views_used == 84
     assert report.rms_px < 0.40  # measured: 0.206
     assert report.held_out_rms_px < 1.3 * report.rms_px  # measured: 0.210
-    assert report.lengths.square_error_percent < 0.5  # measured: 0.23
+    assert report.lengths.square_error_percent < 0.5  # measured: 0.24
+    assert abs(report.lengths.diagonal_mean_percent) < 0.1  # measured: 0.005
+    assert len(report.instants) == 21
 
 
 def test_sample_project(sample: Path) -> None:

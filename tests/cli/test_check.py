@@ -41,7 +41,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_what_a_check_says(folder: Path) -> None:
     text = call("calibrate", "--check", "right", "--refine").stdout
-    assert "Rig of session lab, key points of right: 40 instants" in text
+    assert "Rig of session lab, seen in right at 40 instants" in text
     assert text.count(" fits ") == 3
     assert "Nothing was refined" in text
     values = json.loads(call("calibrate", "--check", "wrong", "--baseline", "right", "--json").stdout)
@@ -54,6 +54,8 @@ def test_what_a_check_says(folder: Path) -> None:
 def test_what_a_check_refuses(folder: Path) -> None:
     assert "go with --check" in call("calibrate", "--baseline", "right", code=2).stderr
     assert "go with --check" in call("calibrate", "--refine", code=2).stderr
-    assert "lab, --lens cannot" in call("calibrate", "lab", "--check", "right", "--lens", "k1", code=2).stderr
+    assert "--lens cannot" in call("calibrate", "--check", "right", "--lens", "k1", code=2).stderr
+    assert "its rig is known" in call("calibrate", "lab", "--check", "right", code=2).stderr
+    assert "no calibration session 'july'" in call("calibrate", "lab", "--check", "july", code=1).stderr
     assert "Did you mean 'right'?" in call("calibrate", "--check", "rigth", code=1).stderr
     assert "no recording 'x'" in call("calibrate", "--check", "right", "--baseline", "x", code=1).stderr

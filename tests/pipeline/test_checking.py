@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from multipose.camera import CameraRig
 from multipose.errors import DataError, ProjectError
 from multipose.geometry import pose, rotation_from_vector
 from multipose.pipeline.beginning import make_project
-from multipose.pipeline.checking import check_recording
+from multipose.pipeline.checking import check_boards, check_recording
 from multipose.project import Project, Recording
 from multipose.synthetic import KEYPOINTS, observe, sample_rig, walk
 from multipose.tracks import save_tracks
@@ -81,3 +82,24 @@ def test_what_is_missing_is_told(project: Project) -> None:
     project.rig_path("lab").unlink()
     with pytest.raises(ProjectError, match="has no rig yet"):
         check_recording(project, project.recording("after"))
+
+
+@pytest.mark.slow
+def test_boards_filmed_again_check_a_rig(sample: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "sample"
+    shutil.copytree(sample, folder)
+    shutil.copytree(folder / "calibration" / "board", folder / "calibration" / "july")
+    project = Project.open(folder)
+    truth = CameraRig.load(folder / "truth" / "rig.toml")
+    truth.save(project.rig_path("board"))
+    assert check_boards(project, "july", "board")["suspects"] == []
+    turn = pose(rotation_from_vector(np.deg2rad([0.0, 0.7, 0.0])), np.zeros(3))
+    name = truth.names[1]
+    cameras = [
+        replace(camera, camera_from_world=turn @ camera.camera_from_world) if camera.name == name else camera
+        for camera in truth
+    ]
+    replace(truth, cameras=tuple(cameras)).save(project.rig_path("board"))
+    assert check_boards(project, "july", "board")["suspects"] == [name]
+    with pytest.raises(ProjectError, match="'july' has no rig yet"):
+        check_boards(project, "board", "july")
