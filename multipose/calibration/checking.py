@@ -211,7 +211,7 @@ def gather(
     Raises:
         DataError: as `check_rig`.
     """
-    points = _of_corners(keypoints) if isinstance(keypoints, Corners) else keypoints
+    points = as_keypoints(keypoints)
     own = observations(points, rig, min_confidence)
     if baseline is not None:
         points = remove_offsets(points, estimate_offsets(baseline, rig, min_confidence=min_confidence, threads=1))
@@ -246,10 +246,12 @@ def gather(
     return Evidence(own.rig, points, instants, seen, disagreement, judged, baseline is not None)
 
 
-def _of_corners(corners: Corners) -> xr.Dataset:
-    """The corners of a board as key points of one individual."""
-    names = [f"corner_{number}" for number in range(corners.px.shape[2])]
-    return keypoints2d(corners.px[:, :, None], views=corners.views, keypoints=names, time=corners.frames.astype(float))
+def as_keypoints(seen: xr.Dataset | Corners) -> xr.Dataset:
+    """Key points as they are, and the corners of a board as key points of one individual."""
+    if not isinstance(seen, Corners):
+        return seen
+    names = [f"corner_{number}" for number in range(seen.px.shape[2])]
+    return keypoints2d(seen.px[:, :, None], views=seen.views, keypoints=names, time=seen.frames.astype(float))
 
 
 def _findings(evidence: Evidence, mixup: Mixup, motion: Motion | None, views: tuple[int, ...]) -> list[str]:

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from multipose.board import Corners
 from multipose.calibration.assignment import find_mixup
-from multipose.calibration.checking import Evidence, check_rig, gather
+from multipose.calibration.checking import Evidence, as_keypoints, check_rig, gather
 from multipose.calibration.motion import Motion
 from multipose.camera import CameraRig
 from multipose.errors import CalibrationError, DataError
@@ -45,7 +46,7 @@ class Refinement:
 
 def refine_rig(
     rig: CameraRig,
-    keypoints: xr.Dataset,
+    keypoints: xr.Dataset | Corners,
     cameras: Sequence[str] | None = None,
     baseline: xr.Dataset | None = None,
     *,
@@ -58,7 +59,7 @@ def refine_rig(
 
     Args:
         rig: the cameras; it may hold more than the key points have views.
-        keypoints: Keypoints2D.
+        keypoints: Keypoints2D, or the corners of a board.
         cameras: names of those to refine; by default the ones that `check_rig` finds to have moved.
         baseline, min_confidence: as in `check_rig`.
 
@@ -66,6 +67,7 @@ def refine_rig(
         CalibrationError: no camera moved, views are exchanged or copied, or fewer than two cameras hold the world.
         DataError: as `check_rig`; a camera that is not in the rig.
     """
+    keypoints = as_keypoints(keypoints)
     evidence = gather(rig, keypoints, baseline, min_confidence)
     if cameras is None:
         check = check_rig(rig, keypoints, baseline, min_confidence=min_confidence)

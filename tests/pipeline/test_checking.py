@@ -100,6 +100,11 @@ def test_boards_filmed_again_check_a_rig(sample: Path, tmp_path: Path) -> None:
         for camera in truth
     ]
     replace(truth, cameras=tuple(cameras)).save(project.rig_path("board"))
-    assert check_boards(project, "july", "board")["suspects"] == [name]
+    found = check_boards(project, "july", "board", refine=True)
+    assert found["suspects"] == [name]
+    refined = CameraRig.load(found["refined"]["rig"])
+    assert np.linalg.norm(refined[name].center - truth[name].center) < 3
+    before, after = found["refined"]["held_out_px"][name]
+    assert after < 0.5 * before
     with pytest.raises(ProjectError, match="'july' has no rig yet"):
         check_boards(project, "board", "july")
