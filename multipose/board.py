@@ -4,6 +4,9 @@ A board is a plane, z = 0. Its frame has the origin in the first inner corner, x
 y down along a column, z away from somebody who looks at the print (OpenCV's axes). Lengths are in the board's `unit`,
 which becomes the unit of the rig.
 
+A ChArUco board may have a second print on its back, in the plane z = thickness. Its corners follow those of the
+front; each side has as many as `corner_shape` says, row by row as somebody sees them who looks at that side.
+
 All boards are drawn with the same geometry (`picture_from_board`): where the print's left edge is at x = left in the
 board's frame, a board point (x, y) lies at the column `(x - left) / square * pixels_per_square + margin - 0.5`,
 because pixel centres are whole numbers; and so does its row.
@@ -54,6 +57,11 @@ class Chessboard:
         return self.columns, self.rows
 
     @property
+    def sides(self) -> int:
+        """How many sides are printed."""
+        return 1
+
+    @property
     def n_corners(self) -> int:
         return self.columns * self.rows
 
@@ -78,7 +86,7 @@ class Chessboard:
 
     def draw(self, pixels_per_square: int = 60, margin: int = 30) -> NDArray[np.uint8]:
         """The board as an RGB picture (h, w, 3), with a white margin in pixels."""
-        return _draw(self, pixels_per_square, margin)
+        return _draw(self, self.black_areas(), pixels_per_square, margin)
 
     def black_areas(self) -> FloatArray:
         """(n, 4) x, y, width, height of the black areas from the print's top left, in `unit`."""
@@ -110,6 +118,9 @@ class CharucoBoard:
     square, marker: sides of a square and of the printed marker in it, in `unit`.
     dictionary: "4X4_1000" or "DICT_4X4_1000".
     legacy: the pattern of OpenCV before 4.6, where a board with an even number of rows begins with a white square.
+    thickness: 0 for a board with one print. Above 0 its back carries the same layout so far behind the front, in
+        `unit`, with the marker numbers that follow the front's. When the board is turned about its vertical axis, the
+        edges of both prints lie on each other: the back's left edge is behind the front's right edge.
     """
 
     columns: int
@@ -119,6 +130,7 @@ class CharucoBoard:
     unit: str = "mm"
     dictionary: str = "4X4_1000"
     legacy: bool = False
+    thickness: float = 0.0
 
     def __post_init__(self) -> None:
         _check_sizes(self, smallest=3, counted="squares")
@@ -127,21 +139,36 @@ class CharucoBoard:
                 f"The markers of a ChArUco board must be smaller than its squares, got marker {self.marker:g} "
                 f"and square {self.square:g}."
             )
-        markers, needed = len(marker_dictionary(self.dictionary).bytesList), self.columns * self.rows // 2
+        if not 0 <= self.thickness < np.inf:
+            raise DataError(
+                f"The thickness of a ChArUco board is the distance between its two prints, or 0 for a board with one; "
+                f"got {self.thickness!r}."
+            )
+        markers, needed = len(marker_dictionary(self.dictionary).bytesList), self.sides * self.n_markers
         if markers < needed:
             raise DataError(
-                f"A board of {self.columns} x {self.rows} squares needs {needed} markers, "
-                f"but the dictionary {self.dictionary} has {markers}."
+                f"A {'two-sided ' if self.sides == 2 else ''}board of {self.columns} x {self.rows} squares needs "
+                f"{needed} markers, but the dictionary {self.dictionary} has {markers}."
             )
 
     @property
     def corner_shape(self) -> tuple[int, int]:
-        """(columns, rows) of the inner corners."""
+        """(columns, rows) of the inner corners of one side."""
         return self.columns - 1, self.rows - 1
 
     @property
+    def sides(self) -> int:
+        """How many sides are printed."""
+        return 2 if self.thickness > 0 else 1
+
+    @property
+    def n_markers(self) -> int:
+        """Markers on one side."""
+        return self.columns * self.rows // 2
+
+    @property
     def n_corners(self) -> int:
-        return (self.columns - 1) * (self.rows - 1)
+        return self.sides * (self.columns - 1) * (self.rows - 1)
 
     @property
     def squares(self) -> tuple[int, int]:
@@ -155,27 +182,54 @@ class CharucoBoard:
 
     @property
     def corners(self) -> FloatArray:
-        """(n, 3) inner corners, row by row, in `unit`: the order of OpenCV's corner ids."""
-        return _corner_grid(self.corner_shape, self.square)
+        """(n, 3) inner corners in `unit`, the front's and then the back's, row by row: the order of OpenCV's ids."""
+        front = _corner_grid(self.corner_shape, self.square)
+        return np.concatenate([front, self._from_side(front, 1)]) if self.sides == 2 else front
+
+    @property
+    def front(self) -> CharucoBoard:
+        """The board without its back."""
+        return replace(self, thickness=0.0)
 
     @property
     def first_black(self) -> bool:
         """Whether the square at the top left is black (it is, but for legacy boards with an even number of rows)."""
         return not (self.legacy and self.rows % 2 == 0)
 
-    def picture_from_board(self, xy: FloatArray, pixels_per_square: int, margin: int) -> FloatArray:
+    def picture_from_board(self, xy: FloatArray, pixels_per_square: int, margin: int, *, side: int = 0) -> FloatArray:
         """Pixels (..., 2) of board points (..., 2 or 3) in the picture that `draw` makes with the same settings."""
-        return _picture_from_board(self, xy, pixels_per_square, margin)
+        self._check_side(side)
+        return _picture_from_board(self, self._from_side(np.asarray(xy, dtype=float), side), pixels_per_square, margin)
 
-    def draw(self, pixels_per_square: int = 60, margin: int = 30) -> NDArray[np.uint8]:
-        """The board as an RGB picture (h, w, 3), with a white margin in pixels."""
-        return _draw(self, pixels_per_square, margin)
+    def draw(self, pixels_per_square: int = 60, margin: int = 30, *, side: int = 0) -> NDArray[np.uint8]:
+        """A side of the board (0 the front, 1 the back) as an RGB picture (h, w, 3), with a white margin in pixels."""
+        return _draw(self, self.black_areas(side), pixels_per_square, margin)
 
-    def black_areas(self) -> FloatArray:
-        """(n, 4) x, y, width, height of the black areas from the print's top left, in `unit`; they overlap.
+    def _from_side(self, points: FloatArray, side: int) -> FloatArray:
+        """Points (..., 2 or 3) of the board's frame in the frame of a side, or back, which is the same.
 
-        Marker i lies in the i-th white square, row by row.
+        The back's frame is to the back what the board's is to the front: half a turn about the vertical axis that
+        takes the right edge of the print to the left edge.
         """
+        if side == 0:
+            return points
+        n = points.shape[-1]
+        origin = np.array([(self.columns - 2) * self.square, 0.0, self.thickness])
+        moved: FloatArray = origin[:n] + points * np.array([-1.0, 1.0, -1.0])[:n]
+        return moved
+
+    def _check_side(self, side: int) -> None:
+        if side not in range(self.sides):
+            raise DataError(f"The {self} has {self.sides} printed side(s), counted from 0; got side {side!r}.")
+
+    def black_areas(self, side: int = 0) -> FloatArray:
+        """(n, 4) x, y, width, height of the black areas from the top left of a side's print, in `unit`; they overlap.
+
+        Marker i of the side lies in the i-th white square, row by row. side: 0 the front, 1 the back.
+
+        Raises DataError for a side that is not printed.
+        """
+        self._check_side(side)
         dictionary = marker_dictionary(self.dictionary)
         cells = int(dictionary.markerSize) + 2
         cell, gap = self.marker / cells, (self.square - self.marker) / 2
@@ -187,19 +241,21 @@ class CharucoBoard:
         ]
         areas = [checkered_areas(self.squares, self.square, first_black=self.first_black)]
         for number, place in enumerate(white):
-            bars = cell_areas(marker_cells(dictionary, number))
+            bars = cell_areas(marker_cells(dictionary, side * self.n_markers + number))
             areas.append(bars * cell + [*(np.array(place) * self.square + gap), 0, 0])
         return np.concatenate(areas)
 
     def scaled(self, factor: float) -> CharucoBoard:
         """The board with all lengths multiplied."""
-        return replace(self, square=factor * self.square, marker=factor * self.marker)
+        return replace(
+            self, square=factor * self.square, marker=factor * self.marker, thickness=factor * self.thickness
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values that `board_from_dict` reads."""
         return {
             "type": "charuco", "columns": self.columns, "rows": self.rows, "square": self.square, "marker": self.marker,
-            "unit": self.unit, "dictionary": self.dictionary, "legacy": self.legacy,
+            "unit": self.unit, "dictionary": self.dictionary, "legacy": self.legacy, "thickness": self.thickness,
         }  # fmt: skip
 
     def __str__(self) -> str:
@@ -207,6 +263,7 @@ class CharucoBoard:
             f"ChArUco board of {self.columns} x {self.rows} squares of {self.square:g} {self.unit}, "
             f"markers {self.marker:g} {self.unit}, dictionary {self.dictionary}"
             f"{', legacy pattern' if self.legacy else ''}"
+            f"{f', two-sided, {self.thickness:g} {self.unit} thick' if self.sides == 2 else ''}"
         )
 
 
@@ -265,6 +322,11 @@ class AprilGrid:
         return 2 * self.columns, 2 * self.rows
 
     @property
+    def sides(self) -> int:
+        """How many sides are printed."""
+        return 1
+
+    @property
     def n_corners(self) -> int:
         return 4 * self.n_tags
 
@@ -299,7 +361,7 @@ class AprilGrid:
 
     def draw(self, pixels_per_square: int = 60, margin: int = 30) -> NDArray[np.uint8]:
         """The board as an RGB picture (h, w, 3), with a white margin in pixels and so many pixels for a tag's side."""
-        return _draw(self, pixels_per_square, margin)
+        return _draw(self, self.black_areas(), pixels_per_square, margin)
 
     def black_areas(self) -> FloatArray:
         """(n, 4) x, y, width, height of the black areas from the print's top left, in `unit`; they overlap."""
@@ -363,6 +425,16 @@ def board_from_dict(values: Mapping[str, Any]) -> Board:
         wrong = [f"unknown {name!r}" for name in unknown] + [f"missing {name!r}" for name in missing]
         raise DataError(f"Board of type {kind}: {', '.join(wrong)}; its fields are {', '.join(known)}.")
     return board_class(**given)
+
+
+def fuller_side(seen: NDArray[np.bool_], board: Board) -> NDArray[np.bool_]:
+    """The corners seen (..., corner) without those of a board's other side: a picture shows one side alone, the one of
+    which more corners are seen.
+    """
+    by_side = seen.reshape(*seen.shape[:-1], board.sides, -1)
+    fuller = by_side.sum(-1).argmax(-1)
+    kept = by_side & (np.arange(board.sides) == fuller[..., None])[..., None]
+    return np.asarray(kept.reshape(seen.shape))
 
 
 @dataclass(frozen=True, eq=False)
@@ -508,10 +580,10 @@ def _picture_from_board(board: Board, xy: FloatArray, pixels_per_square: int, ma
     return from_edge / board.square * pixels_per_square + margin - 0.5
 
 
-def _draw(board: Board, pixels_per_square: int, margin: int) -> NDArray[np.uint8]:
+def _draw(board: Board, areas: FloatArray, pixels_per_square: int, margin: int) -> NDArray[np.uint8]:
     if pixels_per_square < 1 or margin < 0:
         raise DataError(
             f"A board is drawn with at least 1 pixel a square and a margin of at least 0, "
             f"got {pixels_per_square} and {margin}."
         )
-    return draw_areas(board.black_areas(), board.print_area[2:], pixels_per_square / board.square, margin)
+    return draw_areas(areas, board.print_area[2:], pixels_per_square / board.square, margin)

@@ -9,7 +9,7 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from multipose.board import Corners
+from multipose.board import Board, Corners, fuller_side
 from multipose.calibration.bundle import (
     POSE_NAMES,
     RigState,
@@ -101,7 +101,7 @@ def calibrate(
         shared = share_lenses(start.lenses, [corners.excerpts[view] for view in corners.views], leaders)
         held = [() if view in leaders else fit.held for view, fit in enumerate(fits)]
         free = free_unknowns(start.lenses, held, shared=shared, deflections=len(start.deflection))
-        adjusted = _adjust(start, board_xyz, corners.px, usable, free, reject_outliers, min_corners)
+        adjusted = _adjust(start, corners.board, corners.px, usable, free, reject_outliers, min_corners)
         task.advance()
     _check_left(corners, adjusted)
     left = leave_instants_out(adjusted.state, board_xyz, corners.px, adjusted.used, free, progress=progress)
@@ -195,11 +195,9 @@ def _known_lenses(intrinsics: CameraRig | None, corners: Corners) -> dict[str, L
 
 
 def _usable(corners: Corners, min_corners: int) -> BoolArray:
-    """(view, frame, corner) corners seen on boards with enough corners that span a plane."""
-    seen = corners.seen
-    columns, rows = corners.board.corner_shape
-    grid = seen.reshape(*seen.shape[:2], rows, columns)
-    return seen & _plane_seen(grid, min_corners)[..., None]
+    """(view, frame, corner) corners seen on boards with enough corners of a side that span its plane."""
+    seen = fuller_side(corners.seen, corners.board)
+    return seen & _plane_seen(_as_grid(seen, corners.board), min_corners)[..., None]
 
 
 def _plane_seen(grid: BoolArray, min_corners: int) -> BoolArray:
@@ -228,7 +226,7 @@ def _check_boards(corners: Corners, usable: BoolArray) -> None:
 
 def _adjust(
     state: RigState,
-    board_xyz: FloatArray,
+    board: Board,
     px: FloatArray,
     usable: BoolArray,
     free: FloatArray,
@@ -238,6 +236,7 @@ def _adjust(
     """Bundle adjustment in rounds: robustly, throwing out what lies too far off until nothing changes, then by plain
     least squares.
     """
+    board_xyz = board.corners
     known = np.asarray(np.isfinite(state.world_from_board).all((1, 2)))
     placed = usable & known[None, :, None]
     state = replace(
@@ -257,7 +256,7 @@ def _adjust(
         sd = _noise(error, used & in_field)
         distance = np.linalg.norm(error, axis=-1)
         near = in_field & ~(distance > _OUTLIER_SD * sd[:, None, None]) if reject_outliers else in_field
-        grid = _as_grid(near, board_xyz)
+        grid = _as_grid(near, board)
         near &= _plane_seen(grid, min_corners)[..., None]
         rounds.append(int((placed & ~near).sum()))
         if np.array_equal(near, used):
@@ -267,9 +266,9 @@ def _adjust(
     return _Adjusted(state, used, usable & ~used, tuple(rounds))
 
 
-def _as_grid(mask: BoolArray, board_xyz: FloatArray) -> BoolArray:
-    rows = len(np.unique(board_xyz[:, 1]))
-    return mask.reshape(*mask.shape[:2], rows, -1)
+def _as_grid(mask: BoolArray, board: Board) -> BoolArray:
+    """(view, frame, row, column) of corners (view, frame, corner) on one side; the rows of the other follow, empty."""
+    return mask.reshape(*mask.shape[:2], -1, board.corner_shape[0])
 
 
 def _noise(error: FloatArray, used: BoolArray) -> FloatArray:
