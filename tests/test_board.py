@@ -10,6 +10,7 @@ from multipose.errors import DataError, FormatError
 from multipose.opencv import corners_nx2, cv2
 
 CHARUCO = CharucoBoard(columns=5, rows=4, square=20.0, marker=15.0, dictionary="4X4_50")
+TWO_SIDED = CharucoBoard(columns=5, rows=4, square=20.0, marker=15.0, dictionary="4X4_50", thickness=3.0)
 CHESS = Chessboard(columns=6, rows=4, square=25.0)
 APRIL = AprilGrid(columns=3, rows=2, square=40.0, spacing=10.0, first=5)
 
@@ -42,7 +43,9 @@ def test_corners_lie_row_by_row_in_the_plane() -> None:
     assert CHARUCO.n_corners == len(CHARUCO.corners) == 12
 
 
-@pytest.mark.parametrize("board", [CHESS, CHARUCO, APRIL], ids=["chessboard", "charuco", "aprilgrid"])
+@pytest.mark.parametrize(
+    "board", [CHESS, CHARUCO, APRIL, TWO_SIDED], ids=["chessboard", "charuco", "aprilgrid", "two-sided"]
+)
 def test_board_survives_its_dictionary(board: Board) -> None:
     assert board_from_dict(board.to_dict()) == board
 
@@ -75,11 +78,54 @@ def test_board_survives_its_dictionary(board: Board) -> None:
             {"type": "charuco", "columns": 20, "rows": 20, "square": 2.0, "marker": 1.0, "dictionary": "4X4_50"},
             "needs 200 markers",
         ),
+        (
+            {
+                "type": "charuco",
+                "columns": 9,
+                "rows": 6,
+                "square": 2.0,
+                "marker": 1.0,
+                "dictionary": "4X4_50",
+                "thickness": 1.0,
+            },
+            "two-sided board of 9 x 6 squares needs 54 markers",
+        ),
+        ({"type": "charuco", "columns": 9, "rows": 6, "square": 2.0, "marker": 1.0, "thickness": -1.0}, "got -1.0"),
     ],
 )
 def test_wrong_boards_say_what_is_wrong(values: dict[str, object], told: str) -> None:
     with pytest.raises(DataError, match=told):
         board_from_dict(values)
+
+
+def test_the_back_is_the_front_turned_about_its_vertical_axis() -> None:
+    assert (CHESS.sides, CHARUCO.sides, APRIL.sides, TWO_SIDED.sides) == (1, 1, 1, 2)
+    assert TWO_SIDED.corner_shape == CHARUCO.corner_shape
+    assert TWO_SIDED.n_corners == len(TWO_SIDED.corners) == 2 * CHARUCO.n_corners
+    front, back = np.split(TWO_SIDED.corners, 2)
+    np.testing.assert_array_equal(front, CHARUCO.corners)
+    assert back[:4].tolist() == [[60, 0, 3], [40, 0, 3], [20, 0, 3], [0, 0, 3]]
+    assert back[4].tolist() == [60, 20, 3]
+    assert TWO_SIDED.front == CHARUCO
+    assert TWO_SIDED.scaled(2).thickness == 6
+    assert "two-sided, 3 mm thick" in str(TWO_SIDED)
+    with pytest.raises(DataError, match="1 printed side"):
+        CHARUCO.draw(side=1)
+
+
+@pytest.mark.opencv
+def test_the_drawn_back_carries_the_markers_that_follow_where_the_geometry_says() -> None:
+    picture = cv2.cvtColor(TWO_SIDED.draw(48, 20, side=1), cv2.COLOR_RGB2GRAY)
+    dictionary = cv2.aruco.getPredefinedDictionary(cv2.aruco.DICT_4X4_50)
+    _, ids, _ = cv2.aruco.ArucoDetector(dictionary).detectMarkers(picture)
+    assert sorted(np.ravel(ids)) == list(range(10, 20))
+    theirs = cv2.aruco.CharucoBoard((5, 4), 20.0, 15.0, dictionary, np.arange(10, 20))
+    found, ids, _, _ = cv2.aruco.CharucoDetector(theirs).detectBoard(picture)
+    back = TWO_SIDED.corners[TWO_SIDED.n_corners // 2 :]
+    assert sorted(np.ravel(ids)) == list(range(len(back)))
+    expected = TWO_SIDED.picture_from_board(back[np.ravel(ids)], 48, 20, side=1)
+    assert np.abs(corners_nx2(found) - expected).max() < 0.6
+    np.testing.assert_allclose(TWO_SIDED.picture_from_board(back[:, :2], 48, 20, side=1)[np.ravel(ids)], expected)
 
 
 @pytest.mark.opencv

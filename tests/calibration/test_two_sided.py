@@ -68,7 +68,7 @@ def test_the_prints_are_found_where_the_geometry_says(board: CharucoBoard, camer
     assert seen[side].all()
     assert not seen[1 - side].any()
     error = np.linalg.norm(sight.px - camera.project(board.corners), axis=-1)
-    assert np.nanmax(error) < 0.15  # measured: 0.11
+    assert np.nanmax(error) < 0.06  # measured: 0.037
 
 
 @pytest.mark.opencv
@@ -154,7 +154,7 @@ def test_two_sides_link_opposite_cameras_that_one_side_does_not() -> None:
     error, sd = opposite_error(found, rig, "cam0", "cam2")
     assert (np.abs(error) < 3.5 * sd).all()
     assert found.report.rms_px == pytest.approx(0.1 * np.sqrt(2), rel=0.05)
-    assert sd[3:].max() < 5.0  # mm, at 1800 mm
+    assert sd[3:].max() < 4.0  # mm; the cameras are 1800 mm apart. Measured: 1.8
 
 
 def test_a_ring_of_cameras_is_calibrated_by_both_sides() -> None:
@@ -166,7 +166,7 @@ def test_a_ring_of_cameras_is_calibrated_by_both_sides() -> None:
         assert (np.abs(error) < 3.5 * sd).all()
     assert found.report.rms_px == pytest.approx(0.1 * np.sqrt(2), rel=0.05)
     lengths = found.report.lengths
-    assert abs(lengths.diagonal_mean_percent) < 0.1  # measured: 0.02
+    assert abs(lengths.diagonal_mean_percent) < 0.1  # measured: 0.005
     assert lengths.flatness < 0.5
     assert "bent" not in {verdict.code for verdict in found.report.verdicts}
 
@@ -190,7 +190,7 @@ def test_boards_are_located_by_either_side() -> None:
         assert known.sum() > 30
         apart = located[known] - poses[known]
         places = apart[:, :3, :3] @ LARGE.corners.mean(0) + apart[:, :3, 3]
-        assert np.linalg.norm(places, axis=-1).max() < 5.0  # mm, at 900 mm
+        assert np.linalg.norm(places, axis=-1).max() < 2.5  # mm, at 900 mm; measured: 0.4 by both cameras, 1.2 by one
 
 
 def test_a_bent_board_moves_both_sides_alike() -> None:
