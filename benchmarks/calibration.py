@@ -17,10 +17,11 @@ from dataclasses import replace
 import numpy as np
 from triangulation import make_rig
 
-from multipose.board import Chessboard, Corners
+from multipose.board import Chessboard
 from multipose.calibration import calibrate
 from multipose.calibration.bundle import RigState, free_unknowns, minimise, reduced_normals
 from multipose.camera import CameraRig
+from multipose.corners import Corners
 from multipose.geometry import look_at, pose, rigid_fit, rotation_from_vector, transform
 from multipose.synthetic import board_corners
 from multipose.triangulate import triangulate

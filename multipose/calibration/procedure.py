@@ -9,7 +9,7 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from multipose.board import Board, Corners, fuller_side
+from multipose.board import Board
 from multipose.calibration.bundle import (
     POSE_NAMES,
     RigState,
@@ -28,6 +28,7 @@ from multipose.calibration.report import Calibration, CalibrationReport, CameraR
 from multipose.calibration.validation import coverage, measure_boards, rig_of, rms, rms_interval
 from multipose.calibration.verdicts import judge
 from multipose.camera import CameraRig
+from multipose.corners import Corners, fuller_side
 from multipose.errors import CalibrationError, DataError
 from multipose.files import natural_key
 from multipose.lens import Lens

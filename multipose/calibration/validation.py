@@ -8,11 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from multipose.board import Corners
 from multipose.calibration.bundle import RigState, bend, deflection_basis, move
 from multipose.calibration.influence import LeftOut
 from multipose.calibration.report import BoardLengths
 from multipose.camera import Camera, CameraRig
+from multipose.corners import Corners
 from multipose.geometry import invert_pose, rigid_fit, transform
 from multipose.triangulate import triangulate
 

@@ -7,12 +7,12 @@ from typing import TypeAlias, get_args
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from multipose.board import Corners, fuller_side
 from multipose.calibration.bundle import RigState, boards_only, minimise, residuals
 from multipose.calibration.extrinsics import board_symmetries, place_boards
 from multipose.calibration.intrinsics import pose_boards
 from multipose.camera import CameraRig
 from multipose.config import Up
+from multipose.corners import Corners, fuller_side
 from multipose.errors import CalibrationError, DataError
 from multipose.geometry import as_array, invert_pose, pose
 

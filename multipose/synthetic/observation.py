@@ -8,8 +8,9 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from multipose.board import Board, CharucoBoard, Corners
+from multipose.board import Board, CharucoBoard
 from multipose.camera import Camera, CameraRig
+from multipose.corners import Corners
 from multipose.errors import DataError
 from multipose.geometry import transform
 from multipose.tracks import keypoints2d

@@ -6,10 +6,11 @@ from functools import cache, partial
 import numpy as np
 import pytest
 
-from multipose.board import Board, CharucoBoard, Chessboard, Corners
+from multipose.board import Board, CharucoBoard, Chessboard
 from multipose.calibration import Calibration
 from multipose.calibration import calibrate as calibrate_rig
 from multipose.camera import Camera, CameraRig
+from multipose.corners import Corners
 from multipose.errors import CalibrationError, DataError
 from multipose.geometry import rigid_fit, rotation_from_vector, transform, vector_from_rotation
 from multipose.lens import FisheyeLens

@@ -7,12 +7,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from multipose.board import CharucoBoard, Corners, fuller_side
+from multipose.board import CharucoBoard
 from multipose.calibration import Calibration, calibrate, locate_boards
 from multipose.calibration.bundle import RigState
 from multipose.calibration.diagnosis import diagnose
 from multipose.calibration.patterns import Gray, board_finder
 from multipose.camera import Camera, CameraRig
+from multipose.corners import Corners
 from multipose.errors import CalibrationError
 from multipose.geometry import homography, invert_pose, look_at, pose, rotation_from_vector, vector_from_rotation
 from multipose.lens import BrownLens
@@ -84,16 +85,6 @@ def test_the_back_of_a_board_said_to_have_one_print_is_named() -> None:
     assert "Say its thickness" in diagnose(BOARD.front, pictures, ["no marker"])
     mirrored = [np.ascontiguousarray(picture[:, ::-1]) for picture in pictures]
     assert "flip = true" in diagnose(BOARD, mirrored, ["no marker"])
-
-
-def test_one_side_counts_where_both_are_said_to_be_seen() -> None:
-    seen = np.zeros((2, 1, BOARD.n_corners), dtype=bool)
-    seen[0, 0, :10] = seen[0, 0, 24:27] = True
-    seen[1, 0, :3] = seen[1, 0, 24:36] = True
-    kept = fuller_side(seen, BOARD)
-    assert np.flatnonzero(kept[0, 0]).tolist() == list(range(10))
-    assert np.flatnonzero(kept[1, 0]).tolist() == list(range(24, 36))
-    assert fuller_side(seen[..., :24], BOARD.front).sum() == 13
 
 
 def ring(count: int = 4) -> CameraRig:
