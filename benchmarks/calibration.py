@@ -45,11 +45,11 @@ from calibration_case import (
     write_case,
 )
 
-from multipose.board import Corners
 from multipose.calibration import calibrate
 from multipose.calibration.adjustment import adjust_rig
 from multipose.calibration.bundle import free_unknowns
 from multipose.camera import CameraRig
+from multipose.corners import Corners
 
 OURS, WHOLE, REFERENCE = "multipose", "calibrate", "mrcal"
 PROGRAMS = {
@@ -179,7 +179,7 @@ def hard_bundle(seed: int) -> tuple[float, float]:
 def robust_bundle(case: Case, corners: Corners, boards: np.ndarray) -> CameraRig:
     """The rig from the cameras' start and poses of the boards (frame, 4, 4) to start from."""
     state = rig_state(case.start, boards)
-    found = adjust_rig(state, BOARD.corners, corners.px, corners.seen, free_unknowns(state.lenses)).state
+    found = adjust_rig(state, BOARD, corners.px, corners.seen, free_unknowns(state.lenses)).state
     return found_rig(case, np.stack([lens.params for lens in found.lenses]), found.camera_from_world)
 
 

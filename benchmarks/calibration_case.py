@@ -11,10 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 from peers.run_multipose import minimised
 
-from multipose.board import Chessboard, Corners
+from multipose.board import Chessboard
 from multipose.calibration.bundle import RigState, residuals
 from multipose.calibration.intrinsics import pose_boards
 from multipose.camera import Camera, CameraRig
+from multipose.corners import Corners
 from multipose.geometry import invert_pose, look_at, pose, rigid_fit, rotation_from_vector, transform
 from multipose.lens import BrownLens
 from multipose.triangulate import triangulate

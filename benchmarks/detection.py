@@ -29,8 +29,9 @@ from pathlib import Path
 import av
 import numpy as np
 
-from multipose.board import CharucoBoard, Corners
+from multipose.board import CharucoBoard
 from multipose.calibration import detect_board
+from multipose.corners import Corners
 from multipose.synthetic import Moment, arena, board_poses, prepare, render, sample_rig
 from multipose.video import VideoFile, write_video
 

@@ -28,7 +28,10 @@ def command() -> None:
 @project_option
 @reporting
 def draw(path: Path, described: str | None, paper: str, folder: str) -> Result:
-    """Write the board as a PDF that is true to scale, with its settings below it."""
+    """Write the board as a PDF that is true to scale, with its settings below it.
+
+    A two-sided board has a page for each side, which say how to mount them.
+    """
     from multipose.board import board_from_dict
     from multipose.formats.board_pdf import write_board_pdf
     from multipose.pipeline.beginning import read_board

@@ -25,7 +25,8 @@ def _split(ctx: click.Context, option: click.Parameter, value: tuple[str, ...]) 
     "--board",
     metavar="KIND,KEY=VALUE,...",
     help="The calibration board: charuco,columns=8,rows=11,square=24,marker=18.75,dictionary=4X4_1000,unit=mm "
-    "(columns and rows count squares), chessboard,columns=9,rows=6,square=25,unit=mm (inner corners) or "
+    "(columns and rows count squares; with thickness=5 the board has a second print on its back), "
+    "chessboard,columns=9,rows=6,square=25,unit=mm (inner corners) or "
     "aprilgrid,columns=6,rows=6,square=88,spacing=26.4,unit=mm (tags; Kalibr's tagSize and tagSpacing * tagSize).",
 )
 @click.option("--name", help="Name of the project; by default the folder's.")

@@ -16,7 +16,7 @@ _HOMES = {
     "CameraRig": "multipose.camera",
     "CharucoBoard": "multipose.board",
     "Chessboard": "multipose.board",
-    "Corners": "multipose.board",
+    "Corners": "multipose.corners",
     "FisheyeLens": "multipose.lens",
     "Labels": "multipose.labels",
     "PoseModel": "multipose.pose2d",
@@ -71,9 +71,10 @@ __all__ = [
 
 if TYPE_CHECKING:
     from multipose import errors, formats, view
-    from multipose.board import AprilGrid, CharucoBoard, Chessboard, Corners
+    from multipose.board import AprilGrid, CharucoBoard, Chessboard
     from multipose.calibration import Calibration, calibrate, check_rig, detect_board, refine_rig
     from multipose.camera import Camera, CameraRig
+    from multipose.corners import Corners
     from multipose.labels import Labels
     from multipose.lens import BrownLens, FisheyeLens, RationalLens, TelecentricLens
     from multipose.pose2d import PoseModel, evaluate, predict, train

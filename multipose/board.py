@@ -1,8 +1,11 @@
-"""Calibration boards and the corners that cameras saw of them.
+"""Calibration boards: their geometry, and how they are drawn.
 
 A board is a plane, z = 0. Its frame has the origin in the first inner corner, x to the right along a row of corners,
 y down along a column, z away from somebody who looks at the print (OpenCV's axes). Lengths are in the board's `unit`,
 which becomes the unit of the rig.
+
+A ChArUco board may have a second print on its back, in the plane z = thickness. Its corners follow those of the
+front; each side has as many as `corner_shape` says, row by row as somebody sees them who looks at that side.
 
 All boards are drawn with the same geometry (`picture_from_board`): where the print's left edge is at x = left in the
 board's frame, a board point (x, y) lies at the column `(x - left) / square * pixels_per_square + margin - 0.5`,
@@ -12,19 +15,14 @@ because pixel centres are whole numbers; and so does its row.
 from __future__ import annotations
 
 import dataclasses
-import json
-import os
-import zipfile
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from multipose.errors import DataError, FormatError
-from multipose.excerpt import Excerpt, excerpt_from_dict
-from multipose.files import SCHEMA_VERSION, atomic_path, check_schema
+from multipose.errors import DataError
 from multipose.prints import cell_areas, checkered_areas, draw_areas, marker_cells, marker_dictionary
 
 FloatArray: TypeAlias = NDArray[np.float64]
@@ -54,6 +52,11 @@ class Chessboard:
         return self.columns, self.rows
 
     @property
+    def sides(self) -> int:
+        """How many sides are printed."""
+        return 1
+
+    @property
     def n_corners(self) -> int:
         return self.columns * self.rows
 
@@ -78,7 +81,7 @@ class Chessboard:
 
     def draw(self, pixels_per_square: int = 60, margin: int = 30) -> NDArray[np.uint8]:
         """The board as an RGB picture (h, w, 3), with a white margin in pixels."""
-        return _draw(self, pixels_per_square, margin)
+        return _draw(self, self.black_areas(), pixels_per_square, margin)
 
     def black_areas(self) -> FloatArray:
         """(n, 4) x, y, width, height of the black areas from the print's top left, in `unit`."""
@@ -110,6 +113,9 @@ class CharucoBoard:
     square, marker: sides of a square and of the printed marker in it, in `unit`.
     dictionary: "4X4_1000" or "DICT_4X4_1000".
     legacy: the pattern of OpenCV before 4.6, where a board with an even number of rows begins with a white square.
+    thickness: 0 for a board with one print. Above 0 its back carries the same layout so far behind the front, in
+        `unit`, with the marker numbers that follow the front's. When the board is turned about its vertical axis, the
+        edges of both prints lie on each other: the back's left edge is behind the front's right edge.
     """
 
     columns: int
@@ -119,6 +125,7 @@ class CharucoBoard:
     unit: str = "mm"
     dictionary: str = "4X4_1000"
     legacy: bool = False
+    thickness: float = 0.0
 
     def __post_init__(self) -> None:
         _check_sizes(self, smallest=3, counted="squares")
@@ -127,21 +134,36 @@ class CharucoBoard:
                 f"The markers of a ChArUco board must be smaller than its squares, got marker {self.marker:g} "
                 f"and square {self.square:g}."
             )
-        markers, needed = len(marker_dictionary(self.dictionary).bytesList), self.columns * self.rows // 2
+        if not 0 <= self.thickness < np.inf:
+            raise DataError(
+                f"The thickness of a ChArUco board is the distance between its two prints, or 0 for a board with one; "
+                f"got {self.thickness!r}."
+            )
+        markers, needed = len(marker_dictionary(self.dictionary).bytesList), self.sides * self.n_markers
         if markers < needed:
             raise DataError(
-                f"A board of {self.columns} x {self.rows} squares needs {needed} markers, "
-                f"but the dictionary {self.dictionary} has {markers}."
+                f"A {'two-sided ' if self.sides == 2 else ''}board of {self.columns} x {self.rows} squares needs "
+                f"{needed} markers, but the dictionary {self.dictionary} has {markers}."
             )
 
     @property
     def corner_shape(self) -> tuple[int, int]:
-        """(columns, rows) of the inner corners."""
+        """(columns, rows) of the inner corners of one side."""
         return self.columns - 1, self.rows - 1
 
     @property
+    def sides(self) -> int:
+        """How many sides are printed."""
+        return 2 if self.thickness > 0 else 1
+
+    @property
+    def n_markers(self) -> int:
+        """Markers on one side."""
+        return self.columns * self.rows // 2
+
+    @property
     def n_corners(self) -> int:
-        return (self.columns - 1) * (self.rows - 1)
+        return self.sides * (self.columns - 1) * (self.rows - 1)
 
     @property
     def squares(self) -> tuple[int, int]:
@@ -155,27 +177,54 @@ class CharucoBoard:
 
     @property
     def corners(self) -> FloatArray:
-        """(n, 3) inner corners, row by row, in `unit`: the order of OpenCV's corner ids."""
-        return _corner_grid(self.corner_shape, self.square)
+        """(n, 3) inner corners in `unit`, the front's and then the back's, row by row: the order of OpenCV's ids."""
+        front = _corner_grid(self.corner_shape, self.square)
+        return np.concatenate([front, self._from_side(front, 1)]) if self.sides == 2 else front
+
+    @property
+    def front(self) -> CharucoBoard:
+        """The board without its back."""
+        return replace(self, thickness=0.0)
 
     @property
     def first_black(self) -> bool:
         """Whether the square at the top left is black (it is, but for legacy boards with an even number of rows)."""
         return not (self.legacy and self.rows % 2 == 0)
 
-    def picture_from_board(self, xy: FloatArray, pixels_per_square: int, margin: int) -> FloatArray:
+    def picture_from_board(self, xy: FloatArray, pixels_per_square: int, margin: int, *, side: int = 0) -> FloatArray:
         """Pixels (..., 2) of board points (..., 2 or 3) in the picture that `draw` makes with the same settings."""
-        return _picture_from_board(self, xy, pixels_per_square, margin)
+        self._check_side(side)
+        return _picture_from_board(self, self._from_side(np.asarray(xy, dtype=float), side), pixels_per_square, margin)
 
-    def draw(self, pixels_per_square: int = 60, margin: int = 30) -> NDArray[np.uint8]:
-        """The board as an RGB picture (h, w, 3), with a white margin in pixels."""
-        return _draw(self, pixels_per_square, margin)
+    def draw(self, pixels_per_square: int = 60, margin: int = 30, *, side: int = 0) -> NDArray[np.uint8]:
+        """A side of the board (0 the front, 1 the back) as an RGB picture (h, w, 3), with a white margin in pixels."""
+        return _draw(self, self.black_areas(side), pixels_per_square, margin)
 
-    def black_areas(self) -> FloatArray:
-        """(n, 4) x, y, width, height of the black areas from the print's top left, in `unit`; they overlap.
+    def _from_side(self, points: FloatArray, side: int) -> FloatArray:
+        """Points (..., 2 or 3) of the board's frame in the frame of a side, or back, which is the same.
 
-        Marker i lies in the i-th white square, row by row.
+        The back's frame is to the back what the board's is to the front: half a turn about the vertical axis that
+        takes the right edge of the print to the left edge.
         """
+        if side == 0:
+            return points
+        n = points.shape[-1]
+        origin = np.array([(self.columns - 2) * self.square, 0.0, self.thickness])
+        moved: FloatArray = origin[:n] + points * np.array([-1.0, 1.0, -1.0])[:n]
+        return moved
+
+    def _check_side(self, side: int) -> None:
+        if side not in range(self.sides):
+            raise DataError(f"The {self} has {self.sides} printed side(s), counted from 0; got side {side!r}.")
+
+    def black_areas(self, side: int = 0) -> FloatArray:
+        """(n, 4) x, y, width, height of the black areas from the top left of a side's print, in `unit`; they overlap.
+
+        Marker i of the side lies in the i-th white square, row by row. side: 0 the front, 1 the back.
+
+        Raises DataError for a side that is not printed.
+        """
+        self._check_side(side)
         dictionary = marker_dictionary(self.dictionary)
         cells = int(dictionary.markerSize) + 2
         cell, gap = self.marker / cells, (self.square - self.marker) / 2
@@ -187,19 +236,21 @@ class CharucoBoard:
         ]
         areas = [checkered_areas(self.squares, self.square, first_black=self.first_black)]
         for number, place in enumerate(white):
-            bars = cell_areas(marker_cells(dictionary, number))
+            bars = cell_areas(marker_cells(dictionary, side * self.n_markers + number))
             areas.append(bars * cell + [*(np.array(place) * self.square + gap), 0, 0])
         return np.concatenate(areas)
 
     def scaled(self, factor: float) -> CharucoBoard:
         """The board with all lengths multiplied."""
-        return replace(self, square=factor * self.square, marker=factor * self.marker)
+        return replace(
+            self, square=factor * self.square, marker=factor * self.marker, thickness=factor * self.thickness
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values that `board_from_dict` reads."""
         return {
             "type": "charuco", "columns": self.columns, "rows": self.rows, "square": self.square, "marker": self.marker,
-            "unit": self.unit, "dictionary": self.dictionary, "legacy": self.legacy,
+            "unit": self.unit, "dictionary": self.dictionary, "legacy": self.legacy, "thickness": self.thickness,
         }  # fmt: skip
 
     def __str__(self) -> str:
@@ -207,6 +258,7 @@ class CharucoBoard:
             f"ChArUco board of {self.columns} x {self.rows} squares of {self.square:g} {self.unit}, "
             f"markers {self.marker:g} {self.unit}, dictionary {self.dictionary}"
             f"{', legacy pattern' if self.legacy else ''}"
+            f"{f', two-sided, {self.thickness:g} {self.unit} thick' if self.sides == 2 else ''}"
         )
 
 
@@ -265,6 +317,11 @@ class AprilGrid:
         return 2 * self.columns, 2 * self.rows
 
     @property
+    def sides(self) -> int:
+        """How many sides are printed."""
+        return 1
+
+    @property
     def n_corners(self) -> int:
         return 4 * self.n_tags
 
@@ -299,7 +356,7 @@ class AprilGrid:
 
     def draw(self, pixels_per_square: int = 60, margin: int = 30) -> NDArray[np.uint8]:
         """The board as an RGB picture (h, w, 3), with a white margin in pixels and so many pixels for a tag's side."""
-        return _draw(self, pixels_per_square, margin)
+        return _draw(self, self.black_areas(), pixels_per_square, margin)
 
     def black_areas(self) -> FloatArray:
         """(n, 4) x, y, width, height of the black areas from the print's top left, in `unit`; they overlap."""
@@ -365,125 +422,6 @@ def board_from_dict(values: Mapping[str, Any]) -> Board:
     return board_class(**given)
 
 
-@dataclass(frozen=True, eq=False)
-class Corners:
-    """Board corners that the views saw at common instants.
-
-    board: the board.
-    views: names of the views, in the order of axis 0 of `px`.
-    sizes: picture size (width, height) of each view.
-    frames: (frame,) numbers of the instants; the same number means the same instant in all views.
-    px: (view, frame, corner, 2) pixels of the views, in the order of `board.corners`; NaN = not seen.
-    reasons: (view, frame) of str, why a frame gave no corners ("" where it gave some, and where nothing is known).
-    diagnoses: for a view without any board, what was tried and what would work.
-    excerpts: which part of a camera's picture each view shows; views that are left out show the whole of their own.
-    """
-
-    board: Board
-    views: tuple[str, ...]
-    sizes: dict[str, tuple[int, int]]
-    frames: NDArray[np.int64]
-    px: FloatArray
-    reasons: NDArray[np.object_]
-    diagnoses: dict[str, str] = field(default_factory=dict)
-    excerpts: dict[str, Excerpt] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        if len(set(self.views)) != len(self.views) or not self.views:
-            raise DataError(f"Corners need at least one view, and names that differ, got {self.views}.")
-        expected = (len(self.views), len(self.frames), self.board.n_corners, 2)
-        if self.px.shape != expected:
-            raise DataError(f"Corners px (view, frame, corner, 2) should have shape {expected}, got {self.px.shape}.")
-        if self.reasons.shape != expected[:2]:
-            raise DataError(f"Reasons (view, frame) should have shape {expected[:2]}, got {self.reasons.shape}.")
-        if set(self.sizes) != set(self.views):
-            raise DataError(f"Sizes are given for the views {sorted(self.sizes)}, expected {sorted(self.views)}.")
-        if len(np.unique(self.frames)) != len(self.frames):
-            raise DataError("A frame number occurs twice among the instants of the corners.")
-        whole = {name: Excerpt(name, size, (0, 0, *size)) for name, size in self.sizes.items()}
-        object.__setattr__(self, "excerpts", whole | self.excerpts)
-
-    @property
-    def seen(self) -> NDArray[np.bool_]:
-        """(view, frame, corner): both coordinates are known."""
-        return np.asarray(np.isfinite(self.px).all(axis=-1))
-
-    def counts(self) -> NDArray[np.int64]:
-        """(view, frame) number of corners seen."""
-        return np.asarray(self.seen.sum(axis=-1), dtype=np.int64)
-
-    def select(
-        self, views: tuple[str, ...] | list[str] | None = None, frames: NDArray[Any] | list[int] | None = None
-    ) -> Corners:
-        """The corners of some views (in the order given) and some instants (numbers as in `frames`).
-
-        Raises DataError for a view or instant that is not there.
-        """
-        names = self.views if views is None else tuple(views)
-        numbers = self.frames if frames is None else np.asarray(frames, dtype=np.int64)
-        unknown = [name for name in names if name not in self.views]
-        if unknown:
-            raise DataError(f"No view {', '.join(unknown)} among the corners; there are {', '.join(self.views)}.")
-        place = {int(number): i for i, number in enumerate(self.frames)}
-        absent = [int(number) for number in numbers if int(number) not in place]
-        if absent:
-            raise DataError(
-                f"No instant {absent[0]} among the corners ({len(absent)} such of {len(numbers)} asked for)."
-            )
-        v = np.array([self.views.index(name) for name in names], dtype=int)
-        f = np.array([place[int(number)] for number in numbers], dtype=int)
-        return Corners(
-            board=self.board, views=names, sizes={name: self.sizes[name] for name in names}, frames=self.frames[f],
-            px=self.px[np.ix_(v, f)], reasons=self.reasons[np.ix_(v, f)],
-            diagnoses={name: text for name, text in self.diagnoses.items() if name in names},
-            excerpts={name: self.excerpts[name] for name in names},
-        )  # fmt: skip
-
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the corners to an .npz file (atomically)."""
-        with atomic_path(path) as temporary, open(temporary, "wb") as file:
-            np.savez_compressed(
-                file,
-                schema_version=SCHEMA_VERSION,
-                board=json.dumps(self.board.to_dict()),
-                views=np.array(self.views),
-                sizes=np.array([self.sizes[name] for name in self.views]),
-                frames=self.frames,
-                px=self.px,
-                reasons=self.reasons.astype(str),
-                diagnoses=json.dumps(self.diagnoses),
-                excerpts=json.dumps({name: excerpt.to_dict() for name, excerpt in self.excerpts.items()}),
-            )
-
-    @staticmethod
-    def load(path: str | os.PathLike[str]) -> Corners:
-        """Read what `save` wrote. Raises FormatError for another kind of file."""
-        needed = {"schema_version", "board", "diagnoses", "views", "sizes", "frames", "px", "reasons"}
-        try:
-            with open(path, "rb") as file, np.load(file, allow_pickle=False) as data:
-                values = {name: data[name] for name in data.files}
-        except (ValueError, EOFError, OSError, zipfile.BadZipFile) as error:
-            raise FormatError(f"{path}: not a readable file of board corners ({error})") from error
-        if not needed <= set(values):
-            raise FormatError(
-                f"{path}: not a file of board corners, it lacks {', '.join(sorted(needed - set(values)))}"
-            )
-        check_schema(values["schema_version"].item(), path)
-        views = tuple(str(name) for name in values["views"])
-        return Corners(
-            board=board_from_dict(json.loads(str(values["board"]))),
-            views=views,
-            sizes={name: (int(w), int(h)) for name, (w, h) in zip(views, values["sizes"], strict=True)},
-            frames=values["frames"].astype(np.int64),
-            px=values["px"].astype(np.float64),
-            reasons=values["reasons"].astype(object),
-            diagnoses=json.loads(str(values["diagnoses"])),
-            excerpts={name: excerpt_from_dict(item) for name, item in json.loads(str(values["excerpts"])).items()}
-            if "excerpts" in values
-            else {},
-        )
-
-
 def _check_sizes(board: Board, smallest: int, counted: str) -> None:
     for name in ("columns", "rows"):
         value = getattr(board, name)
@@ -508,10 +446,10 @@ def _picture_from_board(board: Board, xy: FloatArray, pixels_per_square: int, ma
     return from_edge / board.square * pixels_per_square + margin - 0.5
 
 
-def _draw(board: Board, pixels_per_square: int, margin: int) -> NDArray[np.uint8]:
+def _draw(board: Board, areas: FloatArray, pixels_per_square: int, margin: int) -> NDArray[np.uint8]:
     if pixels_per_square < 1 or margin < 0:
         raise DataError(
             f"A board is drawn with at least 1 pixel a square and a margin of at least 0, "
             f"got {pixels_per_square} and {margin}."
         )
-    return draw_areas(board.black_areas(), board.print_area[2:], pixels_per_square / board.square, margin)
+    return draw_areas(areas, board.print_area[2:], pixels_per_square / board.square, margin)

@@ -47,7 +47,7 @@ def check_name(name: str, what: str) -> str:
 _BOARD_NAMES = {"chessboard": "a chessboard", "charuco": "a ChArUco board", "aprilgrid": "an AprilTag grid"}
 _BOARD_KEYS = {
     "chessboard": (),
-    "charuco": ("marker", "dictionary", "legacy"),
+    "charuco": ("marker", "dictionary", "legacy", "thickness"),
     "aprilgrid": ("spacing", "dictionary", "first", "border"),
 }
 """Keys of each type besides those that all have."""
@@ -68,6 +68,7 @@ class BoardConfig:
     marker: float | None = None
     dictionary: str | None = None
     legacy: bool | None = None
+    thickness: float | None = None
     spacing: float | None = None
     first: int | None = None
     border: int | None = None
@@ -567,6 +568,7 @@ def _board_template(board: BoardConfig | None) -> str:
 # square = 24.0              # side of a square, in unit
 # marker = 18.75             # side of a marker, in unit (charuco)
 # dictionary = "4X4_1000"    # (charuco; aprilgrid: by default "APRILTAG_36H11")
+#   thickness = 5.0          # distance between the prints of a two-sided board, in unit (charuco)
 #   spacing = 7.2            # gap between two tags, in unit (aprilgrid; Kalibr's tagSpacing * tagSize)
 #   first = 0                # number of the tag at the bottom left (aprilgrid)
 #   border = 2               # width of the tags' black border in cells (aprilgrid; most tools but Kalibr print 1)

@@ -1,34 +1,16 @@
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 
-from multipose.board import AprilGrid, Board, CharucoBoard, Chessboard, Corners, board_from_dict
-from multipose.errors import DataError, FormatError
+from multipose.board import AprilGrid, Board, CharucoBoard, Chessboard, board_from_dict
+from multipose.errors import DataError
 from multipose.opencv import corners_nx2, cv2
 
 CHARUCO = CharucoBoard(columns=5, rows=4, square=20.0, marker=15.0, dictionary="4X4_50")
+TWO_SIDED = CharucoBoard(columns=5, rows=4, square=20.0, marker=15.0, dictionary="4X4_50", thickness=3.0)
 CHESS = Chessboard(columns=6, rows=4, square=25.0)
 APRIL = AprilGrid(columns=3, rows=2, square=40.0, spacing=10.0, first=5)
-
-
-def make_corners() -> Corners:
-    px = np.random.default_rng(0).uniform(0, 100, (2, 3, CHESS.n_corners, 2))
-    px[1, 2] = np.nan
-    px[0, 0, 3] = np.nan
-    reasons = np.full((2, 3), "", dtype=object)
-    reasons[1, 2] = "no chessboard found"
-    return Corners(
-        CHESS,
-        ("left", "right"),
-        {"left": (640, 480), "right": (320, 240)},
-        np.array([4, 7, 9]),
-        px,
-        reasons,
-        {"right": "too small"},
-    )
 
 
 def test_corners_lie_row_by_row_in_the_plane() -> None:
@@ -42,7 +24,9 @@ def test_corners_lie_row_by_row_in_the_plane() -> None:
     assert CHARUCO.n_corners == len(CHARUCO.corners) == 12
 
 
-@pytest.mark.parametrize("board", [CHESS, CHARUCO, APRIL], ids=["chessboard", "charuco", "aprilgrid"])
+@pytest.mark.parametrize(
+    "board", [CHESS, CHARUCO, APRIL, TWO_SIDED], ids=["chessboard", "charuco", "aprilgrid", "two-sided"]
+)
 def test_board_survives_its_dictionary(board: Board) -> None:
     assert board_from_dict(board.to_dict()) == board
 
@@ -75,11 +59,54 @@ def test_board_survives_its_dictionary(board: Board) -> None:
             {"type": "charuco", "columns": 20, "rows": 20, "square": 2.0, "marker": 1.0, "dictionary": "4X4_50"},
             "needs 200 markers",
         ),
+        (
+            {
+                "type": "charuco",
+                "columns": 9,
+                "rows": 6,
+                "square": 2.0,
+                "marker": 1.0,
+                "dictionary": "4X4_50",
+                "thickness": 1.0,
+            },
+            "two-sided board of 9 x 6 squares needs 54 markers",
+        ),
+        ({"type": "charuco", "columns": 9, "rows": 6, "square": 2.0, "marker": 1.0, "thickness": -1.0}, "got -1.0"),
     ],
 )
 def test_wrong_boards_say_what_is_wrong(values: dict[str, object], told: str) -> None:
     with pytest.raises(DataError, match=told):
         board_from_dict(values)
+
+
+def test_the_back_is_the_front_turned_about_its_vertical_axis() -> None:
+    assert (CHESS.sides, CHARUCO.sides, APRIL.sides, TWO_SIDED.sides) == (1, 1, 1, 2)
+    assert TWO_SIDED.corner_shape == CHARUCO.corner_shape
+    assert TWO_SIDED.n_corners == len(TWO_SIDED.corners) == 2 * CHARUCO.n_corners
+    front, back = np.split(TWO_SIDED.corners, 2)
+    np.testing.assert_array_equal(front, CHARUCO.corners)
+    assert back[:4].tolist() == [[60, 0, 3], [40, 0, 3], [20, 0, 3], [0, 0, 3]]
+    assert back[4].tolist() == [60, 20, 3]
+    assert TWO_SIDED.front == CHARUCO
+    assert TWO_SIDED.scaled(2).thickness == 6
+    assert "two-sided, 3 mm thick" in str(TWO_SIDED)
+    with pytest.raises(DataError, match="1 printed side"):
+        CHARUCO.draw(side=1)
+
+
+@pytest.mark.opencv
+def test_the_drawn_back_carries_the_markers_that_follow_where_the_geometry_says() -> None:
+    picture = cv2.cvtColor(TWO_SIDED.draw(48, 20, side=1), cv2.COLOR_RGB2GRAY)
+    dictionary = cv2.aruco.getPredefinedDictionary(cv2.aruco.DICT_4X4_50)
+    _, ids, _ = cv2.aruco.ArucoDetector(dictionary).detectMarkers(picture)
+    assert sorted(np.ravel(ids)) == list(range(10, 20))
+    theirs = cv2.aruco.CharucoBoard((5, 4), 20.0, 15.0, dictionary, np.arange(10, 20))
+    found, ids, _, _ = cv2.aruco.CharucoDetector(theirs).detectBoard(picture)
+    back = TWO_SIDED.corners[TWO_SIDED.n_corners // 2 :]
+    assert sorted(np.ravel(ids)) == list(range(len(back)))
+    expected = TWO_SIDED.picture_from_board(back[np.ravel(ids)], 48, 20, side=1)
+    assert np.abs(corners_nx2(found) - expected).max() < 0.6
+    np.testing.assert_allclose(TWO_SIDED.picture_from_board(back[:, :2], 48, 20, side=1)[np.ravel(ids)], expected)
 
 
 @pytest.mark.opencv
@@ -149,46 +176,3 @@ def test_drawn_tags_are_found_by_opencv_where_the_geometry_says() -> None:
         expected = APRIL.picture_from_board(APRIL.corners[APRIL.tag_corners(number - 5)], 80, 20)
         # Half a turn: the first corner of OpenCV's drawing is the bottom right of Kalibr's.
         assert np.abs(np.roll(corners_nx2(corners), -2, axis=0) - expected).max() < 3
-
-
-def test_corners_are_counted_and_selected() -> None:
-    corners = make_corners()
-    assert corners.counts().tolist() == [[23, 24, 24], [24, 24, 0]]
-    part = corners.select(views=["right"], frames=[9, 4])
-    assert part.views == ("right",)
-    assert part.sizes == {"right": (320, 240)}
-    assert part.counts().tolist() == [[0, 24]]
-    assert part.reasons[0, 0] == "no chessboard found"
-    with pytest.raises(DataError, match="No view top"):
-        corners.select(views=["top"])
-    with pytest.raises(DataError, match="No instant 5"):
-        corners.select(frames=[4, 5])
-
-
-def test_corners_of_the_wrong_shape_are_refused() -> None:
-    corners = make_corners()
-    with pytest.raises(DataError, match=r"should have shape \(2, 3, 24, 2\)"):
-        Corners(corners.board, corners.views, corners.sizes, corners.frames, corners.px[..., :12, :], corners.reasons)
-    with pytest.raises(DataError, match="twice"):
-        Corners(corners.board, corners.views, corners.sizes, np.array([1, 1, 2]), corners.px, corners.reasons)
-
-
-def test_corners_survive_their_file(tmp_path: Path) -> None:
-    corners = make_corners()
-    corners.save(tmp_path / "corners.npz")
-    back = Corners.load(tmp_path / "corners.npz")
-    assert back.board == corners.board
-    assert (back.views, back.sizes, back.diagnoses) == (corners.views, corners.sizes, corners.diagnoses)
-    assert np.array_equal(back.px, corners.px, equal_nan=True)
-    assert np.array_equal(back.frames, corners.frames)
-    assert np.array_equal(back.reasons, corners.reasons)
-
-
-@pytest.mark.parametrize("content", [b"", b"no archive", b"PK\x03\x04 cut off"])
-def test_a_file_that_holds_no_corners_is_refused(tmp_path: Path, content: bytes) -> None:
-    (tmp_path / "corners.npz").write_bytes(content)
-    with pytest.raises(FormatError, match="corners.npz"):
-        Corners.load(tmp_path / "corners.npz")
-    np.savez(tmp_path / "other.npz", a=1)
-    with pytest.raises(FormatError, match="lacks"):
-        Corners.load(tmp_path / "other.npz")

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from multipose.board import AprilGrid, board_from_dict
+from multipose.board import AprilGrid, CharucoBoard, board_from_dict
 from multipose.config import BoardConfig, ViewConfig, load_config, parse_config, template
 from multipose.errors import ConfigError
 from multipose.skeleton import Skeleton
@@ -91,6 +91,17 @@ def test_grids_of_tags_are_read_and_have_keys_of_their_own() -> None:
         parse_config(text.replace("spacing = 26.4", ""))
     with pytest.raises(ConfigError, match=r'a chessboard has no spacing and no first; .* say type = "aprilgrid"'):
         parse_config(text.replace('"aprilgrid"', '"chessboard"'))
+
+
+def test_two_sided_boards_are_read() -> None:
+    board = BoardConfig("charuco", 8, 11, 24.0, "mm", marker=18.75, dictionary="4X4_1000", thickness=5.0)
+    text = template("mice", ["back"], SKELETON, board)
+    assert "thickness = 5.0" in text
+    assert parse_config(text).board == board
+    assert board_from_dict(board.to_dict()) == CharucoBoard(8, 11, 24.0, 18.75, thickness=5.0)
+    assert "thickness" in template("mice", ["back"], SKELETON)
+    with pytest.raises(ConfigError, match=r"a chessboard has no .*thickness"):
+        parse_config(text.replace('"charuco"', '"chessboard"'))
 
 
 def test_missing_key_and_file(tmp_path: Path) -> None:

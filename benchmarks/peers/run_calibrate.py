@@ -6,8 +6,9 @@ from functools import partial
 import numpy as np
 from exchange import serve
 
-from multipose.board import Chessboard, Corners
+from multipose.board import Chessboard
 from multipose.calibration import calibrate
+from multipose.corners import Corners
 
 
 def prepare(case):

@@ -8,6 +8,7 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from multipose.board import Board
 from multipose.calibration.bundle import RigState, minimise, residuals
 
 FloatArray: TypeAlias = NDArray[np.float64]
@@ -39,7 +40,7 @@ class Adjusted:
 
 def adjust_rig(
     state: RigState,
-    board_xyz: FloatArray,
+    board: Board,
     px: FloatArray,
     usable: BoolArray,
     free: FloatArray,
@@ -55,6 +56,7 @@ def adjust_rig(
     reject_outliers: throw out corners beyond 5.5 standard deviations of their view.
     min_corners: boards of which a view keeps fewer corners, or only corners on one line, are thrown out there.
     """
+    board_xyz = board.corners
     known = np.asarray(np.isfinite(state.world_from_board).all((1, 2)))
     placed = usable & known[None, :, None]
     state = replace(
@@ -74,7 +76,7 @@ def adjust_rig(
         sd = _noise(error, used & in_field)
         distance = np.linalg.norm(error, axis=-1)
         near = in_field & ~(distance > _OUTLIER_SD * sd[:, None, None]) if reject_outliers else in_field
-        grid = _as_grid(near, board_xyz)
+        grid = as_grid(near, board)
         near &= plane_seen(grid, min_corners)[..., None]
         rounds.append(int((placed & ~near).sum()))
         if np.array_equal(near, used):
@@ -84,16 +86,16 @@ def adjust_rig(
     return Adjusted(state, used, usable & ~used, tuple(rounds))
 
 
-def _as_grid(mask: BoolArray, board_xyz: FloatArray) -> BoolArray:
-    rows = len(np.unique(board_xyz[:, 1]))
-    return mask.reshape(*mask.shape[:2], rows, -1)
-
-
 def _noise(error: FloatArray, used: BoolArray) -> FloatArray:
     """(view,) standard deviation of a corner's coordinate, from the median distance, px."""
     distance = np.linalg.norm(error, axis=-1)
     medians = [np.median(distance[view][used[view]]) if used[view].any() else np.inf for view in range(len(used))]
     return np.asarray(np.maximum(np.array(medians) / _RAYLEIGH_MEDIAN, _SMALLEST_SD_PX))
+
+
+def as_grid(mask: BoolArray, board: Board) -> BoolArray:
+    """(view, frame, row, column) of corners (view, frame, corner) on one side; the rows of the other follow, empty."""
+    return mask.reshape(*mask.shape[:2], -1, board.corner_shape[0])
 
 
 def plane_seen(grid: BoolArray, min_corners: int) -> BoolArray:

@@ -16,11 +16,11 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from multipose.board import Corners
 from multipose.calibration.assignment import Disagreement, Mixup, find_mixup
 from multipose.calibration.motion import Motion, find_motion
 from multipose.calibration.pose_changes import FloatArray, Sightings
 from multipose.camera import CameraRig
+from multipose.corners import Corners
 from multipose.errors import DataError
 from multipose.tracks import keypoints2d
 from multipose.triangulate import estimate_offsets, leave_one_out, remove_offsets

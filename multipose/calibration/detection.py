@@ -12,10 +12,11 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from multipose.board import Board, Corners
+from multipose.board import Board
 from multipose.calibration.diagnosis import diagnose
 from multipose.calibration.patterns import Gray, board_finder
 from multipose.calibration.sampling import first_instants, further_instants
+from multipose.corners import Corners
 from multipose.errors import DataError
 from multipose.files import natural_key
 from multipose.opencv import cv2, set_threads

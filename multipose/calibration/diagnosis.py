@@ -74,7 +74,7 @@ def diagnose(board: Board, pictures: Sequence[Gray], reasons: Sequence[str]) -> 
         tried.append("a plain chessboard")
         numbers = _foreign_markers(board, pictures)
         if numbers:
-            return f"{found_nothing}. {_say_foreign(board, numbers, 0, board.columns * board.rows // 2)}"
+            return f"{found_nothing}. {_say_foreign(board, numbers, 0, board.sides * board.n_markers)}"
     return (
         f"{found_nothing}. On {n} of its pictures these were tried in vain: {', '.join(tried)}. Look at the "
         "pictures: the board must lie wholly in "
@@ -94,7 +94,7 @@ def _markers_missed(board: Board, pictures: Sequence[Gray]) -> int:
     """How far the number of a board's markers is from that of the markers seen; 0 for a chessboard."""
     if isinstance(board, Chessboard):
         return 0
-    first, n = (board.first, board.n_tags) if isinstance(board, AprilGrid) else (0, board.columns * board.rows // 2)
+    first, n = (board.first, board.n_tags) if isinstance(board, AprilGrid) else (0, board.sides * board.n_markers)
     return abs(max(_count_markers(board, pictures), default=-1) + 1 - first - n)
 
 
@@ -117,7 +117,7 @@ def _finds(trial: _Trial, picture: Gray) -> bool:
     if isinstance(trial.board, Chessboard):
         return bool(seen.all())
     # A wrong layout may still give some corners between markers that happen to agree: ask for a good part of a board.
-    return bool(seen.sum() >= max(6, 0.3 * trial.board.n_corners))
+    return bool(seen.sum() >= max(6, 0.3 * trial.board.n_corners / trial.board.sides))
 
 
 def _foreign_markers(board: CharucoBoard, pictures: Sequence[Gray]) -> list[int]:
@@ -127,7 +127,7 @@ def _foreign_markers(board: CharucoBoard, pictures: Sequence[Gray]) -> list[int]
     counts = _count_markers(board, pictures)
     needed = min(2, len(pictures))
     return sorted(
-        number for number, count in counts.items() if count >= needed and number >= board.columns * board.rows // 2
+        number for number, count in counts.items() if count >= needed and number >= board.sides * board.n_markers
     )
 
 
@@ -143,6 +143,7 @@ def _trials(board: Board, pictures: Sequence[Gray]) -> Iterator[tuple[str, list[
         return
     if isinstance(board, CharucoBoard):
         yield "the mirrored picture", [_Trial(board, mirrored, _flip)]
+        yield "the back of a two-sided board", _charuco_backs(board)
         yield "other numbers of squares, and the legacy pattern", _charuco_layouts(board)
         yield "other dictionaries", _dictionaries(board)
         return
@@ -210,6 +211,16 @@ def _chessboard_sizes(board: Chessboard) -> list[_Trial]:
     ]
 
 
+def _charuco_backs(board: CharucoBoard) -> list[_Trial]:
+    if board.sides == 2 or 2 * board.n_markers > _largest(board.dictionary):
+        return []
+    text = (
+        "{count} show the back of a two-sided board. Say its thickness, the distance between its prints, as thickness "
+        f"= ... in {board.unit}."
+    )
+    return [_Trial(replace(board, thickness=board.square), text)]
+
+
 def _charuco_layouts(board: CharucoBoard) -> list[_Trial]:
     c, r = board.columns, board.rows
     trials = [
@@ -221,7 +232,7 @@ def _charuco_layouts(board: CharucoBoard) -> list[_Trial]:
     ]
     sizes = [(c + 1, r + 1), (r, c), (r + 1, c + 1), *((c + i, r + j) for i in (-1, 0, 1) for j in (-1, 0, 1))]
     for i, j in dict.fromkeys(sizes):
-        if (i, j) == (c, r) or min(i, j) < 3 or i * j // 2 > _largest(board.dictionary):
+        if (i, j) == (c, r) or min(i, j) < 3 or board.sides * (i * j // 2) > _largest(board.dictionary):
             continue
         counted = ": its inner corners were counted" if (i, j) in ((c + 1, r + 1), (r + 1, c + 1)) else ""
         text = (
@@ -285,7 +296,7 @@ def _grid_dictionaries(board: AprilGrid) -> list[_Trial]:
 def _dictionaries(board: CharucoBoard) -> list[_Trial]:
     trials = []
     for name in _FAMILIES:
-        needed = board.columns * board.rows // 2
+        needed = board.sides * board.n_markers
         known = name in dictionary_names() and _largest(name) >= needed
         if known and name.split("_")[0] != board.dictionary.upper().removeprefix("DICT_").split("_")[0]:
             text = (
@@ -300,7 +311,7 @@ def _charuco_instead(board: Chessboard) -> list[_Trial]:
     trials = []
     for name in ("4X4_1000", "5X5_1000", "6X6_1000", "APRILTAG_36H11"):
         charuco = CharucoBoard(board.columns + 1, board.rows + 1, board.square, 0.75 * board.square, board.unit, name)
-        smallest = _smallest(name, charuco.columns * charuco.rows // 2)
+        smallest = _smallest(name, charuco.n_markers)
         text = (
             f"{{count}} show a ChArUco board of {charuco.columns} x {charuco.rows} squares with markers of {smallest}. "
             "Say that the board is a ChArUco "

@@ -78,14 +78,15 @@ def board_symmetries(board: Board) -> tuple[NDArray[np.intp], FloatArray]:
     Returns orders (turn, corner), with `px[order]` the corners under the turned naming, and poses (turn, 4, 4) that
     take a board point named without the turn to its name with it. The first turn is none.
     """
+    if not isinstance(board, Chessboard):
+        return np.arange(board.n_corners)[None], np.eye(4)[None]
     columns, rows = board.corner_shape
     quarter = np.arange(board.n_corners).reshape(rows, columns)
     turns = [0]
-    if isinstance(board, Chessboard):
-        if (columns + rows) % 2 == 0:
-            turns = [0, 2]
-        if columns == rows and columns % 2 == 0:
-            turns = [0, 1, 2, 3]
+    if (columns + rows) % 2 == 0:
+        turns = [0, 2]
+    if columns == rows and columns % 2 == 0:
+        turns = [0, 1, 2, 3]
     orders = np.stack([np.rot90(quarter, turn).ravel() for turn in turns])
     xyz = board.corners
     poses = []

@@ -176,21 +176,25 @@ def planar_poses(lens: Lens, board_xyz: FloatArray, px: FloatArray, used: BoolAr
     first.
 
     By infinitesimal plane-based pose estimation (Collins & Bartoli 2014). NaN where a board has fewer than 4 corners or
-    the pose fails.
+    the pose fails. The used corners of a picture lie in one plane z of the board, that of the side it shows.
     """
     rms = np.full((len(px), 2), np.nan)
     plane = np.where(used[..., None], lens.undistort(px), np.nan)
-    turns, shifts = np.full((len(px), 2, 3), np.nan), np.full((len(px), 2, 3), np.nan)
+    turns, shifts, depths = np.full((len(px), 2, 3), np.nan), np.full((len(px), 2, 3), np.nan), np.zeros(len(px))
     for frame, points in enumerate(plane):
         known = np.isfinite(points).all(-1)
         if known.sum() < 4:
             continue
+        depths[frame] = board_xyz[known][0, 2]
+        on_plane = board_xyz[known] * [1, 1, 0]
         count, turn, shift, _ = cv2.solvePnPGeneric(
-            board_xyz[known], points[known], np.eye(3), np.zeros(5), flags=cv2.SOLVEPNP_IPPE
+            on_plane, points[known], np.eye(3), np.zeros(5), flags=cv2.SOLVEPNP_IPPE
         )
         for k in range(min(count, 2)):
             turns[frame, k], shifts[frame, k] = np.ravel(turn[k]), np.ravel(shift[k])
-    poses = np.where(np.isfinite(turns[..., :1, None]), pose(rotation_from_vector(turns), shifts), np.nan)
+    rotations = rotation_from_vector(turns)
+    shifts -= depths[:, None, None] * rotations[..., 2]
+    poses = np.where(np.isfinite(turns[..., :1, None]), pose(rotations, shifts), np.nan)
     for k in range(2):
         rms[:, k] = _rms(lens, board_xyz, px, used, poses[:, k])
     return _sort(poses, rms)

@@ -101,11 +101,14 @@ class ChessboardFinder:
 
 
 class CharucoFinder:
-    """Finds the corners of a ChArUco board between markers that it can read."""
+    """Finds the corners of a ChArUco board between markers that it can read; of a two-sided one the corners of the side
+    of which it reads more.
+    """
 
     def __init__(self, board: CharucoBoard) -> None:
-        self._board = board
-        self._search = MarkerSearch(board.dictionary, 0, board.columns * board.rows // 2)
+        self._front = board.front
+        self._sides = board.sides
+        self._search = MarkerSearch(board.dictionary, 0, board.n_markers, sides=board.sides)
         pattern = cv2.aruco.CharucoBoard(
             (board.columns, board.rows), float(board.square), float(board.marker), self._search.dictionary
         )
@@ -120,7 +123,15 @@ class CharucoFinder:
 
     def find(self, gray: Gray) -> Sight:
         markers, numbers = self._search.find(gray, self._pattern)
-        px = np.full((self._board.n_corners, 2), np.nan)
+        side = int(numbers[0]) // self._search.count if len(numbers) else 0
+        sight = self._find_side(gray, markers, numbers % self._search.count)
+        px = np.full((self._sides, self._front.n_corners, 2), np.nan)
+        px[side] = sight.px
+        return Sight(px.reshape(-1, 2), sight.reason)
+
+    def _find_side(self, gray: Gray, markers: list[Any], numbers: Ids) -> Sight:
+        """What markers of one side say of its corners; their numbers count from the side's first."""
+        px = np.full((self._front.n_corners, 2), np.nan)
         found = 0
         if len(numbers):
             names = numbers.astype(np.int32)[:, None]
@@ -128,10 +139,10 @@ class CharucoFinder:
             px[_ids(ids)] = corners_nx2(corners)
             found = len(_ids(ids))
         if found >= _FEWEST_CORNERS:
-            px = settle_corners(gray, px, self._board, self._reach)
+            px = settle_corners(gray, px, self._front, self._reach)
             found = int(np.isfinite(px).all(-1).sum())
             if found >= _FEWEST_CORNERS:
-                return _on_grid(px, self._board)
+                return _on_grid(px, self._front)
         px[:] = np.nan
         if not len(numbers):
             return Sight(px, self._search.missed)
@@ -168,30 +179,37 @@ class MarkerSearch:
 
     Args:
         name: of the dictionary.
-        first, count: the first of the board's markers, and how many there are.
+        first, count: the first of the board's markers, and how many there are on a side.
         border: width of their black border, cells.
         touching: whether other black areas touch the markers' corners.
+        sides: how many sides the board has; the second has the markers that follow the first's.
 
     dictionary: OpenCV's dictionary of the board's own markers, from 0. Looking up only these is several times faster
         than a large dictionary, and mistakes fewer blots for markers.
-    count: number of markers on the board.
+    count: number of markers on a side of the board.
     missed: what to say where none is found.
     """
 
-    def __init__(self, name: str, first: int, count: int, border: int = 1, *, touching: bool = False) -> None:
-        whole = marker_dictionary(name)
-        own = np.ascontiguousarray(whole.bytesList[first : first + count])
-        self.dictionary = cv2.aruco.Dictionary(own, whole.markerSize, whole.maxCorrectionBits)
+    def __init__(
+        self, name: str, first: int, count: int, border: int = 1, *, touching: bool = False, sides: int = 1
+    ) -> None:
+        self.dictionary = _part_of(name, first, sides * count)
         self.count = count
-        self.missed = f"no marker {first} to {first + count - 1} of {name} found"
+        self.missed = f"no marker {first} to {first + sides * count - 1} of {name} found"
         self._touching = touching
         window, quick, thorough = (_TOUCHING_WINDOW, *_TOUCHING_LEVELS) if touching else (_QUICK_WINDOW, 7.0, 7.0)
-        self._quick = self._detector((window, window), quick, border)
-        self._thorough = self._detector(_OTHER_WINDOWS, thorough, border)
+        self._quick = _detector(self.dictionary, (window, window), quick, border)
+        self._thorough = _detector(self.dictionary, _OTHER_WINDOWS, thorough, border)
+        self._of_side = [
+            _detector(_part_of(name, first + side * count, count), (window, window), quick, border)
+            for side in range(sides)
+        ]
 
     def find(self, gray: Gray, pattern: Any = None) -> tuple[list[Any], Ids]:
-        """Corners of the markers found, and their numbers on the board, each once; with OpenCV's pattern also those
-        found again where the others say that they must be.
+        """Corners of the markers found, and their numbers on the board, each once.
+
+        With OpenCV's pattern of a side only those of the side that shows more markers, and also those found again
+        where the others say that they must be.
         """
         if self._touching:
             gray = _stretch(gray)
@@ -204,21 +222,31 @@ class MarkerSearch:
             new = np.flatnonzero(~np.isin(_ids(ids), numbers))
             markers, numbers = [*markers, *(more[i] for i in new)], np.concatenate([numbers, _ids(ids)[new]])
         if pattern is not None and len(numbers):
-            names = numbers.astype(np.int32)[:, None]
-            markers, ids, _, _ = self._quick.refineDetectedMarkers(gray, pattern, markers, names, others)
-            numbers = _ids(ids)
+            side = int(np.bincount(numbers // self.count).argmax())
+            own = np.flatnonzero(numbers // self.count == side)
+            markers, names = [markers[i] for i in own], (numbers[own] - side * self.count).astype(np.int32)[:, None]
+            markers, ids, _, _ = self._of_side[side].refineDetectedMarkers(gray, pattern, markers, names, others)
+            numbers = _ids(ids) + side * self.count
         names, counts = np.unique(numbers, return_counts=True)
         once = np.flatnonzero(np.isin(numbers, names[counts == 1]))  # of two with one number, who knows which is right
         return [markers[i] for i in once], numbers[once]
 
-    def _detector(self, windows: tuple[int, int], levels: float, border: int) -> Any:
-        """levels: gray levels by which a pixel must be darker than the mean of its window to be black."""
-        parameters = cv2.aruco.DetectorParameters()
-        smallest, largest = parameters.adaptiveThreshWinSizeMin, parameters.adaptiveThreshWinSizeMax = windows
-        parameters.adaptiveThreshConstant = levels
-        parameters.adaptiveThreshWinSizeStep = max(largest - smallest, 1)
-        parameters.markerBorderBits = border
-        return cv2.aruco.ArucoDetector(self.dictionary, parameters)
+
+def _part_of(name: str, first: int, count: int) -> Any:
+    """OpenCV's dictionary of some markers of the one of that name."""
+    whole = marker_dictionary(name)
+    own = np.ascontiguousarray(whole.bytesList[first : first + count])
+    return cv2.aruco.Dictionary(own, whole.markerSize, whole.maxCorrectionBits)
+
+
+def _detector(dictionary: Any, windows: tuple[int, int], levels: float, border: int) -> Any:
+    """levels: gray levels by which a pixel must be darker than the mean of its window to be black."""
+    parameters = cv2.aruco.DetectorParameters()
+    smallest, largest = parameters.adaptiveThreshWinSizeMin, parameters.adaptiveThreshWinSizeMax = windows
+    parameters.adaptiveThreshConstant = levels
+    parameters.adaptiveThreshWinSizeStep = max(largest - smallest, 1)
+    parameters.markerBorderBits = border
+    return cv2.aruco.ArucoDetector(dictionary, parameters)
 
 
 def grid_search(board: AprilGrid, *, whole: bool = False) -> MarkerSearch:

@@ -9,8 +9,7 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from multipose.board import Corners
-from multipose.calibration.adjustment import Adjusted, adjust_rig, plane_seen
+from multipose.calibration.adjustment import Adjusted, adjust_rig, as_grid, plane_seen
 from multipose.calibration.bundle import (
     POSE_NAMES,
     free_unknowns,
@@ -27,6 +26,7 @@ from multipose.calibration.report import Calibration, CalibrationReport, CameraR
 from multipose.calibration.validation import coverage, measure_boards, rig_of, rms, rms_interval
 from multipose.calibration.verdicts import judge
 from multipose.camera import CameraRig
+from multipose.corners import Corners, fuller_side
 from multipose.errors import CalibrationError, DataError
 from multipose.files import natural_key
 from multipose.lens import Lens
@@ -93,7 +93,7 @@ def calibrate(
         held = [() if view in leaders else fit.held for view, fit in enumerate(fits)]
         free = free_unknowns(start.lenses, held, shared=shared, deflections=len(start.deflection))
         adjusted = adjust_rig(
-            start, board_xyz, corners.px, usable, free, reject_outliers=reject_outliers, min_corners=min_corners
+            start, corners.board, corners.px, usable, free, reject_outliers=reject_outliers, min_corners=min_corners
         )
         task.advance()
     _check_left(corners, adjusted)
@@ -180,11 +180,9 @@ def _known_lenses(intrinsics: CameraRig | None, corners: Corners) -> dict[str, L
 
 
 def _usable(corners: Corners, min_corners: int) -> BoolArray:
-    """(view, frame, corner) corners seen on boards with enough corners that span a plane."""
-    seen = corners.seen
-    columns, rows = corners.board.corner_shape
-    grid = seen.reshape(*seen.shape[:2], rows, columns)
-    return seen & plane_seen(grid, min_corners)[..., None]
+    """(view, frame, corner) corners seen on boards with enough corners of a side that span its plane."""
+    seen = fuller_side(corners.seen, corners.board)
+    return seen & plane_seen(as_grid(seen, corners.board), min_corners)[..., None]
 
 
 def _check_boards(corners: Corners, usable: BoolArray) -> None:

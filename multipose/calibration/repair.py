@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from multipose.board import Corners
 from multipose.calibration.assignment import find_mixup
 from multipose.calibration.checking import Evidence, as_keypoints, check_rig, gather
 from multipose.calibration.motion import Motion
 from multipose.camera import CameraRig
+from multipose.corners import Corners
 from multipose.errors import CalibrationError, DataError
 from multipose.triangulate import leave_one_out
 from multipose.triangulate.reconstruction import MIN_CONFIDENCE

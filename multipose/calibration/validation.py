@@ -8,11 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from multipose.board import Corners
 from multipose.calibration.bundle import RigState, bend, deflection_basis, move
 from multipose.calibration.influence import LeftOut
 from multipose.calibration.report import BoardLengths
 from multipose.camera import Camera, CameraRig
+from multipose.corners import Corners
 from multipose.geometry import invert_pose, rigid_fit, transform
 from multipose.triangulate import triangulate
 
@@ -66,14 +66,16 @@ def measure_boards(corners: Corners, state: RigState, left: LeftOut, used: BoolA
     if len(corners.views) < 2:
         return BoardLengths()
     board_xyz = bend(corners.board.corners, state.deflection)
+    n_sides = corners.board.sides
     squares, diagonals, heights, bows = [], [], [], []
     for frame in np.flatnonzero((used.sum(0) >= 2).any(-1)):
         step = left.steps[frame]
         rig = rig_of(move(state, step) if np.isfinite(step).all() else state, corners)
         px = np.where(used[:, frame, :, None], corners.px[:, frame], np.nan)
         xyz = triangulate(px, rig, threads=1).position
-        squares.append(_side_errors(xyz, board_xyz, corners.board.corner_shape))
-        diagonals.append(_diagonal_errors(xyz, board_xyz, corners.board.corner_shape))
+        for found, true in zip(np.split(xyz, n_sides), np.split(board_xyz, n_sides), strict=True):
+            squares.append(_side_errors(found, true, corners.board.corner_shape))
+            diagonals.append(_diagonal_errors(found, true, corners.board.corner_shape))
         seen = np.isfinite(xyz).all(-1)
         if seen.sum() >= _FEWEST_CORNERS_OF_A_SHAPE and not _on_line(board_xyz[seen]):
             on_board = transform(invert_pose(rigid_fit(board_xyz[seen], xyz[seen])), xyz[seen])

@@ -170,7 +170,7 @@ def _judge_board(calibration: Calibration) -> Iterator[Verdict]:
             "boards that several cameras see at the same time.",
         )
     bow, sd = np.abs(lengths.bow), np.array(lengths.bow_sd)
-    size = float(np.linalg.norm(board.corners[-1] - board.corners[0]))
+    size = float(np.linalg.norm(np.ptp(board.corners[:, :2], axis=0)))
     if ((bow > _BOW_SDS * sd) & (bow > _BENT * size)).any():
         yield Verdict(
             "",

@@ -7,12 +7,12 @@ from typing import TypeAlias, get_args
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from multipose.board import Corners
 from multipose.calibration.bundle import RigState, boards_only, minimise, residuals
 from multipose.calibration.extrinsics import board_symmetries, place_boards
 from multipose.calibration.intrinsics import pose_boards
 from multipose.camera import CameraRig
 from multipose.config import Up
+from multipose.corners import Corners, fuller_side
 from multipose.errors import CalibrationError, DataError
 from multipose.geometry import as_array, invert_pose, pose
 
@@ -32,7 +32,7 @@ def locate_boards(rig: CameraRig, corners: Corners) -> FloatArray:
     Raises DataError for a view that the rig does not have.
     """
     cameras = rig.subset(corners.views)
-    board_xyz, seen = corners.board.corners, corners.seen
+    board_xyz, seen = corners.board.corners, fuller_side(corners.seen, corners.board)
     used = seen & (seen.sum(-1) >= _FEWEST_CORNERS)[..., None]
     fits = [
         pose_boards(camera.lens, board_xyz, px, own) for camera, px, own in zip(cameras, corners.px, used, strict=True)

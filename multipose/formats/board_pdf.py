@@ -1,6 +1,7 @@
 """A calibration board as a PDF to print, true to scale, with its settings on it.
 
-It is written here, rectangles and two lines of text: a library for it would add 60 MB to an installation.
+It is written here, rectangles and a few lines of text: a library for it would add 60 MB to an installation. A two-sided
+board has a page for each side.
 """
 
 from __future__ import annotations
@@ -8,12 +9,16 @@ from __future__ import annotations
 import os
 import zlib
 from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 
-from multipose.board import Board
+from multipose.board import Board, CharucoBoard
 from multipose.errors import DataError
 from multipose.files import atomic_path
+
+FloatArray: TypeAlias = NDArray[np.float64]
 
 PAPERS = {
     "A4": (210.0, 297.0),
@@ -32,13 +37,22 @@ _TEXT = 12.0  # mm below the board for the text and the ruler
 _RULER = 100.0
 _SMALLEST_SQUARE = 0.5  # mm
 _POINTS = 72 / 25.4  # a mm
+_MARK = (1.0, 4.0)  # mm from the print where the marks at its corners begin and end
+_MOUNTING = (
+    "FRONT. Mount the back behind it as if the board were turned about its vertical axis: both tops up, corner marks "
+    "on corner marks.",
+    "BACK. Its left edge lies behind the right edge of the front. Measure the distance between the prints: it is the "
+    "thickness.",
+)
 _CHARACTER = 0.47  # mean width of Helvetica's characters, of its size
 
 
 def write_board_pdf(board: Board, path: str | os.PathLike[str], paper: str = "A4") -> str:
     """Write a board as vector graphics, upright or across, whichever it fits.
 
-    Below it stand its settings and a line of 100 mm to check the print with: printers scale unless told not to.
+    Below it stand its settings and a line of 100 mm to check the print with: printers scale unless told not to. Of a
+    two-sided board the front is on the first page and the back on the second, with marks at the corners of the prints;
+    both say how they belong together.
 
     Args:
         board: what to draw.
@@ -69,12 +83,42 @@ def write_board_pdf(board: Board, path: str | os.PathLike[str], paper: str = "A4
             f"({size[0]:g} x {size[1]:g} mm). Take larger paper, or smaller or fewer squares."
         )
     left, top = (page[0] - width) / 2, (page[1] - _TEXT - height) / 2
-    areas = board.black_areas() * unit + [left, top, 0, 0]
-    drawing = [f"{_number(x)} {_number(page[1] - y - h)} {_number(w)} {_number(h)} re f" for x, y, w, h in areas]
-    drawing += _draw_below(str(board), page[1] - top - height, page[0])
+    pages = []
+    for side, black in enumerate(_black_areas(board)):
+        areas = black * unit + [left, top, 0, 0]
+        drawing = [f"{_number(x)} {_number(page[1] - y - h)} {_number(w)} {_number(h)} re f" for x, y, w, h in areas]
+        bottom = page[1] - top - height
+        drawing += _draw_below(str(board), bottom, page[0])
+        if board.sides == 2:
+            drawing += _draw_marks(left, bottom, width, height)
+            drawing.append(_write_fitted(_MOUNTING[side], bottom + height + 2, 8.0, page[0]))
+        pages.append("\n".join(drawing))
     with atomic_path(path) as temporary:
-        temporary.write_bytes(_make_pdf(page, "\n".join(drawing)))
-    return f"{board}: {width:g} x {height:g} mm on {paper}"
+        temporary.write_bytes(_make_pdf(page, pages))
+    both = ", two pages: front and back" if board.sides == 2 else ""
+    return f"{board}: {width:g} x {height:g} mm on {paper}{both}"
+
+
+def _black_areas(board: Board) -> list[FloatArray]:
+    """The black areas (n, 4) of each side."""
+    if isinstance(board, CharucoBoard):
+        return [board.black_areas(side) for side in range(board.sides)]
+    return [board.black_areas()]
+
+
+def _draw_marks(left: float, bottom: float, width: float, height: float) -> list[str]:
+    """Marks that go on from the edges of the print at its corners; mm from the page's bottom left."""
+    drawing = [f"{_number(0.1)} w"]
+    for x, outward in ((left, -1), (left + width, 1)):
+        for y, upward in ((bottom, -1), (bottom + height, 1)):
+            near, far = _MARK
+            drawing.append(_line((x + outward * near, y), (x + outward * far, y)))
+            drawing.append(_line((x, y + upward * near), (x, y + upward * far)))
+    return drawing
+
+
+def _line(start: tuple[float, float], end: tuple[float, float]) -> str:
+    return f"{_number(start[0])} {_number(start[1])} m {_number(end[0])} {_number(end[1])} l S"
 
 
 def read_paper(paper: str) -> tuple[float, float]:
@@ -106,11 +150,17 @@ def _draw_below(text: str, bottom: float, page_width: float) -> list[str]:
     lines = [((start, y), (end, y)), *(((x, y - 1), (x, y + 1)) for x in (start, end))]
     note = f"this line is {ruler:g} mm long: print at 100 %, and measure it"
     return [
-        _write(text, bottom - 5, min(8.0, room / (_CHARACTER * len(text)) * _POINTS), page_width),
+        _write_fitted(text, bottom - 5, 8.0, page_width),
         f"{_number(0.2)} w",
-        *(f"{_number(a)} {_number(b)} m {_number(c)} {_number(d)} l S" for (a, b), (c, d) in lines),
+        *(_line(start, end) for start, end in lines),
         _write(note, y - 3.5, 6.0, page_width),
     ]
+
+
+def _write_fitted(text: str, y: float, points: float, page_width: float) -> str:
+    """A line of text in the middle of the page, made smaller where it would be too long."""
+    room = page_width - 2 * _RIM
+    return _write(text, y, min(points, room / (_CHARACTER * len(text)) * _POINTS), page_width)
 
 
 def _write(text: str, y: float, points: float, page_width: float) -> str:
@@ -124,17 +174,24 @@ def _number(millimetres: float) -> str:
     return f"{millimetres * _POINTS:.4f}"
 
 
-def _make_pdf(page: tuple[float, float], drawing: str) -> bytes:
-    """A PDF of one page (ISO 32000-1): five objects, the table of where they begin, and the trailer."""
-    content = zlib.compress(drawing.encode("latin-1", "replace"))
+def _make_pdf(page: tuple[float, float], drawings: list[str]) -> bytes:
+    """A PDF (ISO 32000-1) of pages of one size: catalogue, pages and font, two objects for each page, the table of
+    where all begin, and the trailer.
+    """
+    numbers = range(4, 4 + 2 * len(drawings), 2)  # of the pages' objects
+    kids = " ".join(f"{number} 0 R" for number in numbers)
     objects = [
         b"<< /Type /Catalog /Pages 2 0 R >>",
-        b"<< /Type /Pages /Kids [3 0 R] /Count 1 >>",
-        f"<< /Type /Page /Parent 2 0 R /MediaBox [0 0 {_number(page[0])} {_number(page[1])}] /Contents 4 0 R "
-        "/Resources << /Font << /F1 5 0 R >> >> >>".encode(),
-        f"<< /Filter /FlateDecode /Length {len(content)} >>\nstream\n".encode() + content + b"\nendstream",
+        f"<< /Type /Pages /Kids [{kids}] /Count {len(drawings)} >>".encode(),
         b"<< /Type /Font /Subtype /Type1 /BaseFont /Helvetica >>",
     ]
+    for number, drawing in zip(numbers, drawings, strict=True):
+        content = zlib.compress(drawing.encode("latin-1", "replace"))
+        objects += [
+            f"<< /Type /Page /Parent 2 0 R /MediaBox [0 0 {_number(page[0])} {_number(page[1])}] /Contents "
+            f"{number + 1} 0 R /Resources << /Font << /F1 3 0 R >> >> >>".encode(),
+            f"<< /Filter /FlateDecode /Length {len(content)} >>\nstream\n".encode() + content + b"\nendstream",
+        ]
     file, places = b"%PDF-1.4\n", []
     for number, body in enumerate(objects, start=1):
         places.append(len(file))

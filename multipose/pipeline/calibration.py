@@ -7,9 +7,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from multipose.board import Corners
 from multipose.calibration import Calibration, calibrate, detect_board
 from multipose.camera import Camera, CameraRig
+from multipose.corners import Corners
 from multipose.errors import ProjectError
 from multipose.files import SCHEMA_VERSION, write_text
 from multipose.pipeline.plan import calibration_product, project_board

@@ -7,9 +7,9 @@ from typing import Any
 
 import xarray as xr
 
-from multipose.board import Corners
 from multipose.calibration import check_rig, detect_board, refine_rig
 from multipose.camera import CameraRig
+from multipose.corners import Corners
 from multipose.errors import ProjectError
 from multipose.pipeline.plan import project_board
 from multipose.pipeline.reconstruction import load_rig

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from multipose.board import Corners
 from multipose.camera import CameraRig
+from multipose.corners import Corners
 from multipose.errors import ProjectError
 from multipose.pipeline.sources import open_view
 from multipose.progress import SILENT, Progress

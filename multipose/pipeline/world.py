@@ -7,10 +7,10 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from multipose.board import Corners
 from multipose.calibration import Calibration, detect_board, locate_boards, world_on_board, world_on_points
 from multipose.camera import CameraRig
 from multipose.config import Up, split_axes, split_origin, split_scale
+from multipose.corners import Corners
 from multipose.errors import CalibrationError, ProjectError
 from multipose.pipeline.plan import project_board
 from multipose.pipeline.sources import open_view

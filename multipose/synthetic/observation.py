@@ -8,8 +8,9 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from multipose.board import Board, CharucoBoard, Corners
-from multipose.camera import CameraRig
+from multipose.board import Board, CharucoBoard
+from multipose.camera import Camera, CameraRig
+from multipose.corners import Corners
 from multipose.errors import DataError
 from multipose.geometry import transform
 from multipose.tracks import keypoints2d
@@ -90,11 +91,12 @@ def board_corners(
     """The board's corners as a detector would find them.
 
     A chessboard is seen whole or not at all; of a ChArUco board every corner inside the picture is seen as soon as
-    there are at least 6. A board seen from behind or at more than 72 degrees to its normal is not found.
+    there are at least 6. A board seen from behind or at more than 72 degrees to its normal is not found; of a two-sided
+    board a view sees the side that faces it.
 
     Args:
         rig: the true cameras.
-        board: the board; its printed side faces its own -z.
+        board: the board; its front faces its own -z, and its back, if printed, +z.
         poses: (frame, 4, 4) world_from_board.
         noise: standard deviation of the noise per coordinate, px.
         seed: the same seed gives the same corners.
@@ -109,17 +111,16 @@ def board_corners(
     world = np.stack([transform(pose, board.corners) for pose in poses])  # (frame, corner, 3)
     px = rig.project(world)
     px = px + rng.normal(0.0, noise, px.shape)
-    middle = world.mean(axis=1)
     reasons = np.full((len(rig), len(poses)), "", dtype=object)
+    on_side = board.n_corners // board.sides
+    needed = min(6, on_side) if isinstance(board, CharucoBoard) else on_side
     for view, camera in enumerate(rig):
+        cosines = _facing_cosines(camera, board, poses)  # (frame, side)
+        shown: NDArray[np.bool_] = np.repeat(cosines >= _MAX_TILT_COS, on_side, axis=-1)  # (frame, corner)
+        facing = np.asarray(shown.any(axis=-1))
         inside = inside_picture(px[view], camera.size)
-        px[view][~inside] = np.nan
-        towards = camera.center - middle
-        towards /= np.linalg.norm(towards, axis=-1, keepdims=True)
-        facing = np.sum(towards * -poses[:, :3, 2], axis=-1) >= _MAX_TILT_COS
-        needed = min(6, board.n_corners) if isinstance(board, CharucoBoard) else board.n_corners
-        enough = inside.sum(axis=-1) >= needed
-        px[view][~(facing & enough)] = np.nan
+        enough = (inside & (shown | ~facing[:, None])).sum(axis=-1) >= needed
+        px[view][~(inside & shown & enough[:, None])] = np.nan
         reasons[view][~enough] = "board outside the picture"
         reasons[view][~facing] = "board turned away"
     return Corners(
@@ -130,6 +131,15 @@ def board_corners(
         px=px,
         reasons=reasons,
     )
+
+
+def _facing_cosines(camera: Camera, board: Board, poses: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(frame, side) cosine of the angle between a printed side's outward normal and the direction to a camera."""
+    middles = np.stack([side.mean(axis=0) for side in np.split(board.corners, board.sides)])
+    outward = np.array([-1.0, 1.0])[: board.sides, None] * poses[:, None, :3, 2]  # (frame, side, 3)
+    towards = camera.center - (middles @ np.swapaxes(poses[:, :3, :3], -1, -2) + poses[:, None, :3, 3])
+    cosines: NDArray[np.float64] = (towards * outward).sum(-1) / np.linalg.norm(towards, axis=-1)
+    return cosines
 
 
 def inside_picture(px: NDArray[np.float64], size: tuple[int, int]) -> NDArray[np.bool_]:

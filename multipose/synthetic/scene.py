@@ -249,7 +249,12 @@ def pack_board(board: Board, world_from_board: Array) -> Array:
 
 
 def print_board(board: Board) -> NDArray[np.float32]:
-    """The board's print as reflectances (height, width)."""
+    """The board's print as reflectances (height, width).
+
+    Raises DataError for a two-sided board: the plate's back is plain.
+    """
+    if board.sides > 1:
+        raise DataError(f"Only boards with one print are rendered, got a {board}.")
     picture = board.draw(_BOARD_TEXELS, _BOARD_MARGIN)[..., 0]
     return (0.04 + 0.76 * picture / 255.0).astype(np.float32)
 

@@ -10,7 +10,7 @@ import numpy.typing as npt
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from multipose.board import Corners
+from multipose.corners import Corners
 from multipose.errors import DataError
 from multipose.view.scene import spread
 from multipose.view.theme import SEQUENTIAL, template, view_colors

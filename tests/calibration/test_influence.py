@@ -7,10 +7,11 @@ from functools import partial
 import numpy as np
 import pytest
 
-from multipose.board import CharucoBoard, Corners
+from multipose.board import CharucoBoard
 from multipose.calibration import calibrate as calibrate_rig
 from multipose.calibration.bundle import RigState, boards_only, free_unknowns, minimise, residuals
 from multipose.calibration.influence import leave_instants_out
+from multipose.corners import Corners
 from multipose.synthetic import board_corners, board_poses, sample_rig
 
 calibrate = partial(calibrate_rig, lens="brown")  # how a lens is chosen is tested elsewhere

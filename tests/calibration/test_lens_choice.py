@@ -7,10 +7,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from multipose.board import CharucoBoard, Corners
+from multipose.board import CharucoBoard
 from multipose.calibration import calibrate
 from multipose.calibration.lens_choice import choose_lens
 from multipose.camera import CameraRig
+from multipose.corners import Corners
 from multipose.lens import BrownLens, FisheyeLens, Lens
 from multipose.synthetic import board_corners, board_poses, sample_rig
 

@@ -8,9 +8,10 @@ from functools import partial
 import numpy as np
 import pytest
 
-from multipose.board import CharucoBoard, Corners
+from multipose.board import CharucoBoard
 from multipose.calibration import calibrate as calibrate_rig
 from multipose.camera import Camera, CameraRig
+from multipose.corners import Corners
 from multipose.errors import DataError
 from multipose.excerpt import Excerpt
 from multipose.geometry import look_at, pose, rigid_fit, transform

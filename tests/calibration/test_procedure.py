@@ -7,10 +7,11 @@ from itertools import permutations
 import numpy as np
 import pytest
 
-from multipose.board import Board, CharucoBoard, Chessboard, Corners
+from multipose.board import Board, CharucoBoard, Chessboard
 from multipose.calibration import Calibration
 from multipose.calibration import calibrate as calibrate_rig
 from multipose.camera import Camera, CameraRig
+from multipose.corners import Corners
 from multipose.errors import CalibrationError, DataError
 from multipose.geometry import rigid_fit, rotation_from_vector, transform, vector_from_rotation
 from multipose.lens import FisheyeLens

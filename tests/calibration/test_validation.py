@@ -8,11 +8,12 @@ from functools import partial
 import numpy as np
 import pytest
 
-from multipose.board import CharucoBoard, Chessboard, Corners
+from multipose.board import CharucoBoard, Chessboard
 from multipose.calibration import calibrate as calibrate_rig
 from multipose.calibration.bundle import bend
 from multipose.calibration.validation import rms, rms_interval
 from multipose.camera import Camera, CameraRig
+from multipose.corners import Corners
 from multipose.geometry import look_at, pose, rigid_fit, rotation_from_vector, transform
 from multipose.lens import BrownLens
 from multipose.synthetic import board_corners, board_poses, sample_rig

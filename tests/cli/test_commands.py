@@ -109,6 +109,16 @@ def test_a_new_project_is_told_what_comes_next(folder: Path) -> None:
     assert "no labels to check" in call("label", "check", code=1).stderr
 
 
+def test_a_two_sided_board_is_described_in_one_line_and_drawn(tmp_path: Path) -> None:
+    described = "charuco,columns=7,rows=9,square=24,marker=18,dictionary=4X4_100,unit=mm,thickness=5"
+    place = tmp_path / "p"
+    call("init", str(place), "--views", "back", "--keypoints", "nose", "--board", described)
+    drawn = call_json("board", "draw", str(tmp_path / "board.pdf"), "--project", str(place))
+    assert drawn["board"]["thickness"] == 5.0
+    assert (tmp_path / "board.pdf").read_bytes().count(b"/Type /Page ") == 2
+    assert "two pages: front and back" in call("board", "draw", str(tmp_path / "b.pdf"), "--board", described).stdout
+
+
 def test_reasons_that_products_share_are_told_once(folder: Path) -> None:
     call("add", "run1", "--keypoints", "back=found/back.nc", "--keypoints", "top=found/top.nc")
     call("add", "run2", "--keypoints", "back=found/back.nc", "--keypoints", "top=found/top.nc")

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from multipose.board import Corners
 from multipose.calibration import locate_boards
 from multipose.camera import CameraRig
+from multipose.corners import Corners
 from multipose.errors import ProjectError
 from multipose.pipeline.beginning import make_project
 from multipose.pipeline.calibration import calibrate_session

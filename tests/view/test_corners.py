@@ -3,9 +3,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from multipose.board import CharucoBoard, Corners
+from multipose.board import CharucoBoard
 from multipose.calibration import Calibration, CalibrationReport
 from multipose.calibration.report import BoardLengths
+from multipose.corners import Corners
 from multipose.errors import DataError
 from multipose.synthetic import board_corners, board_poses, sample_rig
 from multipose.view import coverage, residuals
