@@ -23,11 +23,12 @@ _CAP_MEDIANS = 6.0
 
 
 def choose_lens(board_xyz: FloatArray, px: FloatArray, used: BoolArray, excerpt: Excerpt) -> ViewFit:
-    """One view calibrated with each lens model; of these the first that is not clearly worse than the best.
+    """One view calibrated with each lens model; of these the simplest that none beats clearly.
 
     The models are compared by their errors on boards left out of the fit of the lens, one at a time, of which only the
-    pose is estimated. Clearly worse means: by more than one standard error of the boards' differences to the best
-    model. Without enough boards to leave any out the first model is taken.
+    pose is estimated. To beat the model chosen so far, a later one must be better by more than one standard error of
+    the boards' differences, and by the share `LensModel.gain` of the RMS. Without enough boards to leave any out the
+    first model is taken.
 
     Arguments as of `fit_view`.
     """
@@ -38,9 +39,13 @@ def choose_lens(board_xyz: FloatArray, px: FloatArray, used: BoolArray, excerpt:
         return fits[0]
     cap = _CAP_MEDIANS * min(medians)
     boards = np.stack([np.nanmean(np.minimum(error, cap) ** 2, axis=-1) for error in errors])  # (model, board)
-    worse = boards - boards[boards.mean(1).argmin()]
-    limit = worse.std(1, ddof=1) / np.sqrt(boards.shape[1])
-    return fits[int(np.flatnonzero(worse.mean(1) <= limit)[0])]
+    chosen = 0
+    for number, model in enumerate(LENS_MODELS.values()):
+        better = boards[chosen] - boards[number]
+        doubt = float(better.std(ddof=1) / np.sqrt(len(better)))
+        if better.mean() > max(doubt, (1 - (1 - model.gain) ** 2) * boards[chosen].mean()):
+            chosen = number
+    return fits[chosen]
 
 
 def _held_out_errors(board_xyz: FloatArray, px: FloatArray, used: BoolArray, fit: ViewFit) -> FloatArray:
