@@ -42,7 +42,7 @@ class LensModel:
 
 LENS_MODELS: dict[str, LensModel] = {
     "k1": LensModel(BrownLens, ("k2", "p1", "p2", "k3")),
-    "brown": LensModel(BrownLens, gain=0.02),
+    "brown": LensModel(BrownLens),
     "fisheye": LensModel(FisheyeLens, gain=0.1),
     "rational": LensModel(RationalLens, gain=0.1),
 }
