@@ -159,8 +159,7 @@ def _describe_check(values: dict[str, Any], refine: bool) -> str:
             camera["finding"],
             number(camera["leave_one_out_px"], 1),
             number(camera["epipolar_px"], 1),
-            f"{number(camera['turn_deg'])} ({number(camera['turn_sd_deg'])})",
-            f"{number(camera['shift'], 1)} ({number(camera['shift_sd'], 1)})",
+            *_change(camera),
             number(camera["statistic"], 0),
             str(camera["n_points"]),
         ]
@@ -173,7 +172,8 @@ def _describe_check(values: dict[str, Any], refine: bool) -> str:
         "",
         table(rows, header),
         "",
-        f"A camera has moved where its statistic is above {number(values['price'], 0)}.",
+        f"A camera has moved where its statistic is above {number(values['price'], 0)} and its picture displaced by a "
+        "pixel or more.",
         *values["sentences"],
     ]
     refined = values["refined"]
@@ -192,6 +192,16 @@ def _describe_check(values: dict[str, Any], refine: bool) -> str:
     return "\n".join(lines)
 
 
+def _change(camera: dict[str, Any]) -> list[str]:
+    """Turn and shift of a camera with their standard deviations; of one that did not move they mean nothing."""
+    if "moved" not in camera["finding"]:
+        return ["", ""]
+    return [
+        f"{number(camera['turn_deg'])} ({number(camera['turn_sd_deg'])})",
+        f"{number(camera['shift'], 1)} ({number(camera['shift_sd'], 1)})",
+    ]
+
+
 def describe_calibration(report: dict[str, Any]) -> str:
     """A session's report for a person."""
     rows = [
@@ -206,13 +216,14 @@ def describe_calibration(report: dict[str, Any]) -> str:
         for name, camera in report["cameras"].items()
     ]
     low, high = report["held_out_interval_px"]
+    between = "" if low is None else f" (95 % between {number(low, 3)} and {number(high, 3)})"
     lines = [
         f"Session {report['session']}: {report['boards_used']} boards used",
         "",
         table(rows, ["camera", "lens", "RMS px", "left out px", "boards", "coverage %"]),
         "",
         f"RMS over all corners {number(report['rms_px'], 3)} px fitted, {number(report['held_out_rms_px'], 3)} px on "
-        f"boards left out one at a time (95 % between {number(low, 3)} and {number(high, 3)})",
+        f"boards left out one at a time{between}",
         f"measured on boards left out: diagonals {number(report['diagonal_mean_percent'], 3)} % off on average, "
         f"sides of squares {number(report['square_error_percent'])} % (RMS)",
         *(f"! {verdict['text']}" for verdict in report["verdicts"]),

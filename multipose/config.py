@@ -312,6 +312,11 @@ class ProjectConfig:
             self._check_view(name, f"[view.{name}]")
             if settings.same_camera_as:
                 self._check_view(settings.same_camera_as, f"same_camera_as in [view.{name}]")
+                if settings.same_camera_as == name or self.view_settings(settings.same_camera_as).same_camera_as:
+                    raise ConfigError(
+                        f"same_camera_as in [view.{name}]: {settings.same_camera_as!r} must be another view, which has "
+                        "no same_camera_as itself."
+                    )
         for session, sources in self.calibration.sessions.items():
             for name in sources:
                 self._check_view(name, f"[calibration.sessions.{session}]")

@@ -119,3 +119,39 @@ def test_line_of_a_slip_in_a_later_section() -> None:
     line = text[: text.index("back = 3")].count("\n") + 1
     with pytest.raises(ConfigError, match=rf"line {line}, in \[calibration.sessions.monday\]: back must be a text"):
         parse_config(text)
+
+
+@pytest.mark.parametrize("leader", ["side", "mirror"])
+def test_the_same_camera_is_another_view_that_stands_for_itself(leader: str) -> None:
+    text = """
+name = "mice"
+views = ["direct", "mirror", "side"]
+[skeleton]
+keypoints = ["nose"]
+[view.mirror]
+same_camera_as = "LEADER"
+[view.side]
+same_camera_as = "direct"
+"""
+    with pytest.raises(ConfigError, match="must be another view"):
+        parse_config(text.replace("LEADER", leader))
+    assert parse_config(text.replace("LEADER", "direct")).view_settings("mirror").same_camera_as == "direct"
+
+
+def test_settings_of_a_view_in_one_session() -> None:
+    text = """
+name = "mice"
+views = ["top"]
+[skeleton]
+keypoints = ["nose"]
+[view.top]
+flip = true
+[calibration.views.closeup.top]
+scale = 0.5
+"""
+    config = parse_config(text)
+    assert config.view_settings("top").flip
+    assert config.view_settings("top", "closeup").scale == 0.5
+    assert not config.view_settings("top", "closeup").flip
+    with pytest.raises(ConfigError, match="no view 'tip'"):
+        parse_config(text.replace("closeup.top", "closeup.tip"))

@@ -36,6 +36,7 @@ _POINTS_LEFT_OUT = 3000
 _MEDIAN_NORMAL = 0.6745
 _GATE = 6.0
 _SMALLEST_GATE_PX = 3.0
+_UNEXPLAINED = 0.02  # share of the picture's diagonal by which views that fit never disagree
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,8 @@ class CameraCheck:
     """What key points say about one camera; NaN where they do not say it.
 
     finding: "fits", "moved", "may have moved" (it or another: it cannot be told), "swapped with X", "copy of X",
-        "copy of X or its original", or "not judged" (too few points).
+        "copy of X or its original", "unexplained" (it disagrees by far with the others, and nothing of these explains
+        it), or "not judged" (too few points).
     leave_one_out_px: median distance of its points from where the other views, triangulated, put them.
     epipolar_px: median over the other views of the median disagreement with each of them.
     shift, shift_sd: how far the camera's centre moved, in the rig's unit; turn_deg, turn_sd_deg: by how much it turned.
@@ -178,6 +180,13 @@ def check_rig(
         max_error_px=max(_SMALLEST_GATE_PX, _GATE * evidence.noise_px),
         threads=1,
     )
+    if set(findings) <= {"fits", "not judged"}:
+        findings = [
+            "unexplained"
+            if found == "fits" and left_out[camera.name] > _UNEXPLAINED * np.hypot(*camera.size)
+            else found
+            for camera, found in zip(evidence.rig, findings, strict=True)
+        ]
     cameras = {}
     for number, name in enumerate(evidence.rig.names):
         place = views.index(number) if number in views else None
@@ -327,15 +336,26 @@ def _sentences(
             )
         elif camera.finding == "not judged":
             said.append(f"{name} shares too few points ({camera.n_points}) with other views to be judged.")
+    lost = {name: camera for name, camera in cameras.items() if camera.finding == "unexplained"}
+    if lost:
+        far = ", ".join(f"{name} {camera.leave_one_out_px:.0f} px" for name, camera in lost.items())
+        said.append(
+            f"Views disagree by far with the others ({far}), and no camera that moved, was exchanged or copied "
+            "explains it. Are these key points of another recording or rig, is a view out of step, mirrored or turned, "
+            "or are they wrong?"
+        )
+        return tuple(said)
+    wrong = any(camera.finding not in ("fits", "not judged") for camera in cameras.values())
     if motion is not None:
-        said += _doubts(motion, [names[view] for view in views])
-    if not any(camera.finding not in ("fits", "not judged") for camera in cameras.values()):
-        said.append("The cameras that could be judged fit these key points.")
+        said += _doubts(motion, [names[view] for view in views], wrong)
+    if not wrong:
+        judged = len(evidence.judged) == len(names)
+        said.append(f"{'All cameras' if judged else 'The cameras that could be judged'} fit these key points.")
     return tuple(said)
 
 
-def _doubts(motion: Motion, names: Sequence[str]) -> list[str]:
-    """What cannot be known."""
+def _doubts(motion: Motion, names: Sequence[str], wrong: bool) -> list[str]:
+    """What cannot be known; `wrong`: whether something was found."""
     said = []
     if motion.more_moved and len(names) == 2:
         said.append(
@@ -349,8 +369,9 @@ def _doubts(motion: Motion, names: Sequence[str]) -> list[str]:
         )
     elif len(names) == 2:
         said.append("With two views, a change of the cameras' distance, or of both together, goes unseen.")
-    said += [
-        f"The key points are explained nearly as well if instead {' and '.join(names[view] for view in rival)} moved."
-        for rival in motion.rivals
-    ]
+    if wrong:
+        said += [
+            f"What was seen is explained nearly as well if instead {' and '.join(names[view] for view in rival)} moved."
+            for rival in motion.rivals
+        ]
     return said

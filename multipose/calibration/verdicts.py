@@ -22,6 +22,7 @@ _HELD_OUT_RATIO = 1.5
 _UNDETERMINED_FOCAL = 0.5
 _UNCERTAIN_PX = 2.0
 _MUCH_OF_PICTURE = 0.1
+_MARKED = 0.2  # share of a ninth of the picture from which on it is named
 _TWINS_APART = 1e-3  # radians, and share of the distance to the boards
 _FEWEST_THROWN = 6
 _SAME_FOCAL = 0.02
@@ -32,14 +33,14 @@ _THIRDS = (("upper left", "top", "upper right"), ("left", "middle", "right"), ("
 
 
 def judge(calibration: Calibration) -> tuple[Verdict, ...]:
-    """The verdicts on a calibration, those on single cameras first; none where nothing gives reason for doubt."""
+    """The verdicts on a calibration, those on the whole rig first; none where nothing gives reason for doubt."""
     verdicts: list[Verdict] = []
     for view, camera in enumerate(calibration.rig):
         report = calibration.report.cameras[camera.name]
         verdicts += [Verdict(camera.name, *found) for found in _judge_boards(camera.name, report)]
         if report.lens != GIVEN:
             verdicts += [Verdict(camera.name, *found) for found in _judge_lens(calibration, view)]
-    return (*verdicts, *_judge_pairs(calibration), *_judge_instants(calibration), *_judge_board(calibration))
+    return (*_judge_pairs(calibration), *_judge_board(calibration), *verdicts, *_judge_instants(calibration))
 
 
 def _judge_boards(name: str, report: CameraReport) -> Iterator[tuple[str, str]]:
@@ -102,7 +103,7 @@ def _judge_lens(calibration: Calibration, view: int) -> Iterator[tuple[str, str]
         yield (
             "folded",
             f"The distortion of {name} folds back in {folded.mean():.0%} of its picture ({_where(picture, folded)}), "
-            "where no board was seen: no point can be reconstructed there. Move the board there, or take a simpler "
+            "where no board was seen: no point can be reconstructed there. Move the board there, or try another "
             "lens.",
         )
     elif unsure.mean() > _MUCH_OF_PICTURE:
@@ -200,7 +201,9 @@ def _where(picture: PictureUncertainty, marked: NDArray[np.bool_]) -> str:
     for row, rows in enumerate(np.array_split(np.arange(len(picture.y)), 3)):
         for column, columns in enumerate(np.array_split(np.arange(len(picture.x)), 3)):
             shares[_THIRDS[row][column]] = float(marked[np.ix_(rows, columns)].mean())
-    return _listed([name for name, share in shares.items() if share > 0.5] or [max(shares, key=lambda n: shares[n])])
+    return _listed(
+        [name for name, share in shares.items() if share > _MARKED] or [max(shares, key=lambda n: shares[n])]
+    )
 
 
 def _listed(names: list[str]) -> str:

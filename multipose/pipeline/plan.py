@@ -83,6 +83,11 @@ def calibration_product(project: Project, session: str) -> Product:
             f"Put a video into {folder}/<view>.mp4 or pictures into {folder}/<view>/."
         )
     settings = project.config.calibration
+    lacking += [
+        f"multipose.toml, [calibration.views.{named}]: there is no session {named!r}; there are "
+        f"{', '.join(project.sessions)}."
+        for named in sorted(set(settings.views) - {*project.sessions, *settings.side_sessions})
+    ]
     pictures = {f"the board's pictures of {view}": spec for view, spec in sources.items()}
     for side in sorted(settings.side_sessions - {session}):
         pictures |= {f"the pictures of {side} in {view}": spec for view, spec in project.board_sources(side).items()}

@@ -13,6 +13,7 @@ from multipose.errors import ProjectError
 from multipose.formats.table import write_trajectories
 from multipose.pipeline.plan import player_product, trajectories_product
 from multipose.pipeline.provenance import Hashes, making
+from multipose.pipeline.sources import open_view
 from multipose.progress import SILENT, Progress
 from multipose.project import Project, Recording
 from multipose.skeleton import Skeleton
@@ -79,7 +80,7 @@ def load_rig(project: Project, recording: Recording, keypoints: xr.Dataset) -> C
     """The cameras of the views of key points.
 
     Raises:
-        ProjectError: the rig lacks a view.
+        ProjectError: the rig lacks a view, or was calibrated in pictures of another size than the recording's.
     """
     session = project.session_of(recording)
     rig = CameraRig.load(project.rig_path(session))
@@ -90,6 +91,16 @@ def load_rig(project: Project, recording: Recording, keypoints: xr.Dataset) -> C
             f"The rig of session {session!r} has no camera {', '.join(missing)}; it has {', '.join(rig.names)}. "
             "Cameras and views must have the same names."
         )
+    for view in views:
+        if view in recording.videos and project.path(recording.videos[view]).exists():
+            size = open_view(project, view, str(project.path(recording.videos[view]))).size
+            if size != rig[view].size:
+                here, there = ("{} x {} px".format(*pair) for pair in (size, rig[view].size))
+                raise ProjectError(
+                    f"View {view} has pictures of {here} in recording {recording.name!r}, but session {session!r} "
+                    f"calibrated it with {there}. Say crop, scale or quarter_turns in [view.{view}] or "
+                    f"[calibration.views.{session}.{view}], so that both are the same."
+                )
     return rig.subset(views)
 
 

@@ -101,12 +101,12 @@ def calibration_page(calibration: Calibration, *, title: str = "Calibration", su
             "corners": camera.corners,
             "rejected": camera.rejected,
             "RMS, fitted (px)": camera.rms_px,
-            "RMS, held out (px)": camera.held_out_rms_px,
+            "RMS, left out (px)": camera.held_out_rms_px,
             "coverage (%)": 100 * camera.coverage,
         }
         for name, camera in report.cameras.items()
     )
-    formats = {"RMS, fitted (px)": ".3f", "RMS, held out (px)": ".3f", "coverage (%)": ".0f"}
+    formats = {"RMS, fitted (px)": ".3f", "RMS, left out (px)": ".3f", "coverage (%)": ".0f"}
     centers = {camera.name: camera.center for camera in calibration.rig}
     places = pd.DataFrame(
         {"camera": name} | {f"{axis} ({unit})": value for axis, value in zip("xyz", center, strict=True)}

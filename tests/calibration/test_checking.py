@@ -15,7 +15,8 @@ from multipose.camera import Camera, CameraRig
 from multipose.errors import CalibrationError, DataError
 from multipose.geometry import look_at, pose, rotation_from_vector
 from multipose.lens import BrownLens
-from multipose.synthetic import board_corners
+from multipose.synthetic import KEYPOINTS, board_corners, observe, sample_rig
+from multipose.synthetic import walk as animal_walk
 from multipose.tracks import keypoints2d
 
 
@@ -222,3 +223,15 @@ def test_key_points_of_another_rig_are_an_error_or_a_finding():
     )
     with pytest.raises(DataError, match="belong together"):
         check_rig(behind, dataset(px, rig))
+
+
+def test_key_points_that_no_change_explains_are_told() -> None:
+    rig = sample_rig(3)
+    keypoints = observe(rig, animal_walk(60, seed=1).points, noise=0.2, seed=1, keypoints=KEYPOINTS)
+    assert check_rig(rig, keypoints).suspects == ()
+    shuffled = keypoints.copy(deep=True)
+    order = np.random.default_rng(0).permutation(60)
+    shuffled["position"].values[2] = keypoints["position"].values[2, order]
+    check = check_rig(rig, shuffled)
+    assert check.suspects
+    assert not any("fit these key points" in text for text in check.sentences)

@@ -17,6 +17,7 @@ from multipose.pipeline.checking import check_boards, check_recording
 from multipose.project import Project, Recording
 from multipose.synthetic import KEYPOINTS, observe, sample_rig, walk
 from multipose.tracks import save_tracks
+from multipose.video import write_video
 
 VIEWS = ("back", "left", "mid", "top")
 
@@ -108,3 +109,14 @@ def test_boards_filmed_again_check_a_rig(sample: Path, tmp_path: Path) -> None:
     assert after < 0.5 * before
     with pytest.raises(ProjectError, match="'july' has no rig yet"):
         check_boards(project, "board", "july")
+
+
+def test_a_rig_of_pictures_of_another_size_is_refused(project: Project) -> None:
+    rig = CameraRig.load(project.rig_path("lab"))
+    film = project.folder / "small.mp4"
+    frames = (np.zeros((48, 64, 3), np.uint8) for _ in range(3))
+    write_video(film, frames, 20.0, preset="ultrafast")
+    recording = replace(project.recording("before"), videos={VIEWS[0]: "small.mp4"})
+    assert rig[VIEWS[0]].size != (64, 48)
+    with pytest.raises(ProjectError, match="pictures of 64 x 48 px in recording"):
+        check_recording(project, recording)
