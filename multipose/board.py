@@ -26,6 +26,7 @@ from multipose.errors import DataError
 from multipose.prints import cell_areas, checkered_areas, draw_areas, marker_cells, marker_dictionary
 
 FloatArray: TypeAlias = NDArray[np.float64]
+_SMALLEST_GAP = 0.02  # share of a tag's side; less is Kalibr's ratio given as a length
 UNITS = ("mm", "cm", "m", "um", "in")
 
 
@@ -290,10 +291,10 @@ class AprilGrid:
 
     def __post_init__(self) -> None:
         _check_sizes(self, smallest=2, counted="tags")
-        if not 0 < self.spacing < self.square:
+        if not _SMALLEST_GAP * self.square < self.spacing < self.square:
             raise DataError(
-                f"The spacing of an AprilTag grid is the gap between two tags as a length, above 0 and smaller than "
-                f"their side; got spacing {self.spacing:g} and square {self.square:g}. From Kalibr's values: "
+                "The spacing of an AprilTag grid is the gap between two tags as a length, smaller than their side and "
+                f"at least {_SMALLEST_GAP:.0%} of it; got spacing {self.spacing:g} and square {self.square:g}. From Kalibr's values: "
                 "spacing = tagSpacing * tagSize."
             )
         for name, least in (("first", 0), ("border", 1)):
