@@ -294,8 +294,8 @@ class AprilGrid:
         if not _SMALLEST_GAP * self.square < self.spacing < self.square:
             raise DataError(
                 "The spacing of an AprilTag grid is the gap between two tags as a length, smaller than their side and "
-                f"at least {_SMALLEST_GAP:.0%} of it; got spacing {self.spacing:g} and square {self.square:g}. From Kalibr's values: "
-                "spacing = tagSpacing * tagSize."
+                f"at least {_SMALLEST_GAP:.0%} of it; got spacing {self.spacing:g} and square {self.square:g}. "
+                "From Kalibr's values: spacing = tagSpacing * tagSize."
             )
         for name, least in (("first", 0), ("border", 1)):
             value = getattr(self, name)
