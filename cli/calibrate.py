@@ -14,7 +14,8 @@ from multipose.cli.options import Result, number, project_option, reporting, tab
 @click.option(
     "--lens",
     type=click.Choice(["auto", "k1", "brown", "fisheye", "rational"]),
-    help="Instead of multipose.toml's; auto takes for each camera the one that does best on boards left out.",
+    help="Instead of multipose.toml's; auto takes for each camera the simplest that no other clearly beats on boards "
+    "left out.",
 )
 @click.option("--max-boards", type=click.IntRange(min=3), help="Pictures of the board to use per view, at most.")
 @click.option(
