@@ -62,7 +62,7 @@ def adjust_rig(
     state = replace(
         state, world_from_board=np.where(np.isfinite(state.world_from_board), state.world_from_board, np.eye(4))
     )
-    used, rounds = placed, []
+    rounds = []
     error = residuals(state, board_xyz, px)
     # The first fit starts from rough poses: it is robust against whatever is far off, and precise only to the next
     # round.

@@ -28,8 +28,7 @@ from multipose.progress import SILENT, Progress
 FloatArray: TypeAlias = NDArray[np.float64]
 BoolArray: TypeAlias = NDArray[np.bool_]
 
-FEWEST_INSTANTS = 4
-"""With fewer boards none can be left out."""
+_FEWEST_INSTANTS = 4  # with fewer boards none can be left out
 _POSE_STEPS = 30
 
 
@@ -63,12 +62,9 @@ def leave_instants_out(
     """
     left = LeftOut(np.full(px.shape, np.nan), np.full((px.shape[1], len(free)), np.nan), 1.0)
     frames = np.flatnonzero(used.any((0, 2)))
-    if len(frames) < FEWEST_INSTANTS:
+    if len(frames) < _FEWEST_INSTANTS:
         return left
-    parts = [
-        reduced_normals(state.select(frames[i : i + 1]), board_xyz, px[:, [frame]], used[:, [frame]])
-        for i, frame in enumerate(frames)
-    ]
+    parts = [reduced_normals(state.select(frame), board_xyz, px[:, frame], used[:, frame]) for frame in frames[:, None]]
     systems = np.stack([free.T @ system @ free for system, _ in parts])
     gradients = np.stack([free.T @ gradient for _, gradient in parts])
     whole, total = systems.sum(0), gradients.sum(0)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TypeAlias
+from typing import TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +24,7 @@ from multipose.opencv import corners_nx2, cv2
 
 FloatArray: TypeAlias = NDArray[np.float64]
 BoolArray: TypeAlias = NDArray[np.bool_]
+Item = TypeVar("Item", bound=np.generic)
 
 
 @dataclass(frozen=True)
@@ -91,7 +92,7 @@ def fit_view(board_xyz: FloatArray, px: FloatArray, used: BoolArray, excerpt: Ex
         raise DataError(f"There is no lens {model!r} to calibrate: expected one of {', '.join(LENS_MODELS)}.")
     clean = np.stack([_homography_inliers(board_xyz, *frame) for frame in zip(px, used, strict=True)])
     lens = _start_lens(board_xyz, px, clean, excerpt, model)
-    chosen = _spread(np.flatnonzero(clean.any(-1)), _BOARDS_FOR_LENS)
+    chosen = spread(np.flatnonzero(clean.any(-1)), _BOARDS_FOR_LENS)
     poses, rms = planar_poses(lens, board_xyz, px[chosen], clean[chosen])
     known = np.isfinite(rms[:, 0])
     state = RigState((lens,), np.eye(4)[None], poses[known, 0])
@@ -147,7 +148,7 @@ def fit_camera(
     start = whole.with_params(np.r_[whole.params[:2], centre, np.zeros(len(whole.distortion))])
     lenses = [excerpt.lens(start) for excerpt in excerpts]
     fits = [pose_boards(lens, board_xyz, p, u) for lens, p, u in zip(lenses, px, used, strict=True)]
-    chosen = [_spread(np.flatnonzero(np.isfinite(fit.rms_px[:, 0])), _BOARDS_FOR_LENS) for fit in fits]
+    chosen = [spread(np.flatnonzero(np.isfinite(fit.rms_px[:, 0])), _BOARDS_FOR_LENS) for fit in fits]
     # Every view has boards of its own here: which of the two poses is right need not be the same in all.
     state = RigState(
         tuple(lenses),
@@ -242,7 +243,7 @@ def _refine(
 def _start_lens(board_xyz: FloatArray, px: FloatArray, used: BoolArray, excerpt: Excerpt, model: str) -> Lens:
     """The lens without distortion, centred in the whole picture, whose focal length explains the boards best."""
     size = excerpt.size
-    chosen = _spread(np.flatnonzero(used.any(-1)), _BOARDS_FOR_FOCAL)
+    chosen = spread(np.flatnonzero(used.any(-1)), _BOARDS_FOR_FOCAL)
     best: tuple[float, Lens] | None = None
     for share in _FOCAL_SHARES:
         focal = share * max(size)
@@ -270,9 +271,9 @@ def _homography_inliers(board_xyz: FloatArray, px: FloatArray, used: BoolArray) 
     return inliers
 
 
-def _spread(frames: NDArray[np.intp], count: int) -> NDArray[np.intp]:
-    """At most `count` of the frames, evenly spread."""
-    if len(frames) <= count:
-        return frames
-    spread: NDArray[np.intp] = frames[np.linspace(0, len(frames) - 1, count).round().astype(int)]
-    return spread
+def spread(items: NDArray[Item], count: int) -> NDArray[Item]:
+    """At most `count` of the items along the first axis, evenly spread."""
+    if len(items) <= count:
+        return items
+    chosen: NDArray[Item] = items[np.linspace(0, len(items) - 1, count).round().astype(int)]
+    return chosen

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from multipose.calibration.bundle import RigState, free_unknowns, minimise, residuals
 from multipose.calibration.influence import leave_instants_out
-from multipose.calibration.intrinsics import LENS_MODELS, ViewFit, fit_view
+from multipose.calibration.intrinsics import LENS_MODELS, ViewFit, fit_view, spread
 from multipose.excerpt import Excerpt
 
 FloatArray: TypeAlias = NDArray[np.float64]
@@ -50,9 +50,7 @@ def choose_lens(board_xyz: FloatArray, px: FloatArray, used: BoolArray, excerpt:
 
 def _held_out_errors(board_xyz: FloatArray, px: FloatArray, used: BoolArray, fit: ViewFit) -> FloatArray:
     """(board, corner) error of the used corners of boards left out, px; infinite outside the lens's field, else NaN."""
-    boards = np.flatnonzero(used.any(-1))
-    if len(boards) > _MOST_BOARDS:
-        boards = boards[np.linspace(0, len(boards) - 1, _MOST_BOARDS).round().astype(int)]
+    boards = spread(np.flatnonzero(used.any(-1)), _MOST_BOARDS)
     poses = fit.camera_from_board[boards, 0]
     known = np.isfinite(poses).all((1, 2))
     errors = np.where(used[boards], np.inf, np.nan)

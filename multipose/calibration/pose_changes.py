@@ -24,6 +24,7 @@ from multipose.camera import CameraRig
 from multipose.errors import DataError
 from multipose.geometry import skew
 from multipose.triangulate import triangulate
+from multipose.triangulate.offsets import autocorrelation_time
 
 FloatArray: TypeAlias = NDArray[np.float64]
 BoolArray: TypeAlias = NDArray[np.bool_]
@@ -43,7 +44,6 @@ _FRAMES_OF_A_COSINE = 15  # at least
 _SPREAD_TURNS = 30
 _SINGULAR = 1e12
 _UNDETERMINED = 1e-7
-_UNCORRELATED = 0.05
 # Of a camera that seems to fit, and of one that seems to have moved: standard deviation beforehand of
 _ANCHOR_TURN = (np.deg2rad(1.0), np.deg2rad(20.0))  # its turn
 _ANCHOR_SHIFT = (0.02, 0.4)  # its shift, as a share of its distance from the key points
@@ -316,7 +316,7 @@ def error_correlation(normals: Normals, reduced: Reduced, step: FloatArray) -> f
     whiten = vector[:, determined] / np.sqrt(value[determined])
     between = float(((score @ whiten) ** 2).sum()) / int(determined.sum())
     within = float(((by_keypoint @ whiten) ** 2).sum()) / int(determined.sum())
-    return max(1.0, between * _correlation_time(left.reshape(n_times, -1)), within)
+    return max(1.0, between * autocorrelation_time(left.reshape(n_times, -1)), within)
 
 
 def _offsets_among_themselves(part: _Part) -> FloatArray:
@@ -373,14 +373,3 @@ def _without_points(weight: FloatArray, by_position: FloatArray) -> FloatArray:
     )
     result[~solvable] = 0.0
     return np.asarray(result)
-
-
-def _correlation_time(series: FloatArray) -> float:
-    """1 + 2 * the summed autocorrelation of rows (n, k) up to its first small value."""
-    n, power, total = len(series), float((series**2).sum()) / max(len(series), 1), 1.0
-    for lag in range(1, n // 4):
-        value = float((series[:-lag] * series[lag:]).sum()) / (n - lag) / max(power, 1e-300)
-        if value < _UNCORRELATED:
-            break
-        total += 2 * value
-    return total

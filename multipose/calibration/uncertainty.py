@@ -14,9 +14,11 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from multipose.calibration.bundle import offsets
+from multipose.calibration.intrinsics import spread
 from multipose.calibration.report import Calibration
 from multipose.camera import Camera, CameraRig
-from multipose.geometry import transform
+from multipose.geometry import skew, transform
 
 FloatArray: TypeAlias = NDArray[np.float64]
 
@@ -62,7 +64,7 @@ def picture_uncertainty(calibration: Calibration, name: str) -> PictureUncertain
     x = np.linspace(0, width - 1, _CELLS_ALONG_WIDTH)
     y = np.linspace(0, height - 1, max(2, round(_CELLS_ALONG_WIDTH * height / width)))
     pixels = np.stack(np.meshgrid(x, y), axis=-1).reshape(-1, 2)
-    corners = _spread(_corners_seen(calibration, view))
+    corners = spread(_corners_seen(calibration, view), _MOST_SUPPORTS)
     origins, directions = camera.rays(pixels)
     distance = np.median(np.linalg.norm(corners - camera.center, axis=-1))
     places = np.where(np.isfinite(directions), origins + distance * directions, np.nan)
@@ -72,7 +74,7 @@ def picture_uncertainty(calibration: Calibration, name: str) -> PictureUncertain
     n = by_corner.shape[-1]
     undoing = np.linalg.lstsq(by_corner[..., :6].reshape(-1, 6), by_corner.reshape(-1, n), rcond=None)[0]
     left = by_place - by_place[..., :6] @ undoing
-    starts = _starts(calibration.rig)
+    starts = offsets([one.lens for one in calibration.rig])
     own = calibration.covariance[starts[view] : starts[view + 1], starts[view] : starts[view + 1]]
     sd = np.full(len(pixels), np.nan)
     sd[known] = np.sqrt(np.maximum(np.linalg.eigvalsh(left @ own @ np.swapaxes(left, -1, -2))[:, -1], 0.0))
@@ -97,25 +99,11 @@ def volume_uncertainty(calibration: Calibration) -> VolumeUncertainty:
     return VolumeUncertainty(xyz, sd, moved @ calibration.covariance @ np.swapaxes(moved, -1, -2))
 
 
-def _starts(rig: CameraRig) -> list[int]:
-    """Where the parameters of each camera begin in the covariance, and at the end their number."""
-    return [0, *np.cumsum([6 + len(camera.lens.param_names) for camera in rig]).tolist()]
-
-
 def _corners_seen(calibration: Calibration, view: int) -> FloatArray:
     """(n, 3) world points of the corners that a view used."""
     frame, corner = np.nonzero(np.isfinite(calibration.residuals[view]).all(-1))
     xyz = calibration.corners.board.corners[corner]
-    poses = calibration.world_from_board[frame]
-    return np.asarray(np.einsum("nij,nj->ni", poses[:, :3, :3], xyz) + poses[:, :3, 3])
-
-
-def _spread(points: FloatArray) -> FloatArray:
-    """At most so many of the points as are needed, evenly chosen."""
-    if len(points) <= _MOST_SUPPORTS:
-        return points
-    chosen: FloatArray = points[np.linspace(0, len(points) - 1, _MOST_SUPPORTS).round().astype(int)]
-    return chosen
+    return transform(calibration.world_from_board[frame], xyz)
 
 
 def _grid(points: FloatArray) -> FloatArray:
@@ -141,7 +129,7 @@ def _by_camera(camera: Camera, xyz: FloatArray) -> FloatArray:
 
 def _points_by_parameters(rig: CameraRig, xyz: FloatArray, seen: NDArray[np.bool_]) -> FloatArray:
     """(n, 3, C) derivatives of triangulated points by all parameters."""
-    starts = _starts(rig)
+    starts = offsets([camera.lens for camera in rig])
     system = np.zeros((len(xyz), 3, 3))
     right = np.zeros((len(xyz), 3, starts[-1]))
     for view, camera in enumerate(rig):
@@ -156,11 +144,11 @@ def _points_by_parameters(rig: CameraRig, xyz: FloatArray, seen: NDArray[np.bool
 
 def _centers_by_parameters(rig: CameraRig) -> FloatArray:
     """(view, 3, C) derivatives of the cameras' places by all parameters."""
-    starts = _starts(rig)
+    starts = offsets([camera.lens for camera in rig])
     result = np.zeros((len(rig), 3, starts[-1]))
     for view, camera in enumerate(rig):
         # center = -Rᵀ t, and a turn w and a shift s make R and t to exp(w) R and t + s.
-        result[view, :, starts[view] : starts[view] + 3] = -camera.rotation.T @ _cross_matrix(camera.translation)
+        result[view, :, starts[view] : starts[view] + 3] = -camera.rotation.T @ skew(camera.translation)
         result[view, :, starts[view] + 3 : starts[view] + 6] = -camera.rotation.T
     return result
 
@@ -168,11 +156,5 @@ def _centers_by_parameters(rig: CameraRig) -> FloatArray:
 def _rigid_motions(points: FloatArray, about: FloatArray) -> FloatArray:
     """(n, 3, 6) moves of points (n, 3) by turns about the middle of other points and by shifts."""
     arm = points - about.mean(0)
-    turns = -np.stack([_cross_matrix(one) for one in arm])
+    turns = -np.stack([skew(one) for one in arm])
     return np.concatenate([turns, np.broadcast_to(np.eye(3), turns.shape)], axis=-1)
-
-
-def _cross_matrix(vector: FloatArray) -> FloatArray:
-    """The matrix (3, 3) that makes a cross product with a vector: `_cross_matrix(a) @ b` is a x b."""
-    x, y, z = vector
-    return np.array([[0, -z, y], [z, 0, -x], [-y, x, 0]])

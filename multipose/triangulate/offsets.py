@@ -207,7 +207,7 @@ def _step(
     moved = inverse @ score.sum(axis=0)
     left = score - np.einsum("nij,j->ni", projected, basis @ moved) @ basis
     whitened = left @ inverse
-    correlation = _autocorrelation_time(whitened)
+    correlation = autocorrelation_time(whitened)
     covariance = basis @ (whitened.T @ whitened) @ basis.T * correlation * n / max(n - 1, 1)
     loose = np.abs(basis @ vector[:, ~determined]).max(axis=1, initial=0.0) > 1e-3
     covariance[loose] = np.nan
@@ -223,7 +223,7 @@ def _gauge_basis(by_position: FloatArray) -> FloatArray:
     return basis
 
 
-def _autocorrelation_time(series: FloatArray) -> float:
+def autocorrelation_time(series: FloatArray) -> float:
     """1 + 2 * the summed autocorrelation of rows (n, k) up to its first value below 0.05, at least 1."""
     n = len(series)
     power = float((series**2).sum()) / n
