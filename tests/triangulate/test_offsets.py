@@ -113,7 +113,7 @@ def test_offsets_of_a_real_mouse(recordings):
     folder = recordings("mouse_four_views")
     views = ("back", "mid", "side", "top")
     board = CharucoBoard(columns=8, rows=11, square=24.0, marker=18.75, unit="mm", dictionary="4X4_1000")
-    rig = calibrate(detect_board({view: folder / view / "board" for view in views}, board), folds=2).rig
+    rig = calibrate(detect_board({view: folder / view / "board" for view in views}, board)).rig
     keypoints = read_keypoints({view: folder / view / "keypoints.analysis.h5" for view in views})
     first, second = keypoints.isel(time=slice(0, 60)), keypoints.isel(time=slice(60, None))
     offsets = estimate_offsets(first, rig, min_confidence=0.0)
