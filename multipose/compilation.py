@@ -1,8 +1,9 @@
 """Compile the kernels when they are first used, and keep the machine code in the user's cache folder.
 
 numba's own choice of a cache folder is the folder of the source file, which an installed package may not be allowed to
-write. Here it is `<user cache>/multipose/kernels-<hash of the source>`; where that cannot be written the kernels are
-compiled anew in every process. A folder that the user gave numba (NUMBA_CACHE_DIR) is respected.
+write. Here it is `<user cache>/multipose/kernels-<hash of the sources>`, the sources being the file of a kernel and
+those of the compiled functions that it imports; where that cannot be written the kernels are compiled anew in every
+process. A folder that the user gave numba (NUMBA_CACHE_DIR) is respected.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ class Kernel:
     """A function that numba compiles at its first call; it releases the interpreter's lock while it runs."""
 
     def __init__(self, function: Callable[..., Any]) -> None:
-        self._function = function
+        self.function = function
         self._compiled: Callable[..., Any] | None = None
         self.__name__ = function.__name__
         self.__doc__ = function.__doc__
@@ -36,26 +37,39 @@ class Kernel:
         """Whether the next call finds machine code, of this process or of an earlier one."""
         if self._compiled is not None:
             return True
-        folder = Path(_cache_folder(self._function))
-        return any(folder.glob(f"*/*.{self._function.__qualname__}-*.nbi"))
+        folder = Path(_cache_folder(self.function))
+        return any(folder.glob(f"*/*.{self.function.__qualname__}-*.nbi"))
 
     def __call__(self, *arguments: Any) -> Any:
         if self._compiled is None:
             with _LOCK:
                 if self._compiled is None:
-                    self._compiled = _compile(self._function)
+                    self._compiled = _compile(self.function)
         return self._compiled(*arguments)
 
 
-def kernel_folder(source: str | os.PathLike[str]) -> Path:
-    """Where the machine code of a source file is kept: another source, another folder."""
-    digest = hashlib.sha256(Path(source).read_bytes()).hexdigest()[:16]
+def kernel_folder(*sources: str | os.PathLike[str]) -> Path:
+    """Where the machine code of source files is kept: another source, another folder."""
+    digest = hashlib.sha256(b"".join(Path(source).read_bytes() for source in sources)).hexdigest()[:16]
     return Path(platformdirs.user_cache_dir("multipose", appauthor=False)) / f"kernels-{digest}"
+
+
+def sources(function: Callable[..., Any]) -> tuple[str, ...]:
+    """The file of a function and, sorted, those of the compiled functions that it can name, and of theirs."""
+    own = inspect.getfile(function)
+    found, waiting = set[str](), [function]
+    while waiting:
+        one = waiting.pop()
+        file = inspect.getfile(one)
+        if file not in found:
+            found.add(file)
+            waiting += [value.py_func for value in one.__globals__.values() if hasattr(value, "py_func")]
+    return (own, *sorted(found - {own}))
 
 
 def _cache_folder(function: Callable[..., Any]) -> str:
     given: str = numba.config.CACHE_DIR
-    return given or str(kernel_folder(inspect.getfile(function)))
+    return given or str(kernel_folder(*sources(function)))
 
 
 def _compile(function: Callable[..., Any]) -> Callable[..., Any]:

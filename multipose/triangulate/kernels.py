@@ -1,8 +1,7 @@
 """The compiled inner loops of triangulation: one pass over the points, every lens model, every view.
 
-A camera is a row of `CameraRig.packed()`: 16 lens values [model, a, b, cx, cy, 8 of distortion, valid radius², 0, 0],
-9 of the rotation (row by row) and 3 of the translation of `camera_from_world`. The lens formulas are those of
-multipose.lens, which the tests compare with these. Everything is float64; a view that does not count is NaN.
+A camera is a row of `CameraRig.packed()` (multipose.triangulate.projection). Everything is float64; a view that does
+not count is NaN.
 
 Each point is solved as follows (`triangulate`):
 
@@ -18,12 +17,11 @@ Each point is solved as follows (`triangulate`):
 from __future__ import annotations
 
 import math
-from typing import Any
 
-import numba
 import numpy as np
 
 from multipose.compilation import Kernel
+from multipose.triangulate.projection import TELECENTRIC, device, project, undistort
 
 # What became of a point.
 MISSING = 0  # fewer views than asked for
@@ -32,194 +30,23 @@ TWO_VIEWS = 2  # rests on two views: an error along their epipolar lines would g
 AMBIGUOUS = 3  # different sets of views agree on different points, equally well
 INCONSISTENT = 4  # too few views agree, or the rays meet behind a camera or nowhere
 
-# model_id of the lenses (multipose.lens); what is neither of these is a Brown lens
-_RATIONAL = 1
-_FISHEYE = 2
-_TELECENTRIC = 3
 
 _CONVERGED_PX2 = 1e-18
-_NEWTON_PX2 = 1e-14  # before the last step of the undistortion, which squares the relative error
-_NEWTON_STEPS = 30
 _GAUSS_NEWTON_STEPS = 30
 _PARALLEL = 1e-13  # least det / (trace/3)³ of a 3x3 system that counts as solvable: a parallax of about 1e-6 rad
 _SMALLEST_VARIANCE = 1e-4  # px²; no detector knows a point better than 0.01 px
 _TIE = 0.9  # a rival with this share of the best support is as good
 
-# Functions within the kernel allocate nothing, so numba need not count references to their arrays (2.4 times as fast).
-_OPTIONS: dict[str, Any] = {
-    "nogil": True,
-    "error_model": "numpy",
-    "fastmath": {"contract", "nsz"},
-    "_nrt": False,
-    "no_cpython_wrapper": True,
-    "no_cfunc_wrapper": True,
-}
-_device: Any = numba.njit(**_OPTIONS)
-_inlined: Any = numba.njit(forceinline=True, **_OPTIONS)
 
-
-@_inlined
-def _distort(cameras, c, x, y):  # type: ignore[no-untyped-def]
-    """Distorted plane coordinates and their derivatives by x, x and y (the matrix is symmetric), y."""
-    r2 = x * x + y * y
-    if cameras[c, 0] == _FISHEYE:
-        r = math.sqrt(r2)
-        if r == 0.0:
-            return x, y, 1.0, 0.0, 1.0
-        bent, slope = _bend(cameras, c, math.atan(r))
-        across = bent / r
-        change = (slope / (1.0 + r2) - across) / r2
-        return x * across, y * across, across + change * x * x, change * x * y, across + change * y * y
-    k1, k2, p1, p2, k3 = cameras[c, 5], cameras[c, 6], cameras[c, 7], cameras[c, 8], cameras[c, 9]
-    radial = 1.0 + r2 * (k1 + r2 * (k2 + r2 * k3))
-    slope = k1 + r2 * (2.0 * k2 + r2 * 3.0 * k3)  # d radial / d r²
-    if cameras[c, 0] == _RATIONAL:
-        k4, k5, k6 = cameras[c, 10], cameras[c, 11], cameras[c, 12]
-        below = 1.0 / (1.0 + r2 * (k4 + r2 * (k5 + r2 * k6)))
-        radial *= below
-        slope = (slope - radial * (k4 + r2 * (2.0 * k5 + r2 * 3.0 * k6))) * below
-    twist = 2.0 * (p1 * y + p2 * x)
-    along = radial + 2.0 * twist
-    return (
-        x * (radial + twist) + p2 * r2,
-        y * (radial + twist) + p1 * r2,
-        along + 2.0 * (x * (x * slope + p2) - p1 * y),
-        2.0 * (x * y * slope + p1 * x + p2 * y),
-        along + 2.0 * (y * (y * slope + p1) - p2 * x),
-    )
-
-
-@_inlined
-def _bend(cameras, c, angle):  # type: ignore[no-untyped-def]
-    """Distorted angle of a fisheye lens and its derivative."""
-    k1, k2, k3, k4 = cameras[c, 5], cameras[c, 6], cameras[c, 7], cameras[c, 8]
-    t = angle * angle
-    bent = angle * (1.0 + t * (k1 + t * (k2 + t * (k3 + t * k4))))
-    slope = 1.0 + t * (3.0 * k1 + t * (5.0 * k2 + t * (7.0 * k3 + t * 9.0 * k4)))
-    return bent, slope
-
-
-@_inlined
-def _lens(cameras, c, x, y, z):  # type: ignore[no-untyped-def]
-    """Pixel (u, v) of a point in the camera's frame and d(u, v) / d(x, y, z); NaN outside what the lens sees."""
-    a, b, inverse = x, y, 1.0
-    perspective = cameras[c, 0] != _TELECENTRIC
-    if perspective:
-        inverse = 1.0 / z if z > 0.0 else math.nan
-        a = x * inverse
-        b = y * inverse
-    if not a * a + b * b < cameras[c, 13]:
-        nan = math.nan
-        return nan, nan, nan, nan, nan, nan, nan, nan
-    xd, yd, xx, xy, yy = _distort(cameras, c, a, b)
-    fx, fy = cameras[c, 1] * inverse, cameras[c, 2] * inverse
-    ux, uy, vx, vy = fx * xx, fx * xy, fy * xy, fy * yy
-    uz, vz = 0.0, 0.0
-    if perspective:
-        uz = -(ux * a + uy * b)
-        vz = -(vx * a + vy * b)
-    return cameras[c, 1] * xd + cameras[c, 3], cameras[c, 2] * yd + cameras[c, 4], ux, uy, uz, vx, vy, vz
-
-
-@_device
-def _radius(cameras, c, goal):  # type: ignore[no-untyped-def]
-    """Undistorted radius in the plane of a distorted one by bisection, without the tangential terms."""
-    low = 0.0
-    high = math.sqrt(cameras[c, 13])
-    if cameras[c, 0] == _FISHEYE:
-        high = math.atan(high)
-    elif high == math.inf:
-        high = 1.0
-        for _ in range(60):
-            if _along(cameras, c, high) >= goal:
-                break
-            high *= 2.0
-    for _ in range(60):
-        middle = 0.5 * (low + high)
-        if _along(cameras, c, middle) < goal:
-            low = middle
-        else:
-            high = middle
-    return math.tan(low) if cameras[c, 0] == _FISHEYE else low
-
-
-@_device
-def _along(cameras, c, r):  # type: ignore[no-untyped-def]
-    """Distorted radius of an undistorted one (of an angle, for a fisheye) without the tangential terms."""
-    if cameras[c, 0] == _FISHEYE:
-        return _bend(cameras, c, r)[0]
-    t = r * r
-    value = r * (1.0 + t * (cameras[c, 5] + t * (cameras[c, 6] + t * cameras[c, 9])))
-    if cameras[c, 0] == _RATIONAL:
-        value /= 1.0 + t * (cameras[c, 10] + t * (cameras[c, 11] + t * cameras[c, 12]))
-    return value
-
-
-@_device
-def _newton(cameras, c, xd, yd, x, y):  # type: ignore[no-untyped-def]
-    """Undistorted plane coordinates from a start (x, y), and whether they were found in the valid field."""
-    tolerance = _NEWTON_PX2 / (cameras[c, 1] * cameras[c, 1])
-    for _ in range(_NEWTON_STEPS):
-        xg, yg, xx, xy, yy = _distort(cameras, c, x, y)
-        ex = xg - xd
-        ey = yg - yd
-        inverse = 1.0 / (xx * yy - xy * xy)
-        x -= (yy * ex - xy * ey) * inverse
-        y -= (xx * ey - xy * ex) * inverse
-        if ex * ex + ey * ey <= tolerance:
-            return x, y, x * x + y * y < cameras[c, 13]
-    return x, y, False
-
-
-@_device
-def _undistort(cameras, c, u, v):  # type: ignore[no-untyped-def]
-    """Undistorted plane coordinates of a pixel; NaN outside what the lens sees."""
-    xd = (u - cameras[c, 3]) / cameras[c, 1]
-    yd = (v - cameras[c, 4]) / cameras[c, 2]
-    goal = math.sqrt(xd * xd + yd * yd)
-    ratio = 1.0
-    if cameras[c, 0] == _FISHEYE and 0.0 < goal < 1.4:
-        ratio = math.tan(goal) / goal
-    x, y, found = _newton(cameras, c, xd, yd, xd * ratio, yd * ratio)
-    if not found:
-        ratio = _radius(cameras, c, goal) / goal
-        x, y, found = _newton(cameras, c, xd, yd, xd * ratio, yd * ratio)
-    if not found:
-        return math.nan, math.nan
-    return x, y
-
-
-@_inlined
-def _project(cameras, c, x, y, z):  # type: ignore[no-untyped-def]
-    """Pixel (u, v) of a point of the world and d(u, v) / d(point)."""
-    u, v, ux, uy, uz, vx, vy, vz = _lens(
-        cameras,
-        c,
-        cameras[c, 16] * x + cameras[c, 17] * y + cameras[c, 18] * z + cameras[c, 25],
-        cameras[c, 19] * x + cameras[c, 20] * y + cameras[c, 21] * z + cameras[c, 26],
-        cameras[c, 22] * x + cameras[c, 23] * y + cameras[c, 24] * z + cameras[c, 27],
-    )
-    return (
-        u,
-        v,
-        ux * cameras[c, 16] + uy * cameras[c, 19] + uz * cameras[c, 22],
-        ux * cameras[c, 17] + uy * cameras[c, 20] + uz * cameras[c, 23],
-        ux * cameras[c, 18] + uy * cameras[c, 21] + uz * cameras[c, 24],
-        vx * cameras[c, 16] + vy * cameras[c, 19] + vz * cameras[c, 22],
-        vx * cameras[c, 17] + vy * cameras[c, 20] + vz * cameras[c, 23],
-        vx * cameras[c, 18] + vy * cameras[c, 21] + vz * cameras[c, 24],
-    )
-
-
-@_device
+@device
 def _ray(cameras, c, u, v, seen, n):  # type: ignore[no-untyped-def]
     """Write the world ray of a pixel into seen[n, 2:8], origin and direction; False where there is none."""
-    x, y = _undistort(cameras, c, u, v)
+    x, y = undistort(cameras, c, u, v)
     if x != x:
         return False
     ox, oy, oz = -cameras[c, 25], -cameras[c, 26], -cameras[c, 27]
     dx, dy, dz = 0.0, 0.0, 1.0
-    if cameras[c, 0] == _TELECENTRIC:
+    if cameras[c, 0] == TELECENTRIC:
         ox += x
         oy += y
     else:
@@ -233,7 +60,7 @@ def _ray(cameras, c, u, v, seen, n):  # type: ignore[no-untyped-def]
     return True
 
 
-@_device
+@device
 def _invert(a, inverse):  # type: ignore[no-untyped-def]
     """Invert a symmetric 3x3 matrix in closed form; False if it is singular."""
     c0 = a[3] * a[5] - a[4] * a[4]
@@ -253,14 +80,14 @@ def _invert(a, inverse):  # type: ignore[no-untyped-def]
     return True
 
 
-@_device
+@device
 def _multiply(a, b, out):  # type: ignore[no-untyped-def]
     out[0] = a[0] * b[0] + a[1] * b[1] + a[2] * b[2]
     out[1] = a[1] * b[0] + a[3] * b[1] + a[4] * b[2]
     out[2] = a[2] * b[0] + a[4] * b[1] + a[5] * b[2]
 
 
-@_device
+@device
 def _column(a, r, out):  # type: ignore[no-untyped-def]
     """Column r of a symmetric 3x3 matrix."""
     out[0] = a[r]
@@ -268,7 +95,7 @@ def _column(a, r, out):  # type: ignore[no-untyped-def]
     out[2] = a[2 if r == 0 else r + 3]
 
 
-@_device
+@device
 def _nearest(seen, chosen, n, a, inverse, b, point):  # type: ignore[no-untyped-def]
     """The point nearest to the chosen rays, distances weighed by confidence; False where they are parallel."""
     for i in range(6):
@@ -295,7 +122,7 @@ def _nearest(seen, chosen, n, a, inverse, b, point):  # type: ignore[no-untyped-
     return True
 
 
-@_device
+@device
 def _weigh(cameras, view, seen, chosen, n, a, inverse, b, point):  # type: ignore[no-untyped-def]
     """Move the point to the linear answer in pixels; False where a chosen view cannot see it."""
     for i in range(6):
@@ -310,9 +137,9 @@ def _weigh(cameras, view, seen, chosen, n, a, inverse, b, point):  # type: ignor
         f0 = seen[k, 2] + depth * seen[k, 5]
         f1 = seen[k, 3] + depth * seen[k, 6]
         f2 = seen[k, 4] + depth * seen[k, 7]
-        if cameras[view[k], 0] != _TELECENTRIC and not depth > 0.0:
+        if cameras[view[k], 0] != TELECENTRIC and not depth > 0.0:
             return False
-        _, _, u0, u1, u2, v0, v1, v2 = _project(cameras, view[k], f0, f1, f2)
+        _, _, u0, u1, u2, v0, v1, v2 = project(cameras, view[k], f0, f1, f2)
         w = seen[k, 8]
         i00, i01, i11 = w * seen[k, 9], w * seen[k, 10], w * seen[k, 11]
         p0, p1, p2 = i00 * u0 + i01 * v0, i00 * u1 + i01 * v1, i00 * u2 + i01 * v2
@@ -334,7 +161,7 @@ def _weigh(cameras, view, seen, chosen, n, a, inverse, b, point):  # type: ignor
     return True
 
 
-@_device
+@device
 def _evaluate(cameras, view, seen, chosen, n, point, errors, a, spread, b):  # type: ignore[no-untyped-def]
     """Squared reprojection errors of all views in px² (inf where a view cannot see the point), and of the chosen ones
     the normal equations a, b, the matrix `spread` of the noise they let through, and the weighted sum of squares."""
@@ -344,7 +171,7 @@ def _evaluate(cameras, view, seen, chosen, n, point, errors, a, spread, b):  # t
     b[0] = b[1] = b[2] = 0.0
     total = 0.0
     for k in range(n):
-        u, v, u0, u1, u2, v0, v1, v2 = _project(cameras, view[k], point[0], point[1], point[2])
+        u, v, u0, u1, u2, v0, v1, v2 = project(cameras, view[k], point[0], point[1], point[2])
         eu = seen[k, 0] - u
         ev = seen[k, 1] - v
         squared = eu * eu + ev * ev
@@ -384,7 +211,7 @@ def _evaluate(cameras, view, seen, chosen, n, point, errors, a, spread, b):  # t
     return total
 
 
-@_device
+@device
 def _refine(cameras, view, seen, chosen, n, point, errors, a, spread, b, inverse, step, trial):  # type: ignore[no-untyped-def]
     """Gauss-Newton on the reprojection error of the chosen views, from `point`, in place; False where it fails.
 
@@ -427,7 +254,7 @@ def _refine(cameras, view, seen, chosen, n, point, errors, a, spread, b, inverse
     return True
 
 
-@_device
+@device
 def _gather(px, confidence, covariance, noise2, cameras, i, view, seen):  # type: ignore[no-untyped-def]
     """Rows of `seen` for the views that have point i (pixel, ray, confidence, inverse covariance); their number."""
     n = np.int64(0)
@@ -457,7 +284,7 @@ def _gather(px, confidence, covariance, noise2, cameras, i, view, seen):  # type
     return n
 
 
-@_device
+@device
 def _propose(cameras, view, seen, n, gate2, nobody, pairs, errors, best, scratch):  # type: ignore[no-untyped-def]
     """Let every pair of views propose a point. Fill `pairs` with (support, x, y, z) of each, `best` with the point of
     smallest truncated error; returns the number of proposals that both of their views agree with."""
@@ -494,7 +321,7 @@ def _propose(cameras, view, seen, n, gate2, nobody, pairs, errors, best, scratch
     return m
 
 
-@_device
+@device
 def _agree(cameras, view, seen, n, gate2, nobody, chosen, point, errors, scratch):  # type: ignore[no-untyped-def]
     """Refit `point` on the views within the gate until that set stands still; returns its size, 0 where it fails."""
     a, inverse, b, step = scratch[0], scratch[1], scratch[2, :3], scratch[3, :3]
@@ -522,7 +349,7 @@ def _agree(cameras, view, seen, n, gate2, nobody, chosen, point, errors, scratch
     return count
 
 
-@_device
+@device
 def _rivalled(cameras, view, seen, n, gate2, nobody, chosen, pairs, m, errors, scratch):  # type: ignore[no-untyped-def]
     """Whether another proposal has as much support as the chosen views and puts the point elsewhere."""
     a, b, point, spread = scratch[0], scratch[2, :3], scratch[3, :3], scratch[4]

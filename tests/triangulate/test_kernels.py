@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from multipose.compilation import kernel_folder
-from multipose.triangulate import kernels
+from multipose.compilation import kernel_folder, sources
+from multipose.triangulate import kernels, projection
 
 PROGRAM = """
 import time
@@ -49,12 +49,18 @@ def test_kernels_are_compiled_once_and_in_time(tmp_path):
     first, notes = run(tmp_path)
     assert first < 15
     assert notes == ["Compiling the triangulation for this machine, once: about 10 s."]
-    folders = [path for path in tmp_path.rglob(kernel_folder(kernels.__file__).name) if path.is_dir()]
+    folders = [
+        path for path in tmp_path.rglob(kernel_folder(*sources(kernels.triangulate.function)).name) if path.is_dir()
+    ]
     assert len(folders) == 1
     assert list(folders[0].rglob("*.nbc"))
     again, notes = run(tmp_path)
     assert again < 2
     assert notes == []
+
+
+def test_the_machine_code_is_kept_under_all_its_sources():
+    assert sources(kernels.triangulate.function) == (kernels.__file__, projection.__file__)
 
 
 @pytest.mark.slow
