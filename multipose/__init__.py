@@ -17,11 +17,14 @@ _HOMES = {
     "CharucoBoard": "multipose.board",
     "Chessboard": "multipose.board",
     "Corners": "multipose.corners",
+    "EgocentricConfig": "multipose.kinematics_config",
     "FisheyeLens": "multipose.lens",
+    "KinematicsConfig": "multipose.kinematics_config",
     "Labels": "multipose.labels",
     "PoseModel": "multipose.pose2d",
     "Project": "multipose.project",
     "RationalLens": "multipose.lens",
+    "RigCovariance": "multipose.triangulate",
     "Skeleton": "multipose.skeleton",
     "TelecentricLens": "multipose.lens",
     "calibrate": "multipose.calibration",
@@ -29,6 +32,7 @@ _HOMES = {
     "detect_board": "multipose.calibration",
     "evaluate": "multipose.pose2d",
     "keypoints2d": "multipose.tracks",
+    "kinematics": "multipose.triangulate",
     "predict": "multipose.pose2d",
     "reconstruct": "multipose.triangulate",
     "refine_rig": "multipose.calibration",
@@ -47,11 +51,14 @@ __all__ = [
     "CharucoBoard",
     "Chessboard",
     "Corners",
+    "EgocentricConfig",
     "FisheyeLens",
+    "KinematicsConfig",
     "Labels",
     "PoseModel",
     "Project",
     "RationalLens",
+    "RigCovariance",
     "Skeleton",
     "TelecentricLens",
     "calibrate",
@@ -61,6 +68,7 @@ __all__ = [
     "evaluate",
     "formats",
     "keypoints2d",
+    "kinematics",
     "predict",
     "reconstruct",
     "refine_rig",
@@ -75,13 +83,14 @@ if TYPE_CHECKING:
     from multipose.calibration import Calibration, calibrate, check_rig, detect_board, refine_rig
     from multipose.camera import Camera, CameraRig
     from multipose.corners import Corners
+    from multipose.kinematics_config import EgocentricConfig, KinematicsConfig
     from multipose.labels import Labels
     from multipose.lens import BrownLens, FisheyeLens, RationalLens, TelecentricLens
     from multipose.pose2d import PoseModel, evaluate, predict, train
     from multipose.project import Project
     from multipose.skeleton import Skeleton
     from multipose.tracks import keypoints2d, trajectories3d
-    from multipose.triangulate import reconstruct
+    from multipose.triangulate import RigCovariance, kinematics, reconstruct
 else:
 
     def __getattr__(name: str) -> Any:

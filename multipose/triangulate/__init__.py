@@ -5,15 +5,19 @@ from __future__ import annotations
 from multipose.triangulate.comparison import RigComparison, align_rigs, compare_rigs, position_errors
 from multipose.triangulate.offsets import estimate_offsets, remove_offsets
 from multipose.triangulate.points import STATES, Points, triangulate
+from multipose.triangulate.quantities import kinematics
 from multipose.triangulate.reconstruction import leave_one_out, reconstruct
+from multipose.triangulate.rig_covariance import RigCovariance
 
 __all__ = [
     "STATES",
     "Points",
     "RigComparison",
+    "RigCovariance",
     "align_rigs",
     "compare_rigs",
     "estimate_offsets",
+    "kinematics",
     "leave_one_out",
     "position_errors",
     "reconstruct",

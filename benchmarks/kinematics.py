@@ -1,0 +1,121 @@
+"""Whether the standard deviations of distances, angles and speeds hold, with the calibration's error and without it.
+
+python benchmarks/kinematics.py                            # 200 calibrated synthetic rigs, known truth
+python benchmarks/kinematics.py --mouse mouse_four_views   # folder of that recording set: leave-one-out errors
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from pathlib import Path
+
+import numpy as np
+
+from multipose.board import CharucoBoard
+from multipose.calibration import Calibration, calibrate, detect_board
+from multipose.formats.sleap import read_keypoints
+from multipose.geometry import transform
+from multipose.kinematics_config import KinematicsConfig
+from multipose.synthetic import board_corners, board_poses, observe, sample_rig
+from multipose.triangulate import estimate_offsets, kinematics, reconstruct, remove_offsets
+
+BOARD = CharucoBoard(columns=7, rows=5, square=20.0, marker=15.0)
+CORNER_NOISE_PX = 0.3
+NAMES = [f"p{i}" for i in range(12)]
+QUANTITIES = KinematicsConfig(
+    distances={f"d{i}": (NAMES[i], NAMES[i + 1]) for i in range(0, 12, 2)},
+    angles={f"a{i}": (NAMES[i], NAMES[i + 1], NAMES[i + 2]) for i in range(0, 9, 3)},
+    speeds={f"v{i}": (NAMES[i],) for i in range(3)},
+)
+
+
+def film(seed: int, boards: int) -> Calibration:
+    """A rig of three cameras, calibrated from a few noisy boards."""
+    rig = sample_rig(3, seed=seed)
+    poses = board_poses(rig, BOARD, boards, seed=seed, steps=1)
+    return calibrate(board_corners(rig, BOARD, poses, noise=CORNER_NOISE_PX, seed=seed), lens="k1")
+
+
+def judge_rig(seed: int, boards: int, noise: float) -> dict[str, np.ndarray]:
+    """By quantity and way of reckoning the shares of values within 95 % intervals."""
+    calibration = film(seed, boards)
+    truth = sample_rig(3, seed=seed)
+    rng = np.random.default_rng([seed, 7])
+    start = rng.uniform([-60, -60, 0], [60, 60, 60], (12, 3))
+    xyz = start + np.arange(20)[:, None, None] * rng.normal(0, 2.0, (12, 3))
+    tracks = reconstruct(observe(truth, xyz, noise=noise, seed=seed, keypoints=NAMES), calibration.rig)
+    with_share = kinematics(tracks, QUANTITIES, calibration.rig_covariance)
+    without = kinematics(tracks, QUANTITIES)
+    exact = exact_values(tracks, xyz)
+    held = {}
+    for kind in ("distance", "angle", "speed"):
+        names = [name for name in QUANTITIES.quantities if with_share[name].attrs["quantity"] == kind]
+        off = np.stack([with_share[name].values[:, 0] - exact[name].values[:, 0] for name in names])
+        for way, found in (("with", with_share), ("without", without)):
+            sd = np.stack([found[f"{name}_sd"].values[:, 0] for name in names])
+            known = np.isfinite(off) & np.isfinite(sd)
+            held[f"{kind} {way}"] = np.array([(np.abs(off) < 1.959964 * sd)[known].sum(), known.sum()])
+    return held
+
+
+def exact_values(tracks, xyz):
+    """The quantities of the true points."""
+    world = transform(np.linalg.inv(np.eye(4)), xyz)
+    return kinematics(tracks.assign(position=(tracks["position"].dims, world[:, None])), QUANTITIES)
+
+
+def measure_coverage(rigs: int, boards: int, noise: float) -> None:
+    """95 % intervals over many rigs."""
+    start = time.process_time()
+    total: dict[str, np.ndarray] = {}
+    for seed in range(rigs):
+        for name, counts in judge_rig(seed, boards, noise).items():
+            total.setdefault(name, []).append(counts)
+    print(
+        f"{rigs} rigs of 3 cameras, each calibrated from {boards} boards with {CORNER_NOISE_PX} px of noise; points with "
+        f"{noise} px; {time.process_time() - start:.0f} s of CPU time"
+    )
+    print(f"{'':12}{'within the 95 % interval, calibration':>44}\n{'':12}{'carried on':>22}{'taken as exact':>22}")
+    for kind in ("distance", "angle", "speed"):
+        cells = ""
+        for way in ("with", "without"):
+            counts = np.array(total[f"{kind} {way}"])
+            share = counts[:, 0].sum() / counts[:, 1].sum()
+            scatter = (counts[:, 0] / counts[:, 1]).std(ddof=1) / np.sqrt(len(counts))
+            cells += f"{f'{100 * share:.1f} ± {100 * scatter:.1f} %':>22}"
+        print(f"{kind:12}{cells}")
+
+
+def measure_mouse(folder: Path) -> None:
+    """Each view against the others on a real mouse: offsets from the first half of the frames, judged on the second."""
+    views = ("back", "mid", "side", "top")
+    board = CharucoBoard(columns=8, rows=11, square=24.0, marker=18.75, unit="mm", dictionary="4X4_1000")
+    calibration = calibrate(detect_board({view: folder / view / "board" for view in views}, board))
+    keypoints = read_keypoints({view: folder / view / "keypoints.analysis.h5" for view in views})
+    half = keypoints.sizes["time"] // 2
+    first, second = keypoints.isel(time=slice(half)), keypoints.isel(time=slice(half, None))
+    offsets = estimate_offsets(first, calibration.rig, min_confidence=0.0)
+    for name, found in (("as they are", second), ("offsets taken off", remove_offsets(second, offsets))):
+        tracks = reconstruct(found, calibration.rig, min_confidence=0.0)
+        result = diagnose(found, tracks, calibration.rig, calibration=calibration.rig_covariance)
+        print(f"{name}: noise {tracks.attrs['noise_px']:.2f} px")
+        print(result.views.to_string(float_format="%.3g"))
+
+
+def main() -> None:
+    """Measure."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--mouse", type=Path, metavar="DIR", help="folder of mouse_four_views")
+    parser.add_argument("--rigs", type=int, default=200)
+    parser.add_argument("--boards", type=int, default=10)
+    parser.add_argument("--noise", type=float, default=0.1, help="of the points, px")
+    arguments = parser.parse_args()
+    if arguments.mouse is not None:
+        measure_mouse(arguments.mouse)
+    else:
+        measure_coverage(arguments.rigs, arguments.boards, arguments.noise)
+
+
+if __name__ == "__main__":
+    main()
