@@ -47,7 +47,7 @@ class UncertainPoints:
         )
 
     def variances(self, gradient: FloatArray) -> tuple[FloatArray, FloatArray]:
-        """First-order variance (n,) of a function with this gradient (n, point, 3): of the noise, of the calibration."""
+        """First-order variances (n,), of noise and calibration, of a function with this gradient (n, point, 3)."""
         noise = np.einsum("nki,nkij,nkj->n", gradient, self.covariance, gradient)
         return noise, (np.einsum("nki,nkir->nr", gradient, self.moves) ** 2).sum(-1)
 

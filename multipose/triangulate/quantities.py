@@ -177,7 +177,7 @@ def world_axis(name: str) -> FloatArray:
     """The unit vector (3,) of an axis such as "z" or "-x"."""
     if name not in WORLD_AXES:
         raise DataError(f"An axis of the world is one of {', '.join(WORLD_AXES)}, got {name!r}.")
-    return np.eye(3)["xyz".index(name[-1])] * (-1.0 if name[0] == "-" else 1.0)
+    return np.asarray(np.eye(3)["xyz".index(name[-1])] * (-1.0 if name[0] == "-" else 1.0))
 
 
 def length(vector: UncertainPoints) -> Estimate:
@@ -216,8 +216,8 @@ def angle(
         across_u, across_v = normal / size_u, -np.sign(cosine) * normal / size_v
         value = np.arctan2(sine, cosine)[:, 0]
         noise, calibration = points.variances(w1[:, None] * by_u[:, None] + w2[:, None] * by_v[:, None])
-        across = sum(points.variances(w1[:, None] * across_u[:, None] + w2[:, None] * across_v[:, None]))
-        bent = _bent(across, (sine / np.abs(cosine))[:, 0], _ACROSS_PLANE)
+        by_noise, by_calibration = points.variances(w1[:, None] * across_u[:, None] + w2[:, None] * across_v[:, None])
+        bent = _bent(by_noise + by_calibration, (sine / np.abs(cosine))[:, 0], _ACROSS_PLANE)
     limit = _NOTHING_KNOWN**2
     return Estimate(value, np.minimum(noise + calibration + bent, limit), np.minimum(calibration, limit))
 

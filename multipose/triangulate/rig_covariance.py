@@ -9,6 +9,7 @@ they are squared.
 
 from __future__ import annotations
 
+import itertools
 import os
 import zipfile
 from dataclasses import dataclass
@@ -169,7 +170,7 @@ def parameter_names(rig: CameraRig) -> tuple[str, ...]:
 def parameter_starts(rig: CameraRig) -> list[int]:
     """Where the parameters of each camera begin among all, and at the end their number."""
     counts = [6 + len(camera.lens.param_names) for camera in rig]
-    return np.concatenate([[0], np.cumsum(counts)]).tolist()
+    return list(itertools.accumulate(counts, initial=0))
 
 
 def change_world(old: CameraRig, new: CameraRig) -> FloatArray:

@@ -42,7 +42,7 @@ def tracks_of(position, sd=0.5, fps=50.0, individuals=1):
 
 def poses(n, seed=0):
     rng = np.random.default_rng(seed)
-    return rng.normal(0, 4, (n, 5, 3)) + [[0, 0, 0], [20, 2, 6], [38, -2, 9], [55, 0, 2], [30, 1, 30]]
+    return rng.normal([[0, 0, 0], [20, 2, 6], [38, -2, 9], [55, 0, 2], [30, 1, 30]], 4, (n, 5, 3))
 
 
 def within(found, name, truth, z=1.959964):

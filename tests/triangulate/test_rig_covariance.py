@@ -13,7 +13,7 @@ from multipose.synthetic import sample_rig
 from multipose.triangulate import RigCovariance, triangulate
 from multipose.triangulate.rig_covariance import parameter_names
 
-XYZ = np.random.default_rng(0).normal(0, 40, (6, 3)) + [0, 0, 20]
+XYZ = np.random.default_rng(0).normal((0, 0, 20), 40, (6, 3))
 
 
 def random_covariance(rig: CameraRig, seed: int = 0) -> RigCovariance:
