@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -10,7 +11,17 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar
 
 from multipose.triangulate.points import FloatArray
-from multipose.triangulate.posterior import Limbs, Linear, MotionModel, Posterior, Scene, factorise, solve
+from multipose.triangulate.posterior import (
+    Limbs,
+    Linear,
+    MotionModel,
+    Posterior,
+    Scene,
+    empty_band,
+    factorise,
+    find,
+    solve,
+)
 
 LAGS = (1, 2, 5, 10)
 """Frames apart at which the autocorrelation of the 2D errors is measured; smoothing uses the first two."""
@@ -19,6 +30,11 @@ _WHITE = 0.05  # a smaller autocorrelation counts as none
 _FEWEST_PAIRS = 200  # of errors, to measure an autocorrelation
 _WINSOR = 3.5  # standard deviations; larger errors are taken for these
 _RANGE = 12.0  # e-folds around the first guess in which the prior's spread is sought
+_ABOVE = 3.0  # ... and above it
+_NEAR = 0.7  # ... in the turns that follow
+_STEPS = 3  # towards the trajectories, in each turn
+_TURNS = 8
+_AGREED = 0.05  # e-folds; a smaller change ends the search
 _JUMP = 10.0  # standard deviations of a position that a jump has at least ...
 _JUMP_STEPS = 6.0  # ... and times the usual step nearby
 _NEARBY = 6  # frames
@@ -117,11 +133,13 @@ def bridge(position: FloatArray) -> FloatArray:
     return filled
 
 
-def learn_spread(scenes: Sequence[Scene], starts: Sequence[Posterior], model: MotionModel) -> FloatArray:
-    """Standard deviation of the prior's differences per key point that makes the 2D points most probable.
+def learn_spread(
+    scenes: Sequence[Scene], starts: Sequence[Posterior], model: MotionModel
+) -> tuple[FloatArray, list[Posterior]]:
+    """Scale of the prior's differences per key point that makes the 2D points most probable.
 
-    The evidence (marginal likelihood) of the model linearised at the start; it needs no truth and no test set (MacKay
-    1992). Frames that a wrong view spoils count with the start's weights.
+    The evidence (marginal likelihood) of the linearised model; it needs no truth and no test set (MacKay 1992). It is
+    maximised in turns with the trajectories and the calmness of their parts, until it hardly changes.
 
     Args:
         scenes: stretches of frames, each with all key points.
@@ -129,41 +147,60 @@ def learn_spread(scenes: Sequence[Scene], starts: Sequence[Posterior], model: Mo
         model: its order and correlation are used.
 
     Returns:
-        (keypoint,) unit per frame^order.
+        (keypoint,) unit per frame^order, and the trajectories of each stretch.
     """
-    linear = [
-        (Linear.at(scene, model, start.position, start.weight), start)
-        for scene, start in zip(scenes, starts, strict=True)
-    ]
-    found = np.empty(starts[0].position.shape[1])
-    for k in range(len(found)):
+    found = list(starts)
+    spread = np.array(
+        [_rough_spread([one.position[:, [k]] for one in starts], model.order) for k in range(len(model.spread))]
+    )
+    reach = _RANGE
+    for _ in range(_TURNS):
+        before = spread
+        spread = _most_evident(scenes, found, model, spread, reach)
+        model, reach = replace(model, spread=spread), _NEAR
+        found = [
+            find(scene, model, one, reweigh=True, most_steps=_STEPS) for scene, one in zip(scenes, found, strict=True)
+        ]
+        if np.abs(np.log(spread / before)).max() < _AGREED:
+            break
+    return spread, found
+
+
+def _most_evident(
+    scenes: Sequence[Scene], found: Sequence[Posterior], model: MotionModel, guess: FloatArray, reach: float
+) -> FloatArray:
+    """The scales of highest evidence within `reach` e-folds of a guess, by key point."""
+    linear = [Linear.at(scene, model, one.position, one.weight) for scene, one in zip(scenes, found, strict=True)]
+    best = np.empty_like(guess)
+    for k in range(len(guess)):
         group = np.array([k])
-        parts = [(one.of(group), start.position[:, group]) for one, start in linear]
-        guess = max(_rough_spread([position for _, position in parts], model.order), 1e-9)
-        best = minimize_scalar(
-            lambda log, parts=parts: -sum(_log_evidence(one, position, model.order, log) for one, position in parts),
-            bounds=(np.log(guess) - _RANGE, np.log(guess) + 3.0),
+        parts = [(part.of(group), one.of(group)) for part, one in zip(linear, found, strict=True)]
+        log = np.log(guess[k])
+        sought = minimize_scalar(
+            lambda log, parts=parts: -sum(_log_evidence(part, one, model.order, log) for part, one in parts),
+            bounds=(log - reach, log + min(reach, _ABOVE)),
             method="bounded",
-            options={"xatol": 0.02},
+            options={"xatol": 0.03},
         )
-        found[k] = np.exp(best.x)
-    return found
+        best[k] = np.exp(sought.x)
+    return best
 
 
 def _rough_spread(positions: Sequence[FloatArray], order: int) -> float:
     """Root mean square of the differences of positions as they are, noise and all."""
     squares = np.concatenate([np.diff(position, order, axis=0).ravel() ** 2 for position in positions])
-    return float(np.sqrt(squares.mean()))
+    return max(float(np.sqrt(squares.mean())), 1e-9)
 
 
-def _log_evidence(linear: Linear, position: FloatArray, order: int, log_spread: float) -> float:
+def _log_evidence(linear: Linear, found: Posterior, order: int, log_spread: float) -> float:
     """Of one key point, but for a constant."""
-    spread = np.array([np.exp(log_spread)])
-    band, gradient = linear.band(position, spread, order)
+    band = empty_band(found.position, order)
+    strength = found.calm * np.exp(-2 * log_spread)
+    gradient = linear.fill(band, found.position, strength, order)
     factor = factorise(band)
-    step = solve(factor, gradient)
-    misfit = 0.5 * float((np.diff(position, order, axis=0) ** 2).sum()) / spread[0] ** 2 - 0.5 * float(gradient @ step)
-    freedom = 3 * (len(position) - order)
+    differences = (np.diff(found.position, order, axis=0) ** 2).sum(axis=-1)
+    misfit = 0.5 * float((strength[order:] * differences).sum()) - 0.5 * float(gradient @ solve(factor, gradient))
+    freedom = 3 * (len(found.position) - order)
     return -misfit - float(np.log(factor[:, 0]).sum()) - freedom * log_spread
 
 

@@ -227,13 +227,14 @@ def _gauge_basis(by_position: FloatArray) -> FloatArray:
 
 
 def _gauge(offset: FloatArray, by_position: FloatArray) -> FloatArray:
-    """The matrix (2 view, 2 view) that takes from offsets (view, 2) the shift of the 3D point which leaves the least sum
-    of their lengths (pseudo-Huber loss; Weiszfeld's iteration), by_position (view, 2, 3)."""
+    """The matrix (2 view, 2 view) that takes from offsets (view, 2) the shift of the 3D point which leaves the least
+    sum of their lengths (pseudo-Huber loss, Weiszfeld's iteration); by_position (view, 2, 3)."""
     J = by_position.reshape(-1, 3)
     matrix = np.eye(len(J))
     left = offset.ravel()
     for _ in range(_GAUGE_TURNS):
-        weight = np.repeat(1 / np.hypot(np.linalg.norm(left.reshape(-1, 2), axis=1), _SMALL_PX), 2)
+        length = np.linalg.norm(left.reshape(-1, 2), axis=1)
+        weight = np.repeat(1 / np.hypot(length, max(_SMALL_PX, float(np.median(length)))), 2)
         matrix = np.eye(len(J)) - J @ np.linalg.pinv(np.sqrt(weight)[:, None] * J) * np.sqrt(weight)
         before, left = left, matrix @ offset.ravel()
         if np.abs(left - before).max() < _CONVERGED_PX:

@@ -4,14 +4,16 @@ The model (`MotionModel`):
 
 - A 2D point errs by a normal error of its own covariance; the errors of a view and key point, in units of their own
   standard deviations, follow an autoregression of second order, because errors of people and networks last.
-- The n-th difference of a key point's position (2: acceleration, 3: jerk) is normal, with a standard deviation per key
-  point.
+- The n-th difference of a key point's position (2: acceleration, 3: jerk) follows Student's t distribution, with a
+  scale per key point: an animal that rests most of the time may move fast all the same, and is not smoothed then.
 - A limb's length is normal around its mean. A joint's angle may leave its limits by a normal amount.
 
 A 2D point that is far from where the trajectory says it is, in units of the joint uncertainty of both, loses its weight
-entirely (a redescending loss, Hampel 1974): however long it errs, it moves nothing. The trajectory is found by
-Gauss-Newton steps on banded normal equations, whose cost is linear in time; the covariances are blocks of the inverse
-of the last ones.
+entirely (a redescending loss, Hampel 1974): however long it errs, it moves nothing. Where three views or more agree on
+a point they are believed, and the movement must explain it. The differences' t distribution is a normal one whose
+variance changes; its posterior is approximated by variational Bayes (Tipping & Lawrence 2005). The trajectory is found
+by Gauss-Newton steps on banded normal equations, whose cost is linear in time; the covariances are blocks of the
+inverse of the last ones.
 """
 
 from __future__ import annotations
@@ -33,10 +35,12 @@ STENCILS: Mapping[int, tuple[float, ...]] = {2: (1.0, -2.0, 1.0), 3: (1.0, -3.0,
 
 _BELIEVED = 12.0  # squared distance (chi-square of 2: 99.75 %) up to which a 2D point counts fully
 _DISMISSED = 48.0  # ... and from which it counts nothing
-_MOST_STEPS = 25
+MOST_STEPS = 40
 _STILL = 1e-3  # standard deviations; steps below it end the search
-_SETTLED = 0.01  # change of a weight that counts as none
+_SETTLED = 0.02  # relative change of a weight or variance that counts as none
 _VARIANCES = [0, 3, 5]  # of an upper triangle
+_TAILS = 4.0  # degrees of freedom of the differences
+_NEIGHBOURS = 1  # differences before and after that share their variance
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,16 +118,25 @@ class Scene:
     """The 2D points of a stretch of frames, as the kernels want them.
 
     px: (view, frame, keypoint, 2); root: (view, frame, keypoint, 3) Cholesky factor of the inverse covariance, 0 where
-    there is no point; cameras: (view, 28).
+    there is no point; firm: (view, frame, keypoint) points that are believed whatever the movement; cameras: (view,
+    28).
     """
 
     px: FloatArray
     root: FloatArray
+    firm: NDArray[np.bool_]
     cameras: FloatArray
 
     @classmethod
-    def build(cls, px: FloatArray, covariance: FloatArray, usable: NDArray[np.bool_], rig: CameraRig) -> Scene:
-        """From px (view, frame, keypoint, 2), covariance (..., 2, 2) px² and which points count."""
+    def build(
+        cls,
+        px: FloatArray,
+        covariance: FloatArray,
+        usable: NDArray[np.bool_],
+        firm: NDArray[np.bool_],
+        rig: CameraRig,
+    ) -> Scene:
+        """From px (view, frame, keypoint, 2), covariance (..., 2, 2) px², which points count and which are firm."""
         known = usable & np.isfinite(px).all(axis=-1)
         xx, xy, yy = (np.where(known, covariance[..., i, j], 1.0 - (i != j)) for i, j in ((0, 0), (0, 1), (1, 1)))
         # inverse = [[yy, -xy], [-xy, xx]] / det, whose lower Cholesky factor is
@@ -131,7 +144,8 @@ class Scene:
         first = np.sqrt(yy / det)
         root = np.stack([first, -xy / det / first, 1.0 / np.sqrt(yy)], axis=-1)
         root[~known] = 0.0
-        return cls(np.ascontiguousarray(px, dtype=np.float64), root, np.array(rig.packed(), dtype=np.float64))
+        cameras = np.array(rig.packed(), dtype=np.float64)
+        return cls(np.ascontiguousarray(px, dtype=np.float64), root, firm & known, cameras)
 
     @property
     def known(self) -> NDArray[np.bool_]:
@@ -145,8 +159,8 @@ class Scene:
 
     def part(self, frames: slice, keypoints: NDArray[np.int64] | slice = slice(None)) -> Scene:
         """Some of the frames and key points."""
-        px, root = (np.ascontiguousarray(array[:, frames][:, :, keypoints]) for array in (self.px, self.root))
-        return Scene(px, root, self.cameras)
+        arrays = (self.px, self.root, self.firm)
+        return Scene(*(np.ascontiguousarray(array[:, frames][:, :, keypoints]) for array in arrays), self.cameras)
 
 
 @dataclass(frozen=True, eq=False)
@@ -156,6 +170,7 @@ class Posterior:
     position: (frame, keypoint, 3).
     covariance: (frame, keypoint, 6) upper triangle.
     lag1, lag2: (frame, keypoint, 3, 3) covariance with the position one and two frames before; rows of the later.
+    calm: (frame, keypoint) how many times smaller than usual the variance of the difference that ends at the frame is.
     weight: (view, frame, keypoint) of the 2D points, 0 to 1.
     """
 
@@ -163,27 +178,39 @@ class Posterior:
     covariance: FloatArray
     lag1: FloatArray
     lag2: FloatArray
+    calm: FloatArray
     weight: FloatArray
+
+    @property
+    def _of_frames(self) -> tuple[FloatArray, ...]:
+        return self.position, self.covariance, self.lag1, self.lag2, self.calm
 
     def of(self, keypoints: NDArray[np.int64]) -> Posterior:
         """That of some key points."""
-        rest = (array[:, keypoints] for array in (self.position, self.covariance, self.lag1, self.lag2))
-        return Posterior(*rest, self.weight[:, :, keypoints])
+        return Posterior(*(array[:, keypoints] for array in self._of_frames), self.weight[:, :, keypoints])
 
     def frames(self, chosen: slice) -> Posterior:
         """That of some frames."""
-        rest = (array[chosen] for array in (self.position, self.covariance, self.lag1, self.lag2))
-        return Posterior(*rest, self.weight[:, chosen])
+        return Posterior(*(array[chosen] for array in self._of_frames), self.weight[:, chosen])
+
+    def replaced(self, stretches: Sequence[slice], by: Sequence[Posterior]) -> Posterior:
+        """That with some stretches of frames of others."""
+        result = Posterior(*(array.copy() for array in self._of_frames), self.weight.copy())
+        for stretch, one in zip(stretches, by, strict=True):
+            for ours, theirs in zip(result._of_frames, one._of_frames, strict=True):
+                ours[stretch] = theirs
+            result.weight[:, stretch] = one.weight
+        return result
 
     def without(self, lost: NDArray[np.bool_]) -> Posterior:
         """That with nothing known at some (frame, keypoint); covariances with frames two later go with them."""
-        gone = [lost.copy() for _ in range(3)]
+        late = [lost.copy(), lost.copy()]
         for back in (1, 2):
-            gone[back][back:] |= lost[:-back]
-        arrays = [array.copy() for array in (self.position, self.covariance, self.lag1, self.lag2)]
-        for array, which in zip(arrays, (lost, *gone), strict=True):
-            array[which] = np.nan
-        return Posterior(*arrays, self.weight)
+            late[back - 1][back:] |= lost[:-back]
+        position, covariance, lag1, lag2 = (array.copy() for array in self._of_frames[:4])
+        for array, gone in ((position, lost), (covariance, lost), (lag1, late[0]), (lag2, late[1])):
+            array[gone] = np.nan
+        return replace(self, position=position, covariance=covariance, lag1=lag1, lag2=lag2)
 
     @classmethod
     def joined(cls, parts: Sequence[Posterior]) -> Posterior:
@@ -202,7 +229,7 @@ class Posterior:
         """Where to start: positions (frame, keypoint, 3) and weights (view, frame, keypoint) without a covariance."""
         shape = position.shape[:2]
         unknown = np.full((*shape, 3, 3), np.nan)
-        return cls(position, np.full((*shape, 6), np.nan), unknown, unknown, weight)
+        return cls(position, np.full((*shape, 6), np.nan), unknown, unknown, np.ones(shape), weight)
 
 
 @dataclass(frozen=True, eq=False)
@@ -238,14 +265,16 @@ class Linear:
         chosen = (array[:, keypoints] for array in (self.square, self.lag1, self.lag2, self.gradient))
         return Linear(*(np.ascontiguousarray(array) for array in chosen))
 
-    def band(
-        self, position: FloatArray, spread: FloatArray, order: int, model: MotionModel | None = None
-    ) -> tuple[FloatArray, FloatArray]:
-        """The banded matrix with the prior (and the model's limbs and joints), and minus the gradient, flat."""
-        band = np.empty((position.size, kernels.half_width(position.shape[1], order) + 1))
+    def fill(
+        self, band: FloatArray, position: FloatArray, strength: FloatArray, order: int, model: MotionModel | None = None
+    ) -> FloatArray:
+        """Write the banded matrix with the prior (and the model's limbs and joints); returns minus the gradient, flat.
+
+        strength: (frame, keypoint) inverse variance of the prior's differences.
+        """
         gradient = self.gradient.copy()
         stencil = np.array(STENCILS[order])
-        kernels.fill(self.square, self.lag1, self.lag2, 1 / spread**2, stencil, position, band, gradient)
+        kernels.fill(self.square, self.lag1, self.lag2, strength, stencil, position, band, gradient)
         if model is not None and model.binds:
             joints = model.joints
             kernels.bind(
@@ -258,7 +287,12 @@ class Linear:
                 band,
                 gradient,
             )
-        return band, gradient.ravel()
+        return gradient.ravel()
+
+
+def empty_band(position: FloatArray, order: int) -> FloatArray:
+    """Room for the band of positions (frame, keypoint, 3); much of the time goes into asking for it, so it is kept."""
+    return np.empty((position.size, kernels.half_width(position.shape[1], order) + 1))
 
 
 def factorise(band: FloatArray) -> FloatArray:
@@ -283,7 +317,7 @@ def solve(factor: FloatArray, right: FloatArray) -> FloatArray:
 
 
 def covariances(factor: FloatArray, n_keypoints: int) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """Covariance (frame, keypoint, 6) and those with the positions one and two frames before (frame, keypoint, 3, 3)."""
+    """Covariance (frame, keypoint, 6), and with the positions one and two frames before (frame, keypoint, 3, 3)."""
     shape = len(factor) // (3 * n_keypoints), n_keypoints
     square, lag1, lag2 = np.empty((*shape, 6)), np.zeros((*shape, 9)), np.zeros((*shape, 9))
     kernels.invert(np.ascontiguousarray(factor), square, lag1, lag2)
@@ -304,7 +338,9 @@ def judge(scene: Scene, position: FloatArray, covariance: FloatArray) -> FloatAr
     return distance2
 
 
-def find(scene: Scene, model: MotionModel, start: Posterior, *, reweigh: bool) -> Posterior:
+def find(
+    scene: Scene, model: MotionModel, start: Posterior, *, reweigh: bool, most_steps: int = MOST_STEPS
+) -> Posterior:
     """The most probable trajectories of a stretch of frames.
 
     Key points that no limb or joint binds together are solved one by one.
@@ -314,12 +350,15 @@ def find(scene: Scene, model: MotionModel, start: Posterior, *, reweigh: bool) -
         model: the model.
         start: positions, known everywhere, and weights to start with; its covariance is the unit of steps.
         reweigh: whether the weights follow the trajectory; else they stay.
+        most_steps: Gauss-Newton steps after which the search ends even if it has not settled.
 
     Raises:
         DataError: the 2D points do not determine a trajectory.
     """
     groups = _groups(model, start.position.shape[1])
-    parts = [_find(scene.part(slice(None), group), model.of(group), start.of(group), reweigh) for group in groups]
+    parts = [
+        _find(scene.part(slice(None), group), model.of(group), start.of(group), reweigh, most_steps) for group in groups
+    ]
     order = np.argsort(np.concatenate(groups))
     joined = {
         field.name: np.concatenate(
@@ -330,24 +369,57 @@ def find(scene: Scene, model: MotionModel, start: Posterior, *, reweigh: bool) -
     return Posterior(**joined).of(order)
 
 
-def _find(scene: Scene, model: MotionModel, start: Posterior, reweigh: bool) -> Posterior:
+def _find(scene: Scene, model: MotionModel, start: Posterior, reweigh: bool, most_steps: int) -> Posterior:
     """`find` for key points that are solved together."""
-    position, covariance, weight = start.position, start.covariance, start.weight
-    for _ in range(_MOST_STEPS):
-        band, gradient = Linear.at(scene, model, position, weight).band(position, model.spread, model.order, model)
+    position, covariance, calm, weight = start.position, start.covariance, start.calm, start.weight
+    band = empty_band(position, model.order)
+    for _ in range(most_steps):
+        linear = Linear.at(scene, model, position, weight)
+        gradient = linear.fill(band, position, calm / model.spread**2, model.order, model)
         factor = factorise(band)
         step = solve(factor, gradient).reshape(position.shape)
         position = position + step
         if reweigh:
             covariance, lag1, lag2 = covariances(factor, position.shape[1])
-            before, weight = weight, trust(judge(scene, position, covariance))
-            if np.abs(weight - before).max() > _SETTLED:
+            earlier = calm, weight
+            calm = ease(Posterior(position, covariance, lag1, lag2, calm, weight), model)
+            weight = np.where(scene.firm, 1.0, trust(judge(scene, position, covariance)))
+            if np.abs(np.log(calm / earlier[0])).max() > _SETTLED or np.abs(weight - earlier[1]).max() > _SETTLED:
                 continue
         if (np.abs(step) < _STILL * np.sqrt(covariance[..., _VARIANCES])).all():
             break
     if not reweigh:
         covariance, lag1, lag2 = covariances(factor, position.shape[1])
-    return Posterior(position, covariance, lag1, lag2, weight)
+    return Posterior(position, covariance, lag1, lag2, calm, weight)
+
+
+def ease(found: Posterior, model: MotionModel) -> FloatArray:
+    """Posterior mean of the inverse variance of each difference, (frame, keypoint), in units of the model's.
+
+    Neighbouring differences are taken to have the same variance.
+    """
+    freedom = 3 * (2 * _NEIGHBOURS + 1)
+    square = expected_squares(found, model.order) / model.spread**2
+    padded = np.pad(square, ((_NEIGHBOURS, _NEIGHBOURS), (0, 0)), mode="reflect")
+    total = np.lib.stride_tricks.sliding_window_view(padded, 2 * _NEIGHBOURS + 1, axis=0).sum(axis=-1)
+    calm = np.ones_like(found.calm)
+    calm[model.order :] = (_TAILS + freedom) / (_TAILS + total)
+    return calm
+
+
+def expected_squares(found: Posterior, order: int) -> FloatArray:
+    """Posterior mean of the squared length of every difference, (frame - order, keypoint)."""
+    stencil = STENCILS[order]
+    n = len(found.position) - order
+    total = (np.diff(found.position, order, axis=0) ** 2).sum(axis=-1)
+    variance = found.covariance[..., _VARIANCES].sum(axis=-1)
+    cross = {lag: np.trace(block, axis1=-2, axis2=-1) for lag, block in ((1, found.lag1), (2, found.lag2))}
+    for a in range(order + 1):
+        total = total + stencil[a] ** 2 * variance[order - a :][:n]
+        for b in range(a + 1, order + 1):
+            if b - a in cross:
+                total = total + 2 * stencil[a] * stencil[b] * cross[b - a][order - a :][:n]
+    return total
 
 
 def _groups(model: MotionModel, n_keypoints: int) -> list[NDArray[np.int64]]:

@@ -38,12 +38,13 @@ from multipose.triangulate.reconstruction import observations
 
 ORDERS = {"acceleration": 2, "jerk": 3}
 
-_WINDOW = 2000  # frames solved at once
+_WINDOW = 1000  # frames solved at once
 _STRETCH = 1000  # frames of a stretch that the model is learned from ...
 _STRETCHES = 3  # ... and their number at most
 _MEMORY = 10.0  # overlap of windows, in times that the posterior remembers
 _SHORTEST_OVERLAP = 20
 _LONGEST_OVERLAP = 1000
+_FIRM = 3  # views that agree on a point are believed, whatever the movement
 _JITTER = 0.3  # of the step; times may be so far off an even grid
 _MOST_MISSING = 20  # frames of the grid per frame of the recording
 _JOINT_SD = 0.1  # rad beyond its limits that a joint may well be
@@ -91,8 +92,8 @@ def smooth(
             a recording of fewer than four frames.
     """
     task = _Task.prepare(tracks, keypoints, rig, prior)
-    model, correlations = task.learn(limbs, limb_lengths or {}, joint_limits or {}, progress)
-    found = task.solve(model, threads, progress)
+    model, correlations, start = task.learn(limbs, limb_lengths or {}, joint_limits or {}, progress)
+    found = task.solve(model, start, threads, progress)
     return task.dataset(found, model, correlations, max_gap)
 
 
@@ -154,12 +155,13 @@ class _Task:
         present = np.flatnonzero(np.isfinite(position[..., 0]).sum(axis=0) > order)
         if not len(present):
             raise DataError("No key point has enough positions to be smoothed.")
-        scene = Scene.build(px, spread, usable, seen.rig).part(slice(None), present)
+        for k in present:
+            wrong = implausible(position[:, k], sd[:, k])
+            position[wrong, k] = np.nan
+            inlier[:, wrong, k] = False
+        firm = inlier & (inlier.sum(axis=0) >= _FIRM)
+        scene = Scene.build(px, spread, usable, firm, seen.rig).part(slice(None), present)
         position, inlier = position[:, present], inlier[:, :, present]
-        for i, k in enumerate(present):
-            wrong = implausible(position[:, i], sd[:, k])
-            position[wrong, i] = np.nan
-            inlier[:, wrong, i] = False
         start = Posterior.guess(bridge(position), inlier.astype(float))
         return cls(
             tracks, keypoints, seen.rig, order, scene, start, np.nanmedian(sd[:, present], axis=0), present, rows, step
@@ -171,8 +173,8 @@ class _Task:
         lengths: Mapping[tuple[str, str], float],
         limits: Mapping[tuple[str, str, str], tuple[float, float]],
         progress: Progress,
-    ) -> tuple[MotionModel, dict[int, float]]:
-        """The model of this recording, and the autocorrelation of its 2D errors."""
+    ) -> tuple[MotionModel, dict[int, float], Posterior]:
+        """The model of this recording, the autocorrelation of its 2D errors, and a better start."""
         if not kernels.observe.is_compiled:
             progress.note("Compiling the smoothing for this machine, once: about 15 s.")
         limbs = list(dict.fromkeys([*limbs, *lengths]))
@@ -184,30 +186,29 @@ class _Task:
         correlations = self._correlations()
         model = MotionModel(memory(correlations), self.order, np.ones(len(self.present)), joints=self._joints(limits))
         with progress.task("learn the motion", total=2) as task:
-            model = replace(model, spread=learn_spread(scenes, starts, model))
+            spread, free = learn_spread(scenes, starts, replace(model, joints=Joints()))
+            model = replace(model, spread=spread)
             task.advance(1)
             if len(pairs):
-                loose = replace(model, joints=Joints())
-                free = [find(scene, loose, start, reweigh=True) for scene, start in zip(scenes, starts, strict=True)]
                 model = replace(model, limbs=learn_limbs(pairs, given, free))
             task.advance(1)
-        return model, correlations
+        return model, correlations, self.start.replaced(stretches, free)
 
-    def solve(self, model: MotionModel, threads: int | None, progress: Progress) -> Posterior:
+    def solve(self, model: MotionModel, start: Posterior, threads: int | None, progress: Progress) -> Posterior:
         """The posterior of all frames, from overlapping windows."""
-        windows = _windows(self.start, self.sd, model)
+        windows = _windows(start, self.sd, model)
         loose = replace(model, limbs=Limbs(), joints=Joints())
 
         def one(window: tuple[slice, slice]) -> Posterior:
             wide, core = window
             scene = self.scene.part(wide)
-            found = find(scene, loose, self.start.frames(wide), reweigh=True)
+            found = find(scene, loose, start.frames(wide), reweigh=True)
             if model.binds:
                 found = find(scene, model, found, reweigh=False)
             return found.frames(slice(core.start - wide.start, core.stop - wide.start))
 
         parts = []
-        n = len(self.start.position)
+        n = len(start.position)
         with progress.task("smooth", total=n) as task, ThreadPoolExecutor(threads or os.cpu_count()) as pool:
             for part in pool.map(one, windows):
                 parts.append(part)

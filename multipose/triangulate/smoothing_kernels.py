@@ -191,7 +191,7 @@ def fill(square, lag1, lag2, strength, stencil, position, band, gradient):  # ty
 
     Args:
         square, lag1, lag2: of `observe`.
-        strength: (keypoint,) inverse variance of the prior's differences.
+        strength: (frame, keypoint) inverse variance of the prior's difference that ends at the frame.
         stencil: (order + 1,) weights of the difference, as 1, -2, 1.
         position: (frame, keypoint, 3).
         band: out (unknown, half_width + 1).
@@ -222,9 +222,9 @@ def fill(square, lag1, lag2, strength, stencil, position, band, gradient):  # ty
                 for a in range(order + 1):
                     difference += stencil[a] * position[t - a, k, i]
                 for a in range(order + 1):
-                    gradient[t - a, k, i] -= strength[k] * stencil[a] * difference
+                    gradient[t - a, k, i] -= strength[t, k] * stencil[a] * difference
                     for b in range(a + 1):
-                        band[first - a * size + i, (a - b) * size] += strength[k] * stencil[a] * stencil[b]
+                        band[first - a * size + i, (a - b) * size] += strength[t, k] * stencil[a] * stencil[b]
 
 
 @device
