@@ -1,0 +1,432 @@
+"""Most probable trajectories under a model of noise, motion and limbs, and their covariance.
+
+The model (`MotionModel`):
+
+- A 2D point errs by a normal error of its own covariance; the errors of a view and key point, in units of their own
+  standard deviations, follow an autoregression of second order, because errors of people and networks last.
+- The n-th difference of a key point's position (2: acceleration, 3: jerk) follows Student's t distribution, with a
+  scale per key point: an animal that rests most of the time may move fast all the same, and is not smoothed then.
+- A limb's length is normal around its mean. A joint's angle may leave its limits by a normal amount.
+
+A 2D point that is far from where the trajectory says it is, in units of the joint uncertainty of both, loses its weight
+entirely (a redescending loss, Hampel 1974): however long it errs, it moves nothing. Where three views or more agree on
+a point they are believed, and the movement must explain it. The differences' t distribution is a normal one whose
+variance changes; its posterior is approximated by variational Bayes (Tipping & Lawrence 2005). The trajectory is found
+by Gauss-Newton steps on banded normal equations, whose cost is linear in time; the covariances are blocks of the
+inverse of the last ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.linalg import lapack
+
+from multipose.camera import CameraRig
+from multipose.errors import DataError
+from multipose.triangulate import smoothing_kernels as kernels
+from multipose.triangulate.points import FloatArray
+
+STENCILS: Mapping[int, tuple[float, ...]] = {2: (1.0, -2.0, 1.0), 3: (1.0, -3.0, 3.0, -1.0)}
+"""Weights of the position now, one frame before, ..., whose sum is a difference of second (third) order."""
+
+_BELIEVED = 12.0  # squared distance (chi-square of 2: 99.75 %) up to which a 2D point counts fully
+_DISMISSED = 48.0  # ... and from which it counts nothing
+MOST_STEPS = 40
+_STILL = 1e-3  # standard deviations; steps below it end the search
+_SETTLED = 0.02  # relative change of a weight or variance that counts as none
+_VARIANCES = [0, 3, 5]  # of an upper triangle
+_TAILS = 4.0  # degrees of freedom of the differences
+_NEIGHBOURS = 1  # differences before and after that share their variance
+
+
+@dataclass(frozen=True, eq=False)
+class Limbs:
+    """Soft lengths: pairs (limb, 2) of places on the key point axis, length (limb,) and its deviation sd (limb,), in
+    the rig's unit."""
+
+    pairs: NDArray[np.int64] = field(default_factory=lambda: np.empty((0, 2), np.int64))
+    length: FloatArray = field(default_factory=lambda: np.empty(0))
+    sd: FloatArray = field(default_factory=lambda: np.empty(0))
+
+
+@dataclass(frozen=True, eq=False)
+class Joints:
+    """Soft limits: triples (joint, 3) of places on the key point axis, the vertex in the middle; lowest, highest
+    (joint,) angle and sd (joint,) of what goes beyond, radians."""
+
+    triples: NDArray[np.int64] = field(default_factory=lambda: np.empty((0, 3), np.int64))
+    lowest: FloatArray = field(default_factory=lambda: np.empty(0))
+    highest: FloatArray = field(default_factory=lambda: np.empty(0))
+    sd: FloatArray = field(default_factory=lambda: np.empty(0))
+
+
+@dataclass(frozen=True, eq=False)
+class MotionModel:
+    """What is believed about noise and motion.
+
+    correlation: (2,) autocorrelation of the 2D errors one and two frames apart.
+    order: of the difference that is small, 2 or 3.
+    spread: (keypoint,) standard deviation per coordinate of that difference, unit per frame^order.
+    """
+
+    correlation: tuple[float, float]
+    order: int
+    spread: FloatArray
+    limbs: Limbs = field(default_factory=Limbs)
+    joints: Joints = field(default_factory=Joints)
+
+    @property
+    def conditional(self) -> FloatArray:
+        """(4, 3) as of `kernels.observe`: what errors one and two frames before let expect."""
+        r1, r2 = self.correlation
+        both = r1 * (1 - r2) / (1 - r1**2), (r2 - r1**2) / (1 - r1**2)
+        rows = [(0.0, 0.0, 1.0), (r1, 0.0, 1 - r1**2), (0.0, r2, 1 - r2**2), (*both, 1 - both[0] * r1 - both[1] * r2)]
+        return np.array([(a, b, np.sqrt(rest)) for a, b, rest in rows])
+
+    @property
+    def binds(self) -> bool:
+        """Whether limbs or joints bind key points together."""
+        return bool(len(self.limbs.pairs) or len(self.joints.triples))
+
+    @property
+    def inertia(self) -> float:
+        """How many times longer the mean of many correlated errors is than that of independent ones."""
+        a, b, rest = self.conditional[3]
+        return float(rest / (1 - a - b))
+
+    def of(self, keypoints: NDArray[np.int64]) -> MotionModel:
+        """The model of key points that nothing binds to others."""
+        place = np.full(len(self.spread), -1)
+        place[keypoints] = np.arange(len(keypoints))
+        limbs, joints = self.limbs, self.joints
+        own = place[limbs.pairs[:, 0]] >= 0
+        bent = place[joints.triples[:, 0]] >= 0
+        return replace(
+            self,
+            spread=self.spread[keypoints],
+            limbs=Limbs(place[limbs.pairs[own]], limbs.length[own], limbs.sd[own]),
+            joints=Joints(place[joints.triples[bent]], joints.lowest[bent], joints.highest[bent], joints.sd[bent]),
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Scene:
+    """The 2D points of a stretch of frames, as the kernels want them.
+
+    px: (view, frame, keypoint, 2); root: (view, frame, keypoint, 3) Cholesky factor of the inverse covariance, 0 where
+    there is no point; firm: (view, frame, keypoint) points that are believed whatever the movement; cameras: (view,
+    28).
+    """
+
+    px: FloatArray
+    root: FloatArray
+    firm: NDArray[np.bool_]
+    cameras: FloatArray
+
+    @classmethod
+    def build(
+        cls,
+        px: FloatArray,
+        covariance: FloatArray,
+        usable: NDArray[np.bool_],
+        firm: NDArray[np.bool_],
+        rig: CameraRig,
+    ) -> Scene:
+        """From px (view, frame, keypoint, 2), covariance (..., 2, 2) px², which points count and which are firm."""
+        known = usable & np.isfinite(px).all(axis=-1)
+        xx, xy, yy = (np.where(known, covariance[..., i, j], 1.0 - (i != j)) for i, j in ((0, 0), (0, 1), (1, 1)))
+        # inverse = [[yy, -xy], [-xy, xx]] / det, whose lower Cholesky factor is
+        det = xx * yy - xy**2
+        first = np.sqrt(yy / det)
+        root = np.stack([first, -xy / det / first, 1.0 / np.sqrt(yy)], axis=-1)
+        root[~known] = 0.0
+        cameras = np.array(rig.packed(), dtype=np.float64)
+        return cls(np.ascontiguousarray(px, dtype=np.float64), root, firm & known, cameras)
+
+    @property
+    def known(self) -> NDArray[np.bool_]:
+        """(view, frame, keypoint)"""
+        return self.root[..., 0] > 0
+
+    def standardise(self, residual: FloatArray) -> FloatArray:
+        """Residuals (view, frame, keypoint, 2) px in the points' own standard deviations, which no longer correlate."""
+        x = self.root[..., 0] * residual[..., 0] + self.root[..., 1] * residual[..., 1]
+        return np.stack([x, self.root[..., 2] * residual[..., 1]], axis=-1)
+
+    def part(self, frames: slice, keypoints: NDArray[np.int64] | slice = slice(None)) -> Scene:
+        """Some of the frames and key points."""
+        arrays = (self.px, self.root, self.firm)
+        return Scene(*(np.ascontiguousarray(array[:, frames][:, :, keypoints]) for array in arrays), self.cameras)
+
+
+@dataclass(frozen=True, eq=False)
+class Posterior:
+    """Trajectories of a stretch of frames.
+
+    position: (frame, keypoint, 3).
+    covariance: (frame, keypoint, 6) upper triangle.
+    lag1, lag2: (frame, keypoint, 3, 3) covariance with the position one and two frames before; rows of the later.
+    calm: (frame, keypoint) how many times smaller than usual the variance of the difference that ends at the frame is.
+    weight: (view, frame, keypoint) of the 2D points, 0 to 1.
+    """
+
+    position: FloatArray
+    covariance: FloatArray
+    lag1: FloatArray
+    lag2: FloatArray
+    calm: FloatArray
+    weight: FloatArray
+
+    @property
+    def _of_frames(self) -> tuple[FloatArray, ...]:
+        return self.position, self.covariance, self.lag1, self.lag2, self.calm
+
+    def of(self, keypoints: NDArray[np.int64]) -> Posterior:
+        """That of some key points."""
+        return Posterior(*(array[:, keypoints] for array in self._of_frames), self.weight[:, :, keypoints])
+
+    def frames(self, chosen: slice) -> Posterior:
+        """That of some frames."""
+        return Posterior(*(array[chosen] for array in self._of_frames), self.weight[:, chosen])
+
+    def replaced(self, stretches: Sequence[slice], by: Sequence[Posterior]) -> Posterior:
+        """That with some stretches of frames of others."""
+        result = Posterior(*(array.copy() for array in self._of_frames), self.weight.copy())
+        for stretch, one in zip(stretches, by, strict=True):
+            for ours, theirs in zip(result._of_frames, one._of_frames, strict=True):
+                ours[stretch] = theirs
+            result.weight[:, stretch] = one.weight
+        return result
+
+    def without(self, lost: NDArray[np.bool_]) -> Posterior:
+        """That with nothing known at some (frame, keypoint); covariances with frames two later go with them."""
+        late = [lost.copy(), lost.copy()]
+        for back in (1, 2):
+            late[back - 1][back:] |= lost[:-back]
+        position, covariance, lag1, lag2 = (array.copy() for array in self._of_frames[:4])
+        for array, gone in ((position, lost), (covariance, lost), (lag1, late[0]), (lag2, late[1])):
+            array[gone] = np.nan
+        return replace(self, position=position, covariance=covariance, lag1=lag1, lag2=lag2)
+
+    @classmethod
+    def joined(cls, parts: Sequence[Posterior]) -> Posterior:
+        """Stretches of frames one after the other."""
+        return cls(
+            **{
+                field.name: np.concatenate(
+                    [getattr(part, field.name) for part in parts], axis=1 if field.name == "weight" else 0
+                )
+                for field in fields(cls)
+            }
+        )
+
+    @classmethod
+    def guess(cls, position: FloatArray, weight: FloatArray) -> Posterior:
+        """Where to start: positions (frame, keypoint, 3) and weights (view, frame, keypoint) without a covariance."""
+        shape = position.shape[:2]
+        unknown = np.full((*shape, 3, 3), np.nan)
+        return cls(position, np.full((*shape, 6), np.nan), unknown, unknown, np.ones(shape), weight)
+
+
+@dataclass(frozen=True, eq=False)
+class Linear:
+    """Normal equations of the 2D points at a position: as of `kernels.observe`."""
+
+    square: FloatArray
+    lag1: FloatArray
+    lag2: FloatArray
+    gradient: FloatArray
+
+    @classmethod
+    def at(cls, scene: Scene, model: MotionModel, position: FloatArray, weight: FloatArray) -> Linear:
+        """Of a scene."""
+        shape = position.shape[:2]
+        found = cls(np.empty((*shape, 6)), np.empty((*shape, 9)), np.empty((*shape, 9)), np.empty((*shape, 3)))
+        kernels.observe(
+            scene.px,
+            scene.root,
+            weight,
+            scene.cameras,
+            model.conditional,
+            position,
+            found.square,
+            found.lag1,
+            found.lag2,
+            found.gradient,
+        )
+        return found
+
+    def of(self, keypoints: NDArray[np.int64]) -> Linear:
+        """That of some key points."""
+        chosen = (array[:, keypoints] for array in (self.square, self.lag1, self.lag2, self.gradient))
+        return Linear(*(np.ascontiguousarray(array) for array in chosen))
+
+    def fill(
+        self, band: FloatArray, position: FloatArray, strength: FloatArray, order: int, model: MotionModel | None = None
+    ) -> FloatArray:
+        """Write the banded matrix with the prior (and the model's limbs and joints); returns minus the gradient, flat.
+
+        strength: (frame, keypoint) inverse variance of the prior's differences.
+        """
+        gradient = self.gradient.copy()
+        stencil = np.array(STENCILS[order])
+        kernels.fill(self.square, self.lag1, self.lag2, strength, stencil, position, band, gradient)
+        if model is not None and model.binds:
+            joints = model.joints
+            kernels.bind(
+                model.limbs.pairs,
+                model.limbs.length,
+                1 / model.limbs.sd**2,
+                joints.triples,
+                np.stack([joints.lowest, joints.highest, 1 / joints.sd**2], axis=-1),
+                position,
+                band,
+                gradient,
+            )
+        return gradient.ravel()
+
+
+def empty_band(position: FloatArray, order: int) -> FloatArray:
+    """Room for the band of positions (frame, keypoint, 3); much of the time goes into asking for it, so it is kept."""
+    return np.empty((position.size, kernels.half_width(position.shape[1], order) + 1))
+
+
+def factorise(band: FloatArray) -> FloatArray:
+    """Cholesky factor of a band, in place.
+
+    Raises:
+        DataError: the matrix is not positive definite: the frames do not determine the trajectories.
+    """
+    factor, info = lapack.dpbtrf(band.T, lower=1, overwrite_ab=1)
+    if info != 0:
+        raise DataError(
+            "The 2D points do not determine the trajectories: a key point needs as many frames with two views as the "
+            "prior's order, at least, and finite numbers everywhere."
+        )
+    return factor.T  # type: ignore[no-any-return]
+
+
+def solve(factor: FloatArray, right: FloatArray) -> FloatArray:
+    """Solution of the banded system with a factor of `factorise`."""
+    found, _ = lapack.dpbtrs(factor.T, right, lower=1)
+    return found  # type: ignore[no-any-return]
+
+
+def covariances(factor: FloatArray, n_keypoints: int) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Covariance (frame, keypoint, 6), and with the positions one and two frames before (frame, keypoint, 3, 3)."""
+    shape = len(factor) // (3 * n_keypoints), n_keypoints
+    square, lag1, lag2 = np.empty((*shape, 6)), np.zeros((*shape, 9)), np.zeros((*shape, 9))
+    kernels.invert(np.ascontiguousarray(factor), square, lag1, lag2)
+    return square, lag1.reshape(*shape, 3, 3), lag2.reshape(*shape, 3, 3)
+
+
+def trust(distance2: FloatArray) -> FloatArray:
+    """Weight of 2D points from their squared distances: 1 up to 3.5 standard deviations, 0 from 6.9 on."""
+    share = np.clip((_DISMISSED - np.nan_to_num(distance2, nan=np.inf)) / (_DISMISSED - _BELIEVED), 0.0, 1.0)
+    weight: FloatArray = share**2
+    return weight
+
+
+def judge(scene: Scene, position: FloatArray, covariance: FloatArray) -> FloatArray:
+    """Squared distances (view, frame, keypoint) of 2D points from a trajectory, in units of their joint variance."""
+    distance2 = np.empty(scene.root.shape[:3])
+    kernels.judge(scene.px, scene.root, scene.cameras, position, covariance, distance2)
+    return distance2
+
+
+def find(
+    scene: Scene, model: MotionModel, start: Posterior, *, reweigh: bool, most_steps: int = MOST_STEPS
+) -> Posterior:
+    """The most probable trajectories of a stretch of frames.
+
+    Key points that no limb or joint binds together are solved one by one.
+
+    Args:
+        scene: the 2D points of all key points of the model.
+        model: the model.
+        start: positions, known everywhere, and weights to start with; its covariance is the unit of steps.
+        reweigh: whether the weights follow the trajectory; else they stay.
+        most_steps: Gauss-Newton steps after which the search ends even if it has not settled.
+
+    Raises:
+        DataError: the 2D points do not determine a trajectory.
+    """
+    groups = _groups(model, start.position.shape[1])
+    parts = [
+        _find(scene.part(slice(None), group), model.of(group), start.of(group), reweigh, most_steps) for group in groups
+    ]
+    order = np.argsort(np.concatenate(groups))
+    joined = {
+        field.name: np.concatenate(
+            [getattr(part, field.name) for part in parts], axis=2 if field.name == "weight" else 1
+        )
+        for field in fields(Posterior)
+    }
+    return Posterior(**joined).of(order)
+
+
+def _find(scene: Scene, model: MotionModel, start: Posterior, reweigh: bool, most_steps: int) -> Posterior:
+    """`find` for key points that are solved together."""
+    position, covariance, calm, weight = start.position, start.covariance, start.calm, start.weight
+    band = empty_band(position, model.order)
+    for _ in range(most_steps):
+        linear = Linear.at(scene, model, position, weight)
+        gradient = linear.fill(band, position, calm / model.spread**2, model.order, model)
+        factor = factorise(band)
+        step = solve(factor, gradient).reshape(position.shape)
+        position = position + step
+        if reweigh:
+            covariance, lag1, lag2 = covariances(factor, position.shape[1])
+            earlier = calm, weight
+            calm = ease(Posterior(position, covariance, lag1, lag2, calm, weight), model)
+            weight = np.where(scene.firm, 1.0, trust(judge(scene, position, covariance)))
+            if np.abs(np.log(calm / earlier[0])).max() > _SETTLED or np.abs(weight - earlier[1]).max() > _SETTLED:
+                continue
+        if (np.abs(step) < _STILL * np.sqrt(covariance[..., _VARIANCES])).all():
+            break
+    if not reweigh:
+        covariance, lag1, lag2 = covariances(factor, position.shape[1])
+    return Posterior(position, covariance, lag1, lag2, calm, weight)
+
+
+def ease(found: Posterior, model: MotionModel) -> FloatArray:
+    """Posterior mean of the inverse variance of each difference, (frame, keypoint), in units of the model's.
+
+    Neighbouring differences are taken to have the same variance.
+    """
+    freedom = 3 * (2 * _NEIGHBOURS + 1)
+    square = expected_squares(found, model.order) / model.spread**2
+    padded = np.pad(square, ((_NEIGHBOURS, _NEIGHBOURS), (0, 0)), mode="reflect")
+    total = np.lib.stride_tricks.sliding_window_view(padded, 2 * _NEIGHBOURS + 1, axis=0).sum(axis=-1)
+    calm = np.ones_like(found.calm)
+    calm[model.order :] = (_TAILS + freedom) / (_TAILS + total)
+    return calm
+
+
+def expected_squares(found: Posterior, order: int) -> FloatArray:
+    """Posterior mean of the squared length of every difference, (frame - order, keypoint)."""
+    stencil = STENCILS[order]
+    n = len(found.position) - order
+    total = (np.diff(found.position, order, axis=0) ** 2).sum(axis=-1)
+    variance = found.covariance[..., _VARIANCES].sum(axis=-1)
+    cross = {lag: np.trace(block, axis1=-2, axis2=-1) for lag, block in ((1, found.lag1), (2, found.lag2))}
+    for a in range(order + 1):
+        total = total + stencil[a] ** 2 * variance[order - a :][:n]
+        for b in range(a + 1, order + 1):
+            if b - a in cross:
+                total = total + 2 * stencil[a] * stencil[b] * cross[b - a][order - a :][:n]
+    return total
+
+
+def _groups(model: MotionModel, n_keypoints: int) -> list[NDArray[np.int64]]:
+    """Key points bound together by limbs and joints, each group in order."""
+    group = np.arange(n_keypoints)
+    ties = [tuple(pair) for pair in model.limbs.pairs] + [tuple(triple) for triple in model.joints.triples]
+    for tie in ties:
+        for other in tie[1:]:
+            group[group == group[other]] = group[tie[0]]
+    return [np.flatnonzero(group == name) for name in np.unique(group)]
