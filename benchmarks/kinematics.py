@@ -71,8 +71,8 @@ def measure_coverage(rigs: int, boards: int, noise: float) -> None:
         for name, counts in judge_rig(seed, boards, noise).items():
             total.setdefault(name, []).append(counts)
     print(
-        f"{rigs} rigs of 3 cameras, each calibrated from {boards} boards with {CORNER_NOISE_PX} px of noise; points with "
-        f"{noise} px; {time.process_time() - start:.0f} s of CPU time"
+        f"{rigs} rigs of 3 cameras, each calibrated from {boards} boards with {CORNER_NOISE_PX} px of noise; "
+        f"points with {noise} px; {time.process_time() - start:.0f} s of CPU time"
     )
     print(f"{'':12}{'within the 95 % interval, calibration':>44}\n{'':12}{'carried on':>22}{'taken as exact':>22}")
     for kind in ("distance", "angle", "speed"):

@@ -8,7 +8,7 @@ import click
 
 from multipose.cli.options import Result, number, project_option, reporting, table, threads_option
 
-_BELIEVABLE_OFFSET_PX = 50.0
+_OFTEN_OFF = 0.02  # share of a view's points
 
 
 @click.command("reconstruct")
@@ -66,6 +66,7 @@ def command(names: tuple[str, ...], show_offsets: bool, threads: int, folder: st
             f"enough views saw; median reprojection error {number(result['median_reprojection_px'])} px",
             f"  each view against the others (median, px): {views}",
         ]
+        lines += describe_diagnostics(result["diagnostics"])
         if large and not result["offsets_removed"]:
             lines.append(
                 f"  ! {len(large)} constant offsets above 3 px, the largest {large[0][2]:.1f} px ({large[0][1]} in "
@@ -74,8 +75,26 @@ def command(names: tuple[str, ...], show_offsets: bool, threads: int, folder: st
             )
         if large or show_offsets:
             lines += ["", _describe_offsets(result["offsets_px"]), ""]
-        lines.append(f"  {result['trajectories']}")
+        lines += [f"  {result['trajectories']}", f"  {result['diagnostics_page']}"]
     return Result({"recordings": results}, "\n".join(lines))
+
+
+def describe_diagnostics(found: dict[str, Any]) -> list[str]:
+    """Lines on the view that disagrees and on exchanged sides, where there is something to say."""
+    lines = []
+    first = found["views"][0]
+    if (first["most_off"] or 0) > _OFTEN_OFF:
+        lines.append(
+            f"  ! {first['view']} is clearly off, and farther than every other view, in "
+            f"{100 * first['most_off']:.0f} % of its points; {100 * first['within_95']:.0f} % lie where the others "
+            "expect 95 %."
+        )
+    lines += [
+        f"  ! {' and '.join(swap['pair'])} are exchanged in view {swap['view']}, frames "
+        + ", ".join(f"{first}-{last}" for first, last in swap["frames"])
+        for swap in found["swaps"]
+    ]
+    return lines
 
 
 def _describe_offsets(offsets: dict[str, dict[str, list[float]]]) -> str:

@@ -15,6 +15,7 @@ _COMMANDS = {
     "predict": "multipose predict {}",
     "reconstruct": "multipose reconstruct {}",
     "view": "multipose view player {}",
+    "kinematics": "multipose kinematics {}",
 }
 
 

@@ -21,7 +21,7 @@ from multipose.pipeline.provenance import Hashes, Judgement, Product, judge
 from multipose.project import SHARED_MODEL, Project, Recording
 
 # A change of what a stage computes from the same inputs raises its number; products of the older one are stale then.
-VERSIONS = {"calibrate": 2, "train": 1, "predict": 1, "reconstruct": 1, "view": 1}
+VERSIONS = {"calibrate": 2, "train": 1, "predict": 1, "reconstruct": 1, "view": 1, "kinematics": 1}
 
 
 def plan(project: Project) -> list[Product]:
@@ -36,6 +36,8 @@ def plan(project: Project) -> list[Product]:
     if len(project.views) > 1:
         products += [trajectories_product(project, recording) for recording in project.recordings]
         products += [player_product(project, recording) for recording in project.recordings]
+        if project.config.kinematics.declared:
+            products += [kinematics_product(project, recording) for recording in project.recordings]
     return products
 
 
@@ -45,7 +47,12 @@ def describe(project: Project, stage: str, subject: str) -> Product:
         return calibration_product(project, subject)
     if stage == "train":
         return model_product(project, subject)
-    of_recording = {"predict": keypoints_product, "reconstruct": trajectories_product, "view": player_product}
+    of_recording = {
+        "predict": keypoints_product,
+        "reconstruct": trajectories_product,
+        "view": player_product,
+        "kinematics": kinematics_product,
+    }
     return of_recording[stage](project, project.recording(subject))
 
 
@@ -288,6 +295,36 @@ def player_product(project: Project, recording: Recording) -> Product:
         path=project.player_path(recording.name),
         inputs=inputs,
         parameters={"edges": [list(edge) for edge in project.config.skeleton.edges]},
+        lacking=tuple(lacking),
+    )
+
+
+def kinematics_product(project: Project, recording: Recording) -> Product:
+    """What is measured on the trajectories of a recording."""
+    settings = project.config.kinematics
+    path = project.trajectories_path(recording.name)
+    command = "multipose reconstruct"
+    if settings.smoothed:
+        path, command = path.with_name("trajectories3d_smooth.nc"), "multipose reconstruct --smooth"
+    inputs, lacking = {"the trajectories": path}, []
+    if not path.exists():
+        lacking.append(f"Recording {recording.name!r} has no {path.name}. Make it with `{command}`.")
+    if not settings.declared:
+        lacking.append("multipose.toml declares nothing to measure. Say it in [kinematics.angles] and its like.")
+    try:
+        session = project.session_of(recording)
+        inputs["the rig"] = project.rig_path(session)
+        if project.covariance_path(session).exists():
+            inputs["the rig's covariance"] = project.covariance_path(session)
+    except ProjectError as error:
+        lacking.append(str(error))
+    return Product(
+        stage="kinematics",
+        version=VERSIONS["kinematics"],
+        subject=recording.name,
+        path=project.kinematics_path(recording.name),
+        inputs=inputs,
+        parameters=settings.to_dict(),
         lacking=tuple(lacking),
     )
 

@@ -6,7 +6,7 @@ from multipose.triangulate.comparison import RigComparison, align_rigs, compare_
 from multipose.triangulate.diagnostics import Diagnostics, diagnose
 from multipose.triangulate.offsets import estimate_offsets, remove_offsets
 from multipose.triangulate.points import STATES, Points, triangulate
-from multipose.triangulate.quantities import kinematics
+from multipose.triangulate.quantities import kinematics, save_kinematics
 from multipose.triangulate.reconstruction import leave_one_out, reconstruct
 from multipose.triangulate.rig_covariance import RigCovariance
 from multipose.triangulate.swaps import Swap
@@ -27,5 +27,6 @@ __all__ = [
     "position_errors",
     "reconstruct",
     "remove_offsets",
+    "save_kinematics",
     "triangulate",
 ]

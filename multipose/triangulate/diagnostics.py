@@ -43,8 +43,8 @@ class Diagnostics:
         although the point was found; `most_off` share of the points in which it is clearly off and farther off than
         every other view. Of two views, all is NaN: they cannot be judged by each other.
     keypoints: (view, keypoint) `median_px`, `normalised`, `within_95` and `points`, as above.
-    limbs: one row per edge of the skeleton: `from`, `to`; `points`, `median` length, `cv` = robust standard deviation (quartile range
-        / 1.349) over the median, `p05`, `p95`.
+    limbs: one row per edge of the skeleton: `from`, `to`, `points`, `median` length, `cv` = robust standard deviation
+        (quartile range / 1.349) over the median, `p05`, `p95`.
     lengths: (edge, time * individual) lengths; NaN where unknown.
     swaps: left and right exchanged in single views.
     unit: of lengths.

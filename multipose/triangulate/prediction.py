@@ -17,8 +17,8 @@ from multipose.triangulate.rig_covariance import RigCovariance, pixel_derivative
 class Prediction:
     """What the other views say of the points in one view.
 
-    xyz: (n, 3), NaN where they say nothing; covariance: (n, 3, 3); px: (n, 2); used: (view, n) the views of the rig that
-    the points rest on.
+    xyz: (n, 3), NaN where they say nothing; covariance: (n, 3, 3); px: (n, 2).
+    used: (view, n) the views of the rig that the points rest on.
     """
 
     xyz: FloatArray

@@ -10,6 +10,7 @@ as they are.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -19,7 +20,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from multipose.errors import DataError
-from multipose.files import SCHEMA_VERSION
+from multipose.files import SCHEMA_VERSION, atomic_path
 from multipose.kinematics_config import WORLD_AXES, EgocentricConfig, KinematicsConfig
 from multipose.tracks import check_trajectories3d
 from multipose.triangulate.propagation import UncertainPoints, uncertain_points, velocities
@@ -94,6 +95,13 @@ def kinematics(
         {"kind": "kinematics", "schema_version": SCHEMA_VERSION, "length_unit": tracks.attrs["unit"], **kept}
         | {"calibration_error": said}
     )
+
+
+def save_kinematics(dataset: xr.Dataset, path: str | os.PathLike[str]) -> None:
+    """Write what `kinematics` measured as netCDF-4, whole or not at all; xarray reads it."""
+    encoding = {str(name): {"zlib": True, "complevel": 4} for name in dataset.data_vars}
+    with atomic_path(path) as temporary:
+        dataset.to_netcdf(temporary, engine="h5netcdf", encoding=encoding)
 
 
 def _measure(
