@@ -123,12 +123,12 @@ def _wrong_stretch(
 
 
 def bridge(position: FloatArray) -> FloatArray:
-    """Positions (frame, keypoint, 3) with gaps filled on straight lines, ends with the nearest; at least one known."""
+    """Positions (frame, keypoint, 3) with straight lines in gaps, the nearest at the ends; NaN if none is known."""
     filled = position.copy()
     frames = np.arange(len(position))
     for k in range(position.shape[1]):
         known = np.flatnonzero(np.isfinite(position[:, k]).all(axis=-1))
-        for axis in range(3):
+        for axis in range(3 if len(known) else 0):
             filled[:, k, axis] = np.interp(frames, known, position[known, k, axis])
     return filled
 
@@ -209,27 +209,28 @@ def learn_limbs(pairs: NDArray[np.int64], given: FloatArray, posteriors: Sequenc
 
     The length is the median over frames in which two views or more saw both ends, less what noise adds to a length;
     its variation is the robust spread around it, less the noise's share, at least 1 % of the length. A limb that is
-    not stiff gets a large variation, and so little to say. A pair that too few frames show is left out.
+    not stiff gets a large variation, and so little to say. What too few frames show is NaN.
 
     Args:
         pairs: (limb, 2) places on the key point axis, -1 for a key point that is not there.
         given: (limb,) lengths that are known beforehand, NaN where not.
         posteriors: stretches of frames, found without limbs.
     """
-    found = []
-    for (a, b), known in zip(pairs.tolist(), given, strict=True):
-        if min(a, b) < 0:
-            continue
-        lengths, noise = (
-            np.concatenate(some) for some in zip(*(_lengths(one, a, b) for one in posteriors), strict=True)
-        )
-        if len(lengths) < _FEWEST_LENGTHS or not np.median(lengths) > 0:
-            continue
-        length = float(np.median(lengths)) if np.isnan(known) else float(known)
-        variance = (float(np.median(np.abs(lengths - length))) / _MEDIAN_NORMAL) ** 2 - float(np.median(noise))
-        found.append((a, b, length, np.sqrt(max(variance, (_LEAST_LIMB * length) ** 2))))
-    rows = np.array(found).reshape(-1, 4)
-    return Limbs(rows[:, :2].astype(np.int64), rows[:, 2], rows[:, 3])
+    found = [_learn_limb(a, b, known, posteriors) for (a, b), known in zip(pairs.tolist(), given, strict=True)]
+    length, sd = np.array(found).reshape(-1, 2).T
+    return Limbs(pairs, length, sd)
+
+
+def _learn_limb(a: int, b: int, given: float, posteriors: Sequence[Posterior]) -> tuple[float, float]:
+    """Length and variation of one limb."""
+    if min(a, b) < 0:
+        return np.nan, np.nan
+    lengths, noise = (np.concatenate(some) for some in zip(*(_lengths(one, a, b) for one in posteriors), strict=True))
+    if len(lengths) < _FEWEST_LENGTHS or not np.median(lengths) > 0:
+        return np.nan, np.nan
+    length = float(np.median(lengths)) if np.isnan(given) else given
+    variance = (float(np.median(np.abs(lengths - length))) / _MEDIAN_NORMAL) ** 2 - float(np.median(noise))
+    return length, float(np.sqrt(max(variance, (_LEAST_LIMB * length) ** 2)))
 
 
 def _lengths(found: Posterior, a: int, b: int) -> tuple[FloatArray, FloatArray]:

@@ -18,8 +18,9 @@ inverse of the last ones.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -159,8 +160,8 @@ class Scene:
 
     def part(self, frames: slice, keypoints: NDArray[np.int64] | slice = slice(None)) -> Scene:
         """Some of the frames and key points."""
-        arrays = (self.px, self.root, self.firm)
-        return Scene(*(np.ascontiguousarray(array[:, frames][:, :, keypoints]) for array in arrays), self.cameras)
+        px, root = (np.ascontiguousarray(array[:, frames][:, :, keypoints]) for array in (self.px, self.root))
+        return Scene(px, root, np.ascontiguousarray(self.firm[:, frames][:, :, keypoints]), self.cameras)
 
 
 @dataclass(frozen=True, eq=False)
@@ -169,67 +170,64 @@ class Posterior:
 
     position: (frame, keypoint, 3).
     covariance: (frame, keypoint, 6) upper triangle.
-    lag1, lag2: (frame, keypoint, 3, 3) covariance with the position one and two frames before; rows of the later.
+    lags: (frame, keypoint, lag, 3, 3) covariance with the positions one, two ... frames before, as many as the prior's
+    order; rows of the later.
     calm: (frame, keypoint) how many times smaller than usual the variance of the difference that ends at the frame is.
     weight: (view, frame, keypoint) of the 2D points, 0 to 1.
     """
 
     position: FloatArray
     covariance: FloatArray
-    lag1: FloatArray
-    lag2: FloatArray
+    lags: FloatArray
     calm: FloatArray
     weight: FloatArray
 
-    @property
-    def _of_frames(self) -> tuple[FloatArray, ...]:
-        return self.position, self.covariance, self.lag1, self.lag2, self.calm
+    @classmethod
+    def guess(cls, position: FloatArray, weight: FloatArray, order: int) -> Posterior:
+        """Where to start: positions (frame, keypoint, 3) and weights (view, frame, keypoint) without a covariance."""
+        shape = position.shape[:2]
+        unknown = np.full((*shape, order, 3, 3), np.nan)
+        return cls(position, np.full((*shape, 6), np.nan), unknown, np.ones(shape), weight)
+
+    @classmethod
+    def joined(cls, parts: Sequence[Posterior], axis: Literal[0, 1]) -> Posterior:
+        """Stretches of frames one after the other (axis 0), or key points side by side (axis 1)."""
+
+        def join(name: str, place: int) -> FloatArray:
+            return np.concatenate([getattr(part, name) for part in parts], axis=place)
+
+        position, covariance, lags, calm = (join(name, axis) for name in ("position", "covariance", "lags", "calm"))
+        return cls(position, covariance, lags, calm, join("weight", axis + 1))
 
     def of(self, keypoints: NDArray[np.int64]) -> Posterior:
         """That of some key points."""
-        return Posterior(*(array[:, keypoints] for array in self._of_frames), self.weight[:, :, keypoints])
+        return self._cut(lambda array: array[:, keypoints], self.weight[:, :, keypoints])
 
     def frames(self, chosen: slice) -> Posterior:
         """That of some frames."""
-        return Posterior(*(array[chosen] for array in self._of_frames), self.weight[:, chosen])
+        return self._cut(lambda array: array[chosen], self.weight[:, chosen])
 
-    def replaced(self, stretches: Sequence[slice], by: Sequence[Posterior]) -> Posterior:
-        """That with some stretches of frames of others."""
-        result = Posterior(*(array.copy() for array in self._of_frames), self.weight.copy())
+    def replaced(self, stretches: Sequence[slice], keypoints: NDArray[np.int64], by: Sequence[Posterior]) -> Posterior:
+        """That with some key points in some stretches of frames of others."""
+        result = self._cut(np.copy, self.weight.copy())
         for stretch, one in zip(stretches, by, strict=True):
-            for ours, theirs in zip(result._of_frames, one._of_frames, strict=True):
-                ours[stretch] = theirs
-            result.weight[:, stretch] = one.weight
+            for name in ("position", "covariance", "lags", "calm"):
+                getattr(result, name)[stretch, keypoints] = getattr(one, name)
+            result.weight[:, stretch, keypoints] = one.weight
         return result
 
     def without(self, lost: NDArray[np.bool_]) -> Posterior:
-        """That with nothing known at some (frame, keypoint); covariances with frames two later go with them."""
-        late = [lost.copy(), lost.copy()]
-        for back in (1, 2):
-            late[back - 1][back:] |= lost[:-back]
-        position, covariance, lag1, lag2 = (array.copy() for array in self._of_frames[:4])
-        for array, gone in ((position, lost), (covariance, lost), (lag1, late[0]), (lag2, late[1])):
-            array[gone] = np.nan
-        return replace(self, position=position, covariance=covariance, lag1=lag1, lag2=lag2)
+        """That with nothing known at some (frame, keypoint), nor about what later positions have in common with it."""
+        result = self._cut(np.copy, self.weight)
+        result.position[lost] = np.nan
+        result.covariance[lost] = np.nan
+        result.lags[lost] = np.nan
+        for lag in range(result.lags.shape[2]):
+            result.lags[lag + 1 :, :, lag][lost[: -lag - 1]] = np.nan
+        return result
 
-    @classmethod
-    def joined(cls, parts: Sequence[Posterior]) -> Posterior:
-        """Stretches of frames one after the other."""
-        return cls(
-            **{
-                field.name: np.concatenate(
-                    [getattr(part, field.name) for part in parts], axis=1 if field.name == "weight" else 0
-                )
-                for field in fields(cls)
-            }
-        )
-
-    @classmethod
-    def guess(cls, position: FloatArray, weight: FloatArray) -> Posterior:
-        """Where to start: positions (frame, keypoint, 3) and weights (view, frame, keypoint) without a covariance."""
-        shape = position.shape[:2]
-        unknown = np.full((*shape, 3, 3), np.nan)
-        return cls(position, np.full((*shape, 6), np.nan), unknown, unknown, np.ones(shape), weight)
+    def _cut(self, cut: Callable[[FloatArray], FloatArray], weight: FloatArray) -> Posterior:
+        return Posterior(cut(self.position), cut(self.covariance), cut(self.lags), cut(self.calm), weight)
 
 
 @dataclass(frozen=True, eq=False)
@@ -316,12 +314,12 @@ def solve(factor: FloatArray, right: FloatArray) -> FloatArray:
     return found  # type: ignore[no-any-return]
 
 
-def covariances(factor: FloatArray, n_keypoints: int) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """Covariance (frame, keypoint, 6), and with the positions one and two frames before (frame, keypoint, 3, 3)."""
+def covariances(factor: FloatArray, n_keypoints: int, order: int) -> tuple[FloatArray, FloatArray]:
+    """Covariance (frame, keypoint, 6), and with the positions of earlier frames (frame, keypoint, lag, 3, 3)."""
     shape = len(factor) // (3 * n_keypoints), n_keypoints
-    square, lag1, lag2 = np.empty((*shape, 6)), np.zeros((*shape, 9)), np.zeros((*shape, 9))
-    kernels.invert(np.ascontiguousarray(factor), square, lag1, lag2)
-    return square, lag1.reshape(*shape, 3, 3), lag2.reshape(*shape, 3, 3)
+    square, lags = np.empty((*shape, 6)), np.zeros((*shape, order, 3, 3))
+    kernels.invert(np.ascontiguousarray(factor), square, lags)
+    return square, lags
 
 
 def trust(distance2: FloatArray) -> FloatArray:
@@ -359,14 +357,7 @@ def find(
     parts = [
         _find(scene.part(slice(None), group), model.of(group), start.of(group), reweigh, most_steps) for group in groups
     ]
-    order = np.argsort(np.concatenate(groups))
-    joined = {
-        field.name: np.concatenate(
-            [getattr(part, field.name) for part in parts], axis=2 if field.name == "weight" else 1
-        )
-        for field in fields(Posterior)
-    }
-    return Posterior(**joined).of(order)
+    return Posterior.joined(parts, axis=1).of(np.argsort(np.concatenate(groups)))
 
 
 def _find(scene: Scene, model: MotionModel, start: Posterior, reweigh: bool, most_steps: int) -> Posterior:
@@ -380,17 +371,17 @@ def _find(scene: Scene, model: MotionModel, start: Posterior, reweigh: bool, mos
         step = solve(factor, gradient).reshape(position.shape)
         position = position + step
         if reweigh:
-            covariance, lag1, lag2 = covariances(factor, position.shape[1])
+            covariance, lags = covariances(factor, position.shape[1], model.order)
             earlier = calm, weight
-            calm = ease(Posterior(position, covariance, lag1, lag2, calm, weight), model)
+            calm = ease(Posterior(position, covariance, lags, calm, weight), model)
             weight = np.where(scene.firm, 1.0, trust(judge(scene, position, covariance)))
             if np.abs(np.log(calm / earlier[0])).max() > _SETTLED or np.abs(weight - earlier[1]).max() > _SETTLED:
                 continue
         if (np.abs(step) < _STILL * np.sqrt(covariance[..., _VARIANCES])).all():
             break
     if not reweigh:
-        covariance, lag1, lag2 = covariances(factor, position.shape[1])
-    return Posterior(position, covariance, lag1, lag2, calm, weight)
+        covariance, lags = covariances(factor, position.shape[1], model.order)
+    return Posterior(position, covariance, lags, calm, weight)
 
 
 def ease(found: Posterior, model: MotionModel) -> FloatArray:
@@ -411,14 +402,13 @@ def expected_squares(found: Posterior, order: int) -> FloatArray:
     """Posterior mean of the squared length of every difference, (frame - order, keypoint)."""
     stencil = STENCILS[order]
     n = len(found.position) - order
-    total = (np.diff(found.position, order, axis=0) ** 2).sum(axis=-1)
+    total: FloatArray = (np.diff(found.position, order, axis=0) ** 2).sum(axis=-1)
     variance = found.covariance[..., _VARIANCES].sum(axis=-1)
-    cross = {lag: np.trace(block, axis1=-2, axis2=-1) for lag, block in ((1, found.lag1), (2, found.lag2))}
+    cross = np.trace(found.lags, axis1=-2, axis2=-1)
     for a in range(order + 1):
         total = total + stencil[a] ** 2 * variance[order - a :][:n]
         for b in range(a + 1, order + 1):
-            if b - a in cross:
-                total = total + 2 * stencil[a] * stencil[b] * cross[b - a][order - a :][:n]
+            total = total + 2 * stencil[a] * stencil[b] * cross[order - a :, :, b - a - 1][:n]
     return total
 
 

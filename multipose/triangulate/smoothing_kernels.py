@@ -325,14 +325,14 @@ def _along(matrix, row, first, column, n):  # type: ignore[no-untyped-def]
 
 
 @Kernel
-def invert(band, square, lag1, lag2):  # type: ignore[no-untyped-def]
+def invert(band, square, lags):  # type: ignore[no-untyped-def]
     """Blocks of the inverse of a banded matrix from its Cholesky factor (Takahashi, Fagan & Chin 1973).
 
     Args:
         band: (unknown, width) of the lower factor.
         square: out (frame, keypoint, 6) upper triangle of the covariance of each position.
-        lag1: out (frame, keypoint, 9) covariance with the position a frame before, rows of the later.
-        lag2: out (frame, keypoint, 9) covariance with the position two frames before.
+        lags: out (frame, keypoint, lag, 3, 3) covariance with the positions one, two, ... frames before, rows of the
+        later; at most as many as the prior's order.
     """
     n_frames, n_keypoints = square.shape[:2]
     size = 3 * n_keypoints
@@ -366,9 +366,7 @@ def invert(band, square, lag1, lag2):  # type: ignore[no-untyped-def]
             for q in range(i, 3):
                 square[t, k, place] = inverse[here + i, here + q]
                 place += 1
-        for i in range(3):
-            for q in range(3):
-                if t + 1 < n_frames:
-                    lag1[t + 1, k, 3 * i + q] = inverse[here + size + i, here + q]
-                if t + 2 < n_frames:
-                    lag2[t + 2, k, 3 * i + q] = inverse[here + 2 * size + i, here + q]
+        for lag in range(1, min(lags.shape[2], n_frames - 1 - t) + 1):
+            for i in range(3):
+                for q in range(3):
+                    lags[t + lag, k, lag - 1, i, q] = inverse[here + lag * size + i, here + q]
