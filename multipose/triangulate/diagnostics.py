@@ -94,7 +94,8 @@ def diagnose(
 
     Args:
         keypoints: Keypoints2D that the trajectories were made from (their offsets taken off, where that was done).
-        tracks: what `reconstruct` made of them; its attributes say the noise and the limits.
+        tracks: what `reconstruct` made of them; its attributes say the noise and the limits, and `variance_factor`
+            (view, keypoint), where it has it, by what the noise's variance is multiplied.
         rig: the cameras.
         skeleton: whose edges are limbs and whose pairs may be exchanged; none without one.
         calibration: the covariance of the rig; without it the calibration counts as exact.
@@ -131,14 +132,20 @@ def diagnose(
 
 
 def _own_covariance(seen: Observations, tracks: xr.Dataset, threads: int | None) -> FloatArray:
-    """(view, n, 2, 2) px², what is said of the 2D points' noise, or learned from the views' disagreement."""
+    """(view, n, 2, 2) px², what is said of the 2D points' noise, or learned from the views' disagreement, times the
+    trajectories' factors of each view and key point, where they have some.
+    """
     noise_px = tracks.attrs.get("noise_px")
     noise = error_limit(seen, threads)[1] if noise_px is None else float(noise_px)
     unstated = np.broadcast_to(np.eye(2) * noise**2, (*seen.px.shape, 2))
-    if seen.covariance is None:
-        return unstated
-    stated = np.isfinite(seen.covariance).all(axis=(-2, -1), keepdims=True)
-    return np.where(stated, seen.covariance, unstated)
+    covariance = unstated
+    if seen.covariance is not None:
+        stated = np.isfinite(seen.covariance).all(axis=(-2, -1), keepdims=True)
+        covariance = np.where(stated, seen.covariance, unstated)
+    if "variance_factor" not in tracks:
+        return covariance
+    factor = tracks["variance_factor"].sel(view=list(seen.rig.names)).transpose("view", "keypoint").fillna(1.0).values
+    return covariance * np.tile(factor, (1, covariance.shape[1] // factor.shape[1]))[..., None, None]
 
 
 def _squared(
