@@ -92,8 +92,14 @@ def measure_coverage(rigs: int, boards: int, noise: float) -> None:
         print(f"{kind:12}{cells}")
 
 
-def learn_noise(keypoints: xr.Dataset, rig: CameraRig, rounds: int = 25) -> xr.Dataset:
-    """The key points with a covariance for each view and key point, from how far the views disagree.
+def with_noise(keypoints: xr.Dataset, variance: np.ndarray) -> xr.Dataset:
+    """The key points with the covariance variance[view, keypoint] * I (px²)."""
+    cells = np.broadcast_to(variance[:, None, None, :, None, None] * np.eye(2), (*keypoints["position"].shape, 2))
+    return keypoints.assign(covariance=(keypoints["covariance"].dims, cells.copy()))
+
+
+def learn_noise(keypoints: xr.Dataset, rig: CameraRig, rounds: int = 25) -> np.ndarray:
+    """(view, keypoint) variance per coordinate (px²) from how far the views disagree.
 
     By expectation maximisation: the expected square of a point's noise is its squared residual plus what the error of
     the 3D point makes of it in the picture.
@@ -102,9 +108,7 @@ def learn_noise(keypoints: xr.Dataset, rig: CameraRig, rounds: int = 25) -> xr.D
     n_keypoints = keypoints.sizes["keypoint"]
     variance = np.ones((len(rig), n_keypoints))
     for _ in range(rounds):
-        cells = np.broadcast_to(variance[:, None, None, :, None, None] * np.eye(2), (*keypoints["position"].shape, 2))
-        keypoints = keypoints.assign(covariance=(keypoints["covariance"].dims, cells.copy()))
-        tracks = reconstruct(keypoints, rig, min_confidence=0.0, max_error_px=GROSS_PX)
+        tracks = reconstruct(with_noise(keypoints, variance), rig, min_confidence=0.0, max_error_px=GROSS_PX)
         xyz, spread = (
             tracks[name].values.reshape(-1, *[3] * power) for name, power in (("position", 1), ("covariance", 2))
         )
@@ -118,27 +122,29 @@ def learn_noise(keypoints: xr.Dataset, rig: CameraRig, rounds: int = 25) -> xr.D
                 own = square[keypoint::n_keypoints]
                 if np.isfinite(own).sum() >= 10:
                     variance[view, keypoint] = max(np.nanmean(own) / 2, SMALLEST_PX**2)
-    return keypoints
+    return variance
 
 
 def judge_mouse(folder: Path) -> dict[str, pd.DataFrame]:
     """Each view against the others on a real mouse: offsets from the first half of the frames, judged on the second.
 
-    The file states no covariances, so that the noise is learned: one figure for all points, or one for each view and
-    key point. In both cases from the disagreement of the views in the very frames that are judged.
+    The file states no covariances, so that the noise is learned from the disagreement of the views: one figure for all
+    points, or one for each view and key point, from the half that is judged or from the first.
     """
     views = ("back", "mid", "side", "top")
     board = CharucoBoard(columns=8, rows=11, square=24.0, marker=18.75, unit="mm", dictionary="4X4_1000")
     calibration = calibrate(detect_board({view: folder / view / "board" for view in views}, board))
     keypoints = read_keypoints({view: folder / view / "keypoints.analysis.h5" for view in views})
     half = keypoints.sizes["time"] // 2
-    first, second = keypoints.isel(time=slice(half)), keypoints.isel(time=slice(half, None))
-    offsets = estimate_offsets(first, calibration.rig, min_confidence=0.0)
-    taken_off = remove_offsets(second, offsets)
+    offsets = estimate_offsets(keypoints.isel(time=slice(half)), calibration.rig, min_confidence=0.0)
+    labelled = keypoints.isel(time=slice(half, None))
+    first, second = (remove_offsets(keypoints, offsets).isel(time=part) for part in (slice(half), slice(half, None)))
+    ahead, own = (learn_noise(found, calibration.rig) for found in (first, second))
     cases = {
-        "as labelled": (second, None),
-        "offsets taken off": (taken_off, None),
-        "offsets taken off, noise of each view and key point": (learn_noise(taken_off, calibration.rig), GROSS_PX),
+        "as labelled, one noise": (labelled, None),
+        "offsets taken off, one noise": (second, None),
+        "offsets taken off, noise of view and key point from the first half": (with_noise(second, ahead), GROSS_PX),
+        "offsets taken off, noise of view and key point from the same half": (with_noise(second, own), GROSS_PX),
     }
     tables = {}
     for name, (found, gate) in cases.items():

@@ -18,26 +18,26 @@ class Prediction:
     """What the other views say of the points in one view.
 
     xyz: (n, 3), NaN where they say nothing; covariance: (n, 3, 3); px: (n, 2).
-    used: (view, n) the views of the rig that the points rest on.
+    weight: (view, n) by how much the points rest on each view of the rig, in 1 / px²; 0: not at all.
     """
 
     xyz: FloatArray
     covariance: FloatArray
     px: FloatArray
-    used: NDArray[np.bool_]
+    weight: FloatArray
 
     def select(self, rows: NDArray[np.int64]) -> Prediction:
         """Those of some points."""
-        return Prediction(self.xyz[rows], self.covariance[rows], self.px[rows], self.used[:, rows])
+        return Prediction(self.xyz[rows], self.covariance[rows], self.px[rows], self.weight[:, rows])
 
 
 def predict(seen: Observations, noise: FloatArray, view: int, limit: float, threads: int | None) -> Prediction:
     """The points as the views but `view` see them, robustly."""
     n = seen.px.shape[1]
     others = [other for other in range(len(seen.rig)) if other != view]
-    used = np.zeros((len(seen.rig), n), dtype=bool)
+    weight = np.zeros((len(seen.rig), n))
     if len(others) < 2:
-        return Prediction(np.full((n, 3), np.nan), np.full((n, 3, 3), np.nan), np.full((n, 2), np.nan), used)
+        return Prediction(np.full((n, 3), np.nan), np.full((n, 3, 3), np.nan), np.full((n, 2), np.nan), weight)
     points = triangulate(
         seen.px[others],
         seen.rig.subset([seen.rig.names[other] for other in others]),
@@ -46,8 +46,9 @@ def predict(seen: Observations, noise: FloatArray, view: int, limit: float, thre
         max_error_px=limit,
         threads=threads,
     )
-    used[others] = points.inlier
-    return Prediction(points.position, points.covariance, seen.rig.cameras[view].project(points.position), used)
+    variance = np.trace(noise[others], axis1=-2, axis2=-1) / 2
+    weight[others] = np.where(points.inlier, seen.weight[others] / variance, 0.0)
+    return Prediction(points.position, points.covariance, seen.rig.cameras[view].project(points.position), weight)
 
 
 def squared_distances(
@@ -61,7 +62,7 @@ def squared_distances(
     by_point, _ = pixel_derivatives(camera, prediction.xyz)
     spread = noise + by_point @ prediction.covariance @ np.swapaxes(by_point, -1, -2)
     if calibration is not None:
-        moves = by_point @ calibration.moves(prediction.xyz, prediction.used)
+        moves = by_point @ calibration.moves(prediction.xyz, prediction.weight)
         moves = moves + calibration.pixel_moves(camera.name, prediction.xyz)
         spread = spread + moves @ np.swapaxes(moves, -1, -2)
     off = px - prediction.px

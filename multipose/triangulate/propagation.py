@@ -66,7 +66,7 @@ def uncertain_points(tracks: xr.Dataset, calibration: RigCovariance | None) -> U
     if calibration is None:
         moves = np.zeros((n * n_keypoints, 3, 0))
     else:
-        moves = calibration.moves(xyz, _used_views(tracks, calibration, xyz))
+        moves = calibration.moves(xyz, _view_weights(tracks, calibration, xyz))
     return UncertainPoints(
         xyz.reshape(n, n_keypoints, 3),
         covariance.reshape(n, n_keypoints, 3, 3),
@@ -106,9 +106,9 @@ def velocities(points: UncertainPoints, times: FloatArray, reach: int) -> Uncert
     return UncertainPoints(*flat)
 
 
-def _used_views(tracks: xr.Dataset, calibration: RigCovariance, xyz: FloatArray) -> NDArray[np.bool_]:
-    """(view, point) the views of the rig that each point rests on; where fewer than two are known, those whose picture
-    shows it.
+def _view_weights(tracks: xr.Dataset, calibration: RigCovariance, xyz: FloatArray) -> FloatArray:
+    """(view, point) by how much each point rests on each view of the rig: on the views that the trajectories believed,
+    or, where fewer than two are known, on those whose picture shows it; by `variance_factor`, or alike.
     """
     rig = calibration.rig
     shown = np.zeros((len(rig), len(xyz)), dtype=bool)
@@ -117,7 +117,7 @@ def _used_views(tracks: xr.Dataset, calibration: RigCovariance, xyz: FloatArray)
         with np.errstate(invalid="ignore"):
             shown[view] = ((px >= -0.5) & (px <= np.array(camera.size) - 0.5)).all(-1)
     if "inlier" not in tracks:
-        return shown
+        return shown.astype(np.float64)
     views = [str(name) for name in tracks["view"].values]
     unknown = [name for name in views if name not in rig]
     if unknown:
@@ -130,4 +130,9 @@ def _used_views(tracks: xr.Dataset, calibration: RigCovariance, xyz: FloatArray)
     used[[rig.names.index(name) for name in views]] = inlier.astype(bool)
     interpolated = used.sum(0) < 2
     used[:, interpolated] = shown[:, interpolated]
-    return used
+    weight = used.astype(np.float64)
+    if "variance_factor" in tracks:
+        factor = tracks["variance_factor"].transpose("view", "keypoint").fillna(1.0).values
+        rows = [rig.names.index(name) for name in views]
+        weight[rows] /= np.tile(factor, (1, weight.shape[1] // factor.shape[1]))
+    return weight

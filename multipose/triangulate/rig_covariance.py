@@ -87,12 +87,12 @@ class RigCovariance:
         rig = self.rig.transformed(new_from_world)
         return RigCovariance(rig, change_world(self.rig, rig) @ self.factor)
 
-    def moves(self, xyz: FloatArray, used: BoolArray) -> FloatArray:
+    def moves(self, xyz: FloatArray, weight: FloatArray | BoolArray) -> FloatArray:
         """How triangulated points move along each independent error of the calibration.
 
         Args:
             xyz: (n, 3) points.
-            used: (view, n) the views that each rests on.
+            weight: (view, n) by how much each view counts for a point, as the inverse of its variance; 0: not at all.
 
         Returns:
             (n, 3, error) in the rig's unit; NaN where a point is unknown or rests on fewer than two views.
@@ -101,12 +101,12 @@ class RigCovariance:
         system = np.zeros((len(xyz), 3, 3))
         right = np.zeros((len(xyz), 3, self.factor.shape[1]))
         for view, camera in enumerate(self.rig):
-            chosen = used[view] & np.isfinite(xyz).all(-1)
+            chosen = (weight[view] > 0) & np.isfinite(xyz).all(-1)
             by_point, by_camera = pixel_derivatives(camera, xyz[chosen])
-            transposed = np.swapaxes(by_point, -1, -2)
+            transposed = weight[view, chosen, None, None] * np.swapaxes(by_point, -1, -2)
             system[chosen] += transposed @ by_point
             right[chosen] -= transposed @ (by_camera @ self.factor[starts[view] : starts[view + 1]])
-        known = np.isfinite(xyz).all(-1) & (used.sum(0) >= 2) & np.isfinite(system).all((-1, -2))
+        known = np.isfinite(xyz).all(-1) & ((weight > 0).sum(0) >= 2) & np.isfinite(system).all((-1, -2))
         moves = np.full(right.shape, np.nan)
         moves[known] = np.linalg.solve(system[known], right[known])
         return moves

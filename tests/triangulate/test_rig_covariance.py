@@ -35,12 +35,14 @@ def moved(rig: CameraRig, step: np.ndarray) -> CameraRig:
 def test_moves_are_those_of_points_triangulated_by_a_moved_rig() -> None:
     rig = sample_rig(4)
     error = random_covariance(rig)
-    used = np.ones((4, len(XYZ)), dtype=bool)
-    used[0, 2], used[2:, 4], used[1:, 5] = False, False, False
-    moves = error.moves(XYZ, used)
-    px = np.where(used[..., None], rig.project(XYZ), np.nan)
+    weight = np.random.default_rng(1).uniform(0.1, 1, (4, len(XYZ)))
+    weight[0, 2], weight[2:, 4], weight[1:, 5] = 0, 0, 0
+    moves = error.moves(XYZ, weight)
+    px = rig.project(XYZ)
     for k in range(error.factor.shape[1]):
-        ends = [triangulate(px, moved(rig, sign * 0.1 * error.factor[:, k])).position for sign in (1, -1)]
+        ends = [
+            triangulate(px, moved(rig, sign * 0.1 * error.factor[:, k]), confidence=weight).position for sign in (1, -1)
+        ]
         np.testing.assert_allclose(moves[:5, :, k], (ends[0] - ends[1])[:5] / 0.2, rtol=2e-3, atol=2e-5)
         pixels = [moved(rig, sign * 0.1 * error.factor[:, k])["cam_1"].project(XYZ) for sign in (1, -1)]
         np.testing.assert_allclose(
