@@ -28,10 +28,15 @@ _HOMES = {
     "check_rig": "multipose.calibration",
     "detect_board": "multipose.calibration",
     "evaluate": "multipose.pose2d",
+    "OnlineSmoother": "multipose.triangulate",
+    "estimate_offsets": "multipose.triangulate",
     "keypoints2d": "multipose.tracks",
+    "learn_motion": "multipose.triangulate",
     "predict": "multipose.pose2d",
     "reconstruct": "multipose.triangulate",
     "refine_rig": "multipose.calibration",
+    "remove_offsets": "multipose.triangulate",
+    "smooth": "multipose.triangulate",
     "train": "multipose.pose2d",
     "trajectories3d": "multipose.tracks",
 }
@@ -49,6 +54,7 @@ __all__ = [
     "Corners",
     "FisheyeLens",
     "Labels",
+    "OnlineSmoother",
     "PoseModel",
     "Project",
     "RationalLens",
@@ -58,12 +64,16 @@ __all__ = [
     "check_rig",
     "detect_board",
     "errors",
+    "estimate_offsets",
     "evaluate",
     "formats",
     "keypoints2d",
+    "learn_motion",
     "predict",
     "reconstruct",
     "refine_rig",
+    "remove_offsets",
+    "smooth",
     "train",
     "trajectories3d",
     "view",
@@ -81,7 +91,14 @@ if TYPE_CHECKING:
     from multipose.project import Project
     from multipose.skeleton import Skeleton
     from multipose.tracks import keypoints2d, trajectories3d
-    from multipose.triangulate import reconstruct
+    from multipose.triangulate import (
+        OnlineSmoother,
+        estimate_offsets,
+        learn_motion,
+        reconstruct,
+        remove_offsets,
+        smooth,
+    )
 else:
 
     def __getattr__(name: str) -> Any:
