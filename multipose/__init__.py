@@ -31,11 +31,16 @@ _HOMES = {
     "check_rig": "multipose.calibration",
     "detect_board": "multipose.calibration",
     "evaluate": "multipose.pose2d",
+    "OnlineSmoother": "multipose.triangulate",
+    "estimate_offsets": "multipose.triangulate",
     "keypoints2d": "multipose.tracks",
     "kinematics": "multipose.triangulate",
+    "learn_motion": "multipose.triangulate",
     "predict": "multipose.pose2d",
     "reconstruct": "multipose.triangulate",
     "refine_rig": "multipose.calibration",
+    "remove_offsets": "multipose.triangulate",
+    "smooth": "multipose.triangulate",
     "train": "multipose.pose2d",
     "trajectories3d": "multipose.tracks",
 }
@@ -55,6 +60,7 @@ __all__ = [
     "FisheyeLens",
     "KinematicsConfig",
     "Labels",
+    "OnlineSmoother",
     "PoseModel",
     "Project",
     "RationalLens",
@@ -65,13 +71,17 @@ __all__ = [
     "check_rig",
     "detect_board",
     "errors",
+    "estimate_offsets",
     "evaluate",
     "formats",
     "keypoints2d",
     "kinematics",
+    "learn_motion",
     "predict",
     "reconstruct",
     "refine_rig",
+    "remove_offsets",
+    "smooth",
     "train",
     "trajectories3d",
     "view",
@@ -90,7 +100,16 @@ if TYPE_CHECKING:
     from multipose.project import Project
     from multipose.skeleton import Skeleton
     from multipose.tracks import keypoints2d, trajectories3d
-    from multipose.triangulate import RigCovariance, kinematics, reconstruct
+    from multipose.triangulate import (
+        OnlineSmoother,
+        RigCovariance,
+        estimate_offsets,
+        kinematics,
+        learn_motion,
+        reconstruct,
+        remove_offsets,
+        smooth,
+    )
 else:
 
     def __getattr__(name: str) -> Any:

@@ -145,7 +145,7 @@ def _own_covariance(seen: Observations, tracks: xr.Dataset, threads: int | None)
     if "variance_factor" not in tracks:
         return covariance
     factor = tracks["variance_factor"].sel(view=list(seen.rig.names)).transpose("view", "keypoint").fillna(1.0).values
-    return covariance * np.tile(factor, (1, covariance.shape[1] // factor.shape[1]))[..., None, None]
+    return np.asarray(covariance * np.tile(factor, (1, covariance.shape[1] // factor.shape[1]))[..., None, None])
 
 
 def _squared(

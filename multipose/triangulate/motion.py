@@ -90,10 +90,11 @@ def implausible(position: FloatArray, sd: FloatArray) -> NDArray[np.bool_]:
     wrong = np.zeros(len(position), bool)
     while len(frames) >= 3:
         place = position[frames]
-        step = np.linalg.norm(np.diff(place, axis=0), axis=1) / np.diff(frames)
+        apart = np.diff(frames)
+        step = np.linalg.norm(np.diff(place, axis=0), axis=1) / apart
         padded = np.pad(step, _NEARBY, constant_values=np.nan)
-        around = np.lib.stride_tricks.sliding_window_view(padded, 2 * _NEARBY + 1)
-        jumps = step * np.diff(frames) > np.maximum(_JUMP_STEPS * np.nanmedian(around, axis=1), _JUMP * sd[frames[1:]])
+        usual = np.nanmedian(np.lib.stride_tricks.sliding_window_view(padded, 2 * _NEARBY + 1), axis=1)
+        jumps = step * apart > np.maximum(_JUMP_STEPS * usual * apart, _JUMP * sd[frames[1:]])
         bounds = np.flatnonzero(jumps) + 1
         worst = _wrong_stretch(place, frames, bounds, _JUMP * sd[frames])
         if worst is None:
