@@ -6,6 +6,7 @@ import json
 
 import numpy as np
 import pytest
+import xarray as xr
 
 from multipose.board import CharucoBoard
 from multipose.calibration import calibrate
@@ -128,3 +129,21 @@ def test_the_calibrations_error_is_part_of_what_is_predicted() -> None:
             within[way].append(found.views["within_95"].mean())
     assert 0.90 < np.mean(within["with"]) < 0.98
     assert np.mean(within["without"]) < 0.85
+
+
+def test_factors_of_the_trajectories_scale_the_noise() -> None:
+    """Noise three times larger than stated in one view is as predicted once the trajectories say so."""
+    rig, keypoints = recording(4)
+    keypoints["covariance"] = keypoints["covariance"] * xr.where(keypoints["view"] == "cam_1", 1 / 9, 1.0)
+    keypoints["covariance"] = keypoints["covariance"].transpose(*keypoints["position"].dims, "space_")
+    tracks = reconstruct(keypoints, rig, max_error_px=20.0)
+    stated = diagnose(keypoints, tracks.drop_vars("variance_factor", errors="ignore"), rig)
+    factor = xr.DataArray(
+        np.where(np.array(rig.names)[:, None] == "cam_1", 9.0, 1.0) * np.ones(len(KEYPOINTS)),
+        dims=("view", "keypoint"),
+        coords={"view": list(rig.names), "keypoint": list(KEYPOINTS)},
+    )
+    scaled = diagnose(keypoints, tracks.assign(variance_factor=factor), rig)
+    assert stated.views["normalised"]["cam_1"] > 1.2
+    assert scaled.views["normalised"]["cam_1"] == pytest.approx(1.0, abs=0.07)
+    assert scaled.views["within_95"].between(0.93, 0.97).all()
