@@ -44,6 +44,7 @@ def test_honest_noise_is_covered() -> None:
     assert found.views["most_off"].max() < 0.01
     assert found.views["left_out"].max() < 0.01
     assert found.swaps == ()
+    assert found.pairs == SKELETON.pairs
     for view, median in leave_one_out(keypoints, rig).items():
         assert found.leave_one_out_px[view] == pytest.approx(median, rel=1e-3)
     values = json.loads(json.dumps(found.to_dict()))
@@ -100,7 +101,7 @@ def test_two_views_cannot_judge_each_other() -> None:
     rig, keypoints = recording(2)
     found = diagnose(keypoints, reconstruct(keypoints, rig), rig, SKELETON)
     assert found.views["median_px"].isna().all()
-    assert found.swaps == ()
+    assert found.pairs == found.swaps == ()
     assert found.limbs["points"].min() > 50
 
 
