@@ -29,7 +29,7 @@ from multipose.triangulate.swaps import Swap, find_swaps
 _CHI2_95 = 5.9915  # quantiles of the squared normalised distance of two coordinates
 _CHI2_999 = 13.816
 _CHI2_MEDIAN = 1.3863
-_MOST_POINTS = 30_000  # whose normalised distances are looked at, evenly spread; medians in px are of all
+_MOST_POINTS = 30_000  # whose normalised distances are looked at, of instants evenly spread; medians in px are of all
 _QUARTILES_TO_SD = 1.349
 
 
@@ -158,8 +158,12 @@ def _squared(
     seen: Observations, noise: FloatArray, view: int, one: Prediction, calibration: RigCovariance | None
 ) -> FloatArray:
     """(n,) squared normalised distance of a view's points from their predictions; NaN where not looked at."""
-    rows = np.flatnonzero(seen.usable[view] & np.isfinite(one.px).all(-1) & np.isfinite(one.covariance).all((1, 2)))
-    rows = rows[np.unique(np.linspace(0, len(rows) - 1, min(len(rows), _MOST_POINTS)).astype(int))]
+    n_times = seen.shape[0]
+    most = max(1, _MOST_POINTS * n_times // len(one.px))
+    looked_at = np.zeros(n_times, dtype=bool)
+    looked_at[np.linspace(0, n_times - 1, min(n_times, most)).astype(int)] = True
+    known = seen.usable[view] & np.isfinite(one.px).all(-1) & np.isfinite(one.covariance).all((1, 2))
+    rows = np.flatnonzero(known & np.repeat(looked_at, len(one.px) // n_times))
     result = np.full(len(one.px), np.nan)
     camera = seen.rig.cameras[view]
     result[rows] = squared_distances(seen.px[view, rows], noise[view, rows], camera, one.select(rows), calibration)

@@ -14,7 +14,7 @@ from multipose.errors import DataError
 from multipose.skeleton import Skeleton
 from multipose.synthetic import KEYPOINTS, SKELETON, board_corners, board_poses, observe, sample_rig, walk
 from multipose.tracks import keypoints2d
-from multipose.triangulate import diagnose, leave_one_out, reconstruct
+from multipose.triangulate import diagnose, diagnostics, leave_one_out, reconstruct
 
 PAIR = SKELETON.pairs[0]
 
@@ -78,6 +78,14 @@ def test_swaps_in_two_of_six_views_are_found_exactly() -> None:
     swapped = exchange(exchange(clean, 1, 20, 50), 4, 35, 65)
     swaps = diagnose(swapped, reconstruct(swapped, rig), rig, SKELETON).swaps
     assert [(swap.view, swap.frames) for swap in swaps] == [("cam_1", ((20, 49),)), ("cam_4", ((35, 64),))]
+
+
+def test_of_long_recordings_all_key_points_are_looked_at(monkeypatch) -> None:
+    monkeypatch.setattr(diagnostics, "_MOST_POINTS", 3 * len(KEYPOINTS))
+    rig, keypoints = recording(4)
+    found = diagnose(keypoints, reconstruct(keypoints, rig), rig)
+    assert np.isfinite(found.keypoints["within_95"]).all()
+    assert found.views["points"].min() > 900  # the medians in px are of all points
 
 
 def test_limbs_are_measured_from_the_trajectories() -> None:
