@@ -17,11 +17,14 @@ _HOMES = {
     "CharucoBoard": "multipose.board",
     "Chessboard": "multipose.board",
     "Corners": "multipose.corners",
+    "EgocentricConfig": "multipose.kinematics_config",
     "FisheyeLens": "multipose.lens",
+    "KinematicsConfig": "multipose.kinematics_config",
     "Labels": "multipose.labels",
     "PoseModel": "multipose.pose2d",
     "Project": "multipose.project",
     "RationalLens": "multipose.lens",
+    "RigCovariance": "multipose.triangulate",
     "Skeleton": "multipose.skeleton",
     "TelecentricLens": "multipose.lens",
     "calibrate": "multipose.calibration",
@@ -31,6 +34,7 @@ _HOMES = {
     "OnlineSmoother": "multipose.triangulate",
     "estimate_offsets": "multipose.triangulate",
     "keypoints2d": "multipose.tracks",
+    "kinematics": "multipose.triangulate",
     "learn_motion": "multipose.triangulate",
     "predict": "multipose.pose2d",
     "reconstruct": "multipose.triangulate",
@@ -52,12 +56,15 @@ __all__ = [
     "CharucoBoard",
     "Chessboard",
     "Corners",
+    "EgocentricConfig",
     "FisheyeLens",
+    "KinematicsConfig",
     "Labels",
     "OnlineSmoother",
     "PoseModel",
     "Project",
     "RationalLens",
+    "RigCovariance",
     "Skeleton",
     "TelecentricLens",
     "calibrate",
@@ -68,6 +75,7 @@ __all__ = [
     "evaluate",
     "formats",
     "keypoints2d",
+    "kinematics",
     "learn_motion",
     "predict",
     "reconstruct",
@@ -85,6 +93,7 @@ if TYPE_CHECKING:
     from multipose.calibration import Calibration, calibrate, check_rig, detect_board, refine_rig
     from multipose.camera import Camera, CameraRig
     from multipose.corners import Corners
+    from multipose.kinematics_config import EgocentricConfig, KinematicsConfig
     from multipose.labels import Labels
     from multipose.lens import BrownLens, FisheyeLens, RationalLens, TelecentricLens
     from multipose.pose2d import PoseModel, evaluate, predict, train
@@ -93,7 +102,9 @@ if TYPE_CHECKING:
     from multipose.tracks import keypoints2d, trajectories3d
     from multipose.triangulate import (
         OnlineSmoother,
+        RigCovariance,
         estimate_offsets,
+        kinematics,
         learn_motion,
         reconstruct,
         remove_offsets,
