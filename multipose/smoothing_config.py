@@ -45,7 +45,7 @@ class SmoothingConfig:
 
     def check_keypoints(self, known: Sequence[str]) -> None:
         """Raise ConfigError where a name is no key point or stands twice in a limb or joint."""
-        groups = [("limbs", pair) for pair in self.limbs or ()]
+        groups: list[tuple[str, tuple[str, ...]]] = [("limbs", pair) for pair in self.limbs or ()]
         groups += [("limb_lengths", limb[:2]) for limb in self.limb_lengths]
         groups += [("joint_limits", joint[:3]) for joint in self.joint_limits]
         for key, names in groups:

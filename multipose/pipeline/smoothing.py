@@ -32,7 +32,7 @@ def smooth_recording(
     """Smooth the trajectories of a recording over time.
 
     Args:
-        settings: prior, max_gap instead of the configuration's, this once.
+        settings: max_gap instead of the configuration's, this once.
 
     Returns:
         points, bridged_points (which fewer than two views support), median_sd (of a coordinate), unit,
@@ -44,8 +44,7 @@ def smooth_recording(
     product = smooth_product(project, recording)
     config = project.config.smoothing
     with making(product, hashes, settings):
-        chosen = {"prior": config.prior, "max_gap": config.max_gap}
-        chosen |= {key: value for key, value in (settings or {}).items() if value is not None}
+        given = {key: value for key, value in (settings or {}).items() if value is not None}
         tracks = load_tracks(product.inputs["the trajectories"])
         keypoints = load_tracks(product.inputs["the 2D key points"])
         rig = load_rig(project, recording, keypoints)
@@ -59,9 +58,10 @@ def smooth_recording(
             limbs=project.config.skeleton.edges if config.limbs is None else config.limbs,
             limb_lengths=config.lengths,
             joint_limits=config.limits,
+            prior=config.prior,
+            max_gap=given.get("max_gap", config.max_gap),
             threads=threads,
             progress=progress,
-            **chosen,
         )
         smoothed.attrs |= {name: tracks.attrs[name] for name in ("recording", "offsets", "offsets_removed")}
         page = product.path.with_name("player_smooth.html")

@@ -24,9 +24,10 @@ from multipose.triangulate.posterior import (
 )
 
 LAGS = (1, 2, 5, 10)
-"""Frames apart at which the autocorrelation of the 2D errors is measured; smoothing uses the first two."""
+"""Frames apart at which the autocorrelation of the 2D errors is measured."""
 
 _WHITE = 0.05  # a smaller autocorrelation counts as none
+_LONGEST = 0.995  # largest share of an error that lasts, and its decay
 _FEWEST_PAIRS = 200  # of errors, to measure an autocorrelation
 _WINSOR = 3.5  # standard deviations; larger errors are taken for these
 _RANGE = 12.0  # e-folds around the first guess in which the prior's spread is sought
@@ -68,13 +69,17 @@ def autocorrelations(error: FloatArray, used: NDArray[np.bool_]) -> dict[int, fl
     return found
 
 
-def memory(correlations: dict[int, float]) -> tuple[float, float]:
-    """Autocorrelation one and two frames apart as a stationary process has it; (0, 0) for what is hardly correlated."""
-    first = correlations[1]
-    if first < _WHITE:
+def fit_memory(correlations: dict[int, float]) -> tuple[float, float]:
+    """(lasting, decay) of the autocorrelation lasting * decay^frames that fits best; (0, 0) for hardly correlated."""
+    if correlations[1] < _WHITE:
         return 0.0, 0.0
-    first = min(first, 0.99)
-    return first, float(np.clip(correlations[2], max(0.0, 2 * first**2 - 1 + 1e-3), 0.995))
+    lags = np.array(list(correlations))
+    measured = np.array(list(correlations.values()))
+    decay = np.linspace(0.0, _LONGEST, 400)[1:, None]
+    powers = decay**lags
+    lasting = np.clip((powers * measured).sum(axis=1) / (powers**2).sum(axis=1), 0.0, _LONGEST)
+    best = int(((lasting[:, None] * powers - measured) ** 2).sum(axis=1).argmin())
+    return float(lasting[best]), float(decay[best, 0])
 
 
 def implausible(position: FloatArray, sd: FloatArray) -> NDArray[np.bool_]:
@@ -178,7 +183,7 @@ def _most_evident(
         parts = [(part.of(group), one.of(group)) for part, one in zip(linear, found, strict=True)]
         log = np.log(guess[k])
         sought = minimize_scalar(
-            lambda log, parts=parts: -sum(_log_evidence(part, one, model.order, log) for part, one in parts),
+            lambda log, parts=parts: -sum(_log_evidence(part, one, model, log) for part, one in parts),
             bounds=(log - reach, log + min(reach, _ABOVE)),
             method="bounded",
             options={"xatol": 0.03},
@@ -193,9 +198,10 @@ def _rough_spread(positions: Sequence[FloatArray], order: int) -> float:
     return max(float(np.sqrt(squares.mean())), 1e-9)
 
 
-def _log_evidence(linear: Linear, found: Posterior, order: int, log_spread: float) -> float:
+def _log_evidence(linear: Linear, found: Posterior, model: MotionModel, log_spread: float) -> float:
     """Of one key point, but for a constant."""
-    band = empty_band(found.position, order)
+    order = model.order
+    band = empty_band(found.position, model)
     strength = found.calm * np.exp(-2 * log_spread)
     gradient = linear.fill(band, found.position, strength, order)
     factor = factorise(band)

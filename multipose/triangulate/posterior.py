@@ -3,7 +3,9 @@
 The model (`MotionModel`):
 
 - A 2D point errs by a normal error of its own covariance; the errors of a view and key point, in units of their own
-  standard deviations, follow an autoregression of second order, because errors of people and networks last.
+  standard deviations, are the sum of a part that is new in every frame and of one that lasts (a first-order
+  autoregression), because errors of people and networks last. Their density is approximated by conditioning each on a
+  few earlier ones (Vecchia 1988).
 - The n-th difference of a key point's position (2: acceleration, 3: jerk) follows Student's t distribution, with a
   scale per key point: an animal that rests most of the time may move fast all the same, and is not smoothed then.
 - A limb's length is normal around its mean. A joint's angle may leave its limits by a normal amount.
@@ -34,6 +36,8 @@ from multipose.triangulate.points import FloatArray
 STENCILS: Mapping[int, tuple[float, ...]] = {2: (1.0, -2.0, 1.0), 3: (1.0, -3.0, 3.0, -1.0)}
 """Weights of the position now, one frame before, ..., whose sum is a difference of second (third) order."""
 
+_SHORT, _LONG = (1, 2), (1, 2, 5, 10)  # frames back of the errors that an error is compared with; the latter where
+_FORGOTTEN = 0.1  # ... the autocorrelation over ten frames is still larger than this
 _BELIEVED = 12.0  # squared distance (chi-square of 2: 99.75 %) up to which a 2D point counts fully
 _DISMISSED = 48.0  # ... and from which it counts nothing
 MOST_STEPS = 40
@@ -69,24 +73,42 @@ class Joints:
 class MotionModel:
     """What is believed about noise and motion.
 
-    correlation: (2,) autocorrelation of the 2D errors one and two frames apart.
+    lasting, decay: the autocorrelation of the 2D errors h frames apart is lasting * decay^h; both from 0 to below 1.
     order: of the difference that is small, 2 or 3.
     spread: (keypoint,) standard deviation per coordinate of that difference, unit per frame^order.
     """
 
-    correlation: tuple[float, float]
+    lasting: float
+    decay: float
     order: int
     spread: FloatArray
     limbs: Limbs = field(default_factory=Limbs)
     joints: Joints = field(default_factory=Joints)
 
     @property
+    def back(self) -> NDArray[np.int64]:
+        """How many frames back lie the errors that an error is compared with."""
+        return np.array(_LONG if self.lasting * self.decay ** _LONG[-1] > _FORGOTTEN else _SHORT, np.int64)
+
+    @property
+    def reach(self) -> int:
+        """How many frames back anything couples."""
+        return max(self.order, int(self.back[-1]))
+
+    @property
     def conditional(self) -> FloatArray:
-        """(4, 3) as of `kernels.observe`: what errors one and two frames before let expect."""
-        r1, r2 = self.correlation
-        both = r1 * (1 - r2) / (1 - r1**2), (r2 - r1**2) / (1 - r1**2)
-        rows = [(0.0, 0.0, 1.0), (r1, 0.0, 1 - r1**2), (0.0, r2, 1 - r2**2), (*both, 1 - both[0] * r1 - both[1] * r2)]
-        return np.array([(a, b, np.sqrt(rest)) for a, b, rest in rows])
+        """As of `kernels.observe`: what the earlier errors that are known let expect, for every choice of these."""
+        back = self.back
+        apart = np.abs(np.subtract.outer([0, *back], [0, *back]))
+        correlation = np.where(apart == 0, 1.0, self.lasting * self.decay**apart)
+        table = np.zeros((2 ** len(back), len(back) + 1))
+        for pattern in range(len(table)):
+            known = [n for n in range(len(back)) if pattern >> n & 1]
+            places = [n + 1 for n in known]
+            share = np.linalg.solve(correlation[np.ix_(places, places)], correlation[places, 0])
+            table[pattern, known] = share
+            table[pattern, -1] = np.sqrt(1.0 - share @ correlation[places, 0])
+        return table
 
     @property
     def binds(self) -> bool:
@@ -96,8 +118,7 @@ class MotionModel:
     @property
     def inertia(self) -> float:
         """How many times longer the mean of many correlated errors is than that of independent ones."""
-        a, b, rest = self.conditional[3]
-        return float(rest / (1 - a - b))
+        return float(np.sqrt(1 + 2 * self.lasting * self.decay / (1 - self.decay)))
 
     def of(self, keypoints: NDArray[np.int64]) -> MotionModel:
         """The model of key points that nothing binds to others."""
@@ -235,32 +256,31 @@ class Linear:
     """Normal equations of the 2D points at a position: as of `kernels.observe`."""
 
     square: FloatArray
-    lag1: FloatArray
-    lag2: FloatArray
+    lagged: FloatArray
     gradient: FloatArray
 
     @classmethod
     def at(cls, scene: Scene, model: MotionModel, position: FloatArray, weight: FloatArray) -> Linear:
         """Of a scene."""
-        shape = position.shape[:2]
-        found = cls(np.empty((*shape, 6)), np.empty((*shape, 9)), np.empty((*shape, 9)), np.empty((*shape, 3)))
+        shape, back = position.shape[:2], model.back
+        found = cls(np.empty((*shape, 6)), np.empty((*shape, int(back[-1]), 3, 3)), np.empty((*shape, 3)))
         kernels.observe(
             scene.px,
             scene.root,
             weight,
             scene.cameras,
+            back,
             model.conditional,
             position,
             found.square,
-            found.lag1,
-            found.lag2,
+            found.lagged,
             found.gradient,
         )
         return found
 
     def of(self, keypoints: NDArray[np.int64]) -> Linear:
         """That of some key points."""
-        chosen = (array[:, keypoints] for array in (self.square, self.lag1, self.lag2, self.gradient))
+        chosen = (array[:, keypoints] for array in (self.square, self.lagged, self.gradient))
         return Linear(*(np.ascontiguousarray(array) for array in chosen))
 
     def fill(
@@ -272,7 +292,7 @@ class Linear:
         """
         gradient = self.gradient.copy()
         stencil = np.array(STENCILS[order])
-        kernels.fill(self.square, self.lag1, self.lag2, strength, stencil, position, band, gradient)
+        kernels.fill(self.square, self.lagged, strength, stencil, position, band, gradient)
         if model is not None and model.binds:
             joints = model.joints
             kernels.bind(
@@ -288,9 +308,9 @@ class Linear:
         return gradient.ravel()
 
 
-def empty_band(position: FloatArray, order: int) -> FloatArray:
+def empty_band(position: FloatArray, model: MotionModel) -> FloatArray:
     """Room for the band of positions (frame, keypoint, 3); much of the time goes into asking for it, so it is kept."""
-    return np.empty((position.size, kernels.half_width(position.shape[1], order) + 1))
+    return np.empty((position.size, kernels.half_width(position.shape[1], model.reach) + 1))
 
 
 def factorise(band: FloatArray) -> FloatArray:
@@ -363,7 +383,8 @@ def find(
 def _find(scene: Scene, model: MotionModel, start: Posterior, reweigh: bool, most_steps: int) -> Posterior:
     """`find` for key points that are solved together."""
     position, covariance, calm, weight = start.position, start.covariance, start.calm, start.weight
-    band = empty_band(position, model.order)
+    band = empty_band(position, model)
+    settled = scene.firm.any(axis=0)
     for _ in range(most_steps):
         linear = Linear.at(scene, model, position, weight)
         gradient = linear.fill(band, position, calm / model.spread**2, model.order, model)
@@ -374,7 +395,7 @@ def _find(scene: Scene, model: MotionModel, start: Posterior, reweigh: bool, mos
             covariance, lags = covariances(factor, position.shape[1], model.order)
             earlier = calm, weight
             calm = ease(Posterior(position, covariance, lags, calm, weight), model)
-            weight = np.where(scene.firm, 1.0, trust(judge(scene, position, covariance)))
+            weight = np.where(settled, scene.firm, trust(judge(scene, position, covariance)))
             if np.abs(np.log(calm / earlier[0])).max() > _SETTLED or np.abs(weight - earlier[1]).max() > _SETTLED:
                 continue
         if (np.abs(step) < _STILL * np.sqrt(covariance[..., _VARIANCES])).all():

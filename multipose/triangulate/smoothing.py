@@ -24,7 +24,7 @@ from multipose.progress import SILENT, Progress
 from multipose.tracks import check_trajectories3d, trajectories3d
 from multipose.triangulate import smoothing_kernels as kernels
 from multipose.triangulate.layout import POINT, Layout
-from multipose.triangulate.motion import autocorrelations, learn_limbs, learn_spread, memory, unpack
+from multipose.triangulate.motion import LAGS, autocorrelations, fit_memory, learn_limbs, learn_spread, unpack
 from multipose.triangulate.points import FloatArray
 from multipose.triangulate.posterior import Joints, Limbs, MotionModel, Posterior, find
 
@@ -162,7 +162,7 @@ def _learn(
     start = layout.guess(ORDERS[prior])
     scenes = [layout.scene.part(stretch, present) for stretch in stretches]
     starts = [start.frames(stretch).of(present) for stretch in stretches]
-    model = MotionModel(memory(correlations), ORDERS[prior], np.ones(len(present)))
+    model = MotionModel(*fit_memory(correlations), ORDERS[prior], np.ones(len(present)))
     shape = layout.tracks.sizes["individual"], layout.tracks.sizes["keypoint"]
     with progress.task("learn the motion", total=1) as task:
         spread, free = learn_spread(scenes, starts, model)
@@ -203,7 +203,7 @@ def _model(layout: Layout, motion: xr.Dataset) -> tuple[MotionModel, NDArray[np.
     order = ORDERS[str(motion.attrs["prior"])]
     spread = motion["prior_sd"].values.ravel() * layout.step**order
     present = np.intersect1d(layout.find_present(order), np.flatnonzero(np.isfinite(spread)))
-    correlations = {lag: float(motion.attrs[f"noise_autocorrelation_{lag}"]) for lag in (1, 2)}
+    correlations = {lag: float(motion.attrs[f"noise_autocorrelation_{lag}"]) for lag in LAGS}
     limbs, joints = Limbs(), Joints()
     if "limb_keypoints" in motion:
         pairs = _renumber(layout.find_places(motion["limb_keypoints"].values.tolist(), 2), present, len(spread))
@@ -215,7 +215,7 @@ def _model(layout: Layout, motion: xr.Dataset) -> tuple[MotionModel, NDArray[np.
         bounds = np.tile(motion["joint_limits"].values, (layout.tracks.sizes["individual"], 1))
         there = (triples >= 0).all(axis=1)
         joints = Joints(triples[there], bounds[there, 0], bounds[there, 1], np.full(int(there.sum()), _JOINT_SD))
-    return MotionModel(memory(correlations), order, spread[present], limbs, joints), present
+    return MotionModel(*fit_memory(correlations), order, spread[present], limbs, joints), present
 
 
 def _solve(layout: Layout, model: MotionModel, start: Posterior, threads: int | None, progress: Progress) -> Posterior:

@@ -1,8 +1,8 @@
 """The compiled inner loops of smoothing: normal equations of the 2D points, banded systems, and their inverses.
 
-The unknowns are the positions of K key points over T frames, in the order (frame, key point, axis), so that index
-(t * K + k) * 3 + axis. What couples frames reaches two frames back at most, so that the normal matrix is banded with
-`half_width(K)` entries below the diagonal. A band is an array (unknown, half_width + 1): row j holds column j of the
+The unknowns are the positions of K key points over T frames, in the order (frame, key point, axis), so that the index
+is (t * K + k) * 3 + axis. What couples frames reaches few frames back, so that the normal matrix is banded with
+`half_width` entries below the diagonal. A band is an array (unknown, half_width + 1): row j holds column j of the
 matrix from the diagonal downwards, which read in Fortran's order is LAPACK's lower band storage.
 """
 
@@ -28,9 +28,9 @@ _summing: Any = numba.njit(
 )
 
 
-def half_width(n_keypoints: int, order: int) -> int:
-    """Entries below the diagonal: `order` frames of all key points, and two more axes."""
-    return 3 * n_keypoints * order + 2
+def half_width(n_keypoints: int, reach: int) -> int:
+    """Entries below the diagonal: all key points of `reach` frames, and two more axes."""
+    return 3 * n_keypoints * reach + 2
 
 
 @device
@@ -106,91 +106,95 @@ def _add_square(out, t, k, factor, slope, slot):  # type: ignore[no-untyped-def]
 
 
 @device
-def _add_product(out, t, k, factor, slope, row, column):  # type: ignore[no-untyped-def]
+def _add_product(out, t, k, lag, factor, slope, row, column):  # type: ignore[no-untyped-def]
     for i in range(3):
         for j in range(3):
             value = slope[row, 0, i] * slope[column, 0, j] + slope[row, 1, i] * slope[column, 1, j]
-            out[t, k, 3 * i + j] += factor * value
+            out[t, k, lag - 1, i, j] += factor * value
 
 
 @Kernel
 def observe(  # type: ignore[no-untyped-def]
-    px, root, weight, cameras, conditional, position, square, lag1, lag2, gradient
+    px, root, weight, cameras, back, conditional, position, square, lagged, gradient
 ):
-    """Gauss-Newton normal equations of the 2D points, whose errors follow an autoregression of second order.
+    """Gauss-Newton normal equations of the 2D points, whose errors are correlated in time.
 
-    Each error, in its own standard deviations, is compared with what the errors of the same view and key point one and
-    two frames before let expect, as far as these exist.
+    Each error, in its own standard deviations, is compared with what some earlier errors of the same view and key point
+    let expect, as far as these exist (Vecchia 1988).
 
     Args:
         px: (view, frame, keypoint, 2).
         root: (view, frame, keypoint, 3) lower triangle of the Cholesky factor of the inverse covariance, 0 = no point.
         weight: (view, frame, keypoint) from 0 to 1; what is above one half counts as an earlier error.
         cameras: (view, 28).
-        conditional: (4, 3) share of the errors one and two frames before, and the standard deviation of what is left;
-            rows: none is known, the first, the second, both.
+        back: (earlier,) how many frames back the earlier errors lie, rising.
+        conditional: (2^earlier, earlier + 1) share of each earlier error, and the standard deviation of what is left;
+            bit n of the row's number says whether the n-th earlier error is known.
         position: (frame, keypoint, 3).
         square: out (frame, keypoint, 6) upper triangle of the blocks on the diagonal.
-        lag1: out (frame, keypoint, 9) block of the frame's row and the column of the frame before.
-        lag2: out (frame, keypoint, 9) the same two frames before.
+        lagged: out (frame, keypoint, lag, 3, 3) block of the frame's row and the column of one, two, ... frames before;
+            as many as the last of `back`.
         gradient: out (frame, keypoint, 3) minus the gradient of half the sum of squares.
     """
     n_views, n_frames, n_keypoints = weight.shape
+    n_earlier = len(back)
+    room = lagged.shape[2] + 1
     square[:] = 0.0
-    lag1[:] = 0.0
-    lag2[:] = 0.0
+    lagged[:] = 0.0
     gradient[:] = 0.0
-    error = np.empty((3, 2))
-    slope = np.empty((3, 2, 3))
-    share = np.empty(3)
-    known = np.empty(3, np.bool_)
+    error = np.empty((room, 2))
+    slope = np.empty((room, 2, 3))
+    known = np.empty(room, np.bool_)
+    share = np.empty(n_earlier + 1)
+    lag = np.zeros(n_earlier + 1, np.int64)
+    lag[1:] = back
     for k in range(n_keypoints):
         for c in range(n_views):
             known[:] = False
             for t in range(n_frames):
-                now = t % 3
+                now = t % room
                 known[now] = False
                 w = weight[c, t, k]
                 if not w > 0.0:
                     continue
                 if not _standardise(cameras, c, px[c, t, k], root[c, t, k], position[t, k], now, error, slope):
                     continue
-                one = (t + 2) % 3
-                two = (t + 1) % 3
-                pattern = (1 if known[one] else 0) + (2 if known[two] else 0)
+                pattern = 0
+                for n in range(n_earlier):
+                    if known[(t - back[n]) % room]:
+                        pattern += 1 << n
                 known[now] = w > 0.5
-                share[now] = 1.0
-                share[one] = -conditional[pattern, 0]
-                share[two] = -conditional[pattern, 1]
-                factor = w / (conditional[pattern, 2] * conditional[pattern, 2])
-                e0, e1 = 0.0, 0.0
-                for back in range(3):
-                    slot = (t + 3 - back) % 3
-                    if share[slot] != 0.0:
-                        e0 += share[slot] * error[slot, 0]
-                        e1 += share[slot] * error[slot, 1]
-                for back in range(3):
-                    slot = (t + 3 - back) % 3
-                    if share[slot] == 0.0:
+                factor = w / (conditional[pattern, n_earlier] * conditional[pattern, n_earlier])
+                share[0] = 1.0
+                e0, e1 = error[now, 0], error[now, 1]
+                for n in range(n_earlier):
+                    share[n + 1] = -conditional[pattern, n]
+                    if share[n + 1] != 0.0:
+                        slot = (t - back[n]) % room
+                        e0 += share[n + 1] * error[slot, 0]
+                        e1 += share[n + 1] * error[slot, 1]
+                for n in range(n_earlier + 1):
+                    if share[n] == 0.0:
                         continue
-                    scaled = factor * share[slot]
+                    slot = (t - lag[n]) % room
+                    scaled = factor * share[n]
                     for i in range(3):
-                        gradient[t - back, k, i] += scaled * (slope[slot, 0, i] * e0 + slope[slot, 1, i] * e1)
-                    _add_square(square, t - back, k, scaled * share[slot], slope, slot)
-                if share[one] != 0.0:
-                    _add_product(lag1, t, k, factor * share[one], slope, now, one)
-                if share[two] != 0.0:
-                    _add_product(lag2, t, k, factor * share[two], slope, now, two)
-                    if share[one] != 0.0:
-                        _add_product(lag1, t - 1, k, factor * share[one] * share[two], slope, one, two)
+                        gradient[t - lag[n], k, i] += scaled * (slope[slot, 0, i] * e0 + slope[slot, 1, i] * e1)
+                    _add_square(square, t - lag[n], k, scaled * share[n], slope, slot)
+                    for m in range(n + 1, n_earlier + 1):
+                        if share[m] != 0.0:
+                            earlier = (t - lag[m]) % room
+                            _add_product(
+                                lagged, t - lag[n], k, lag[m] - lag[n], scaled * share[m], slope, slot, earlier
+                            )
 
 
 @Kernel
-def fill(square, lag1, lag2, strength, stencil, position, band, gradient):  # type: ignore[no-untyped-def]
+def fill(square, lagged, strength, stencil, position, band, gradient):  # type: ignore[no-untyped-def]
     """Write the band of the normal matrix of the 2D points and of the prior, and add the prior's part of the gradient.
 
     Args:
-        square, lag1, lag2: of `observe`.
+        square, lagged: of `observe`.
         strength: (frame, keypoint) inverse variance of the prior's difference that ends at the frame.
         stencil: (order + 1,) weights of the difference, as 1, -2, 1.
         position: (frame, keypoint, 3).
@@ -209,12 +213,10 @@ def fill(square, lag1, lag2, strength, stencil, position, band, gradient):  # ty
                 for j in range(i, 3):
                     band[first + i, j - i] += square[t, k, n]
                     n += 1
-            for i in range(3):
-                for j in range(3):
-                    if t >= 1:
-                        band[first - size + j, size + i - j] += lag1[t, k, 3 * i + j]
-                    if t >= 2:
-                        band[first - 2 * size + j, 2 * size + i - j] += lag2[t, k, 3 * i + j]
+            for lag in range(1, min(lagged.shape[2], t) + 1):
+                for i in range(3):
+                    for j in range(3):
+                        band[first - lag * size + j, lag * size + i - j] += lagged[t, k, lag - 1, i, j]
             if t < order:
                 continue
             for i in range(3):

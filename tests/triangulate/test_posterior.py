@@ -7,7 +7,7 @@ import pytest
 
 from multipose.errors import DataError
 from multipose.synthetic import sample_rig
-from multipose.triangulate.motion import autocorrelations, implausible, learn_spread, memory
+from multipose.triangulate.motion import autocorrelations, fit_memory, implausible, learn_spread
 from multipose.triangulate.posterior import (
     Joints,
     Limbs,
@@ -23,7 +23,7 @@ from multipose.triangulate.posterior import (
 )
 
 
-def small(order=2, n_frames=7, correlation=(0.6, 0.5), seed=0):
+def small(order=2, n_frames=7, decay=0.7, seed=0):
     """A scene of three key points, a model with limbs and a joint beyond its limit, positions and weights."""
     rig = sample_rig(3)
     rng = np.random.default_rng(seed)
@@ -34,7 +34,7 @@ def small(order=2, n_frames=7, correlation=(0.6, 0.5), seed=0):
     usable = rng.random((3, n_frames, 3)) < 0.85
     limbs = Limbs(np.array([[0, 1], [2, 1]]), np.array([20.0, 25.0]), np.array([0.5, 1.0]))
     joints = Joints(np.array([[0, 1, 2]]), np.array([0.2]), np.array([1.5]), np.array([0.3]))
-    model = MotionModel(correlation, order, np.array([0.3, 0.5, 1.0]), limbs, joints)
+    model = MotionModel(0.8, decay, order, np.array([0.3, 0.5, 1.0]), limbs, joints)
     scene = Scene.build(px, covariance, usable, np.zeros_like(usable), rig)
     return rig, scene, model, position, covariance
 
@@ -50,8 +50,11 @@ def dense(band):
 
 
 def half_cost(rig, scene, model, position, covariance, strength):
-    """Half the sum of squares that smoothing minimises, by its definition: errors given the two before them, ..."""
-    r1, r2 = model.correlation
+    """Half the sum of squares that smoothing minimises, by its definition: errors given earlier ones, ..."""
+
+    def correlate(apart):
+        return np.where(apart == 0, 1.0, model.lasting * model.decay ** np.abs(apart))
+
     total = 0.0
     residual = scene.px - rig.project(position)
     for c in range(len(rig)):
@@ -62,10 +65,9 @@ def half_cost(rig, scene, model, position, covariance, strength):
                 if scene.known[c, t, k]
             }
             for t, error in standard.items():
-                before = [b for b in (1, 2) if t - b in standard]
-                among = np.array([[1.0, r1], [r1, 1.0]])[: len(before), : len(before)]
-                across = np.array([(r1, r2)[b - 1] for b in before])
-                share = np.linalg.solve(among, across) if before else np.empty(0)
+                before = np.array([b for b in model.back if t - b in standard], int)
+                among, across = correlate(np.subtract.outer(before, before)), correlate(before)
+                share = np.linalg.solve(among, across) if len(before) else np.empty(0)
                 rest = 1.0 - share @ across
                 error = error - sum((s * standard[t - b] for s, b in zip(share, before, strict=True)), np.zeros(2))
                 total += 0.5 * error @ error / rest
@@ -82,13 +84,14 @@ def half_cost(rig, scene, model, position, covariance, strength):
     return total
 
 
-@pytest.mark.parametrize("order", [2, 3])
-def test_the_gradient_is_that_of_the_cost_and_the_matrix_its_gauss_newton_hessian(order):
-    rig, scene, model, position, covariance = small(order)
+@pytest.mark.parametrize(("order", "decay", "n_frames"), [(2, 0.7, 7), (3, 0.7, 7), (2, 0.95, 14)])
+def test_the_gradient_is_that_of_the_cost_and_its_zero_the_best(order, decay, n_frames):
+    rig, scene, model, position, covariance = small(order, n_frames, decay)
+    assert model.back[-1] == (10 if decay > 0.9 else 2)
     calm = np.random.default_rng(1).uniform(0.3, 3, position.shape[:2])
     strength = calm / model.spread**2
     linear = Linear.at(scene, model, position, scene.known.astype(float))
-    band = empty_band(position, order)
+    band = empty_band(position, model)
     gradient = linear.fill(band, position, strength, order, model)
     step = 1e-5
     numeric = np.empty(position.size)
@@ -114,7 +117,7 @@ def test_the_gradient_is_that_of_the_cost_and_the_matrix_its_gauss_newton_hessia
 def test_the_covariances_are_blocks_of_the_inverse(order, n_frames):
     _, scene, model, position, _ = small(order, n_frames, seed=2)
     linear = Linear.at(scene, model, position, scene.known.astype(float))
-    band = empty_band(position, order)
+    band = empty_band(position, model)
     gradient = linear.fill(band, position, np.ones((n_frames, 3)), order, model)
     matrix = dense(band)
     inverse = np.linalg.inv(matrix).reshape(n_frames, 3, 3, n_frames, 3, 3)
@@ -132,7 +135,7 @@ def test_the_covariances_are_blocks_of_the_inverse(order, n_frames):
 
 def test_too_few_points_are_told():
     _, scene, model, position, _ = small()
-    band = empty_band(position, 2)
+    band = empty_band(position, model)
     Linear.at(scene, model, position, np.zeros_like(scene.known, float)).fill(band, position, np.ones((7, 3)), 2)
     with pytest.raises(DataError, match="do not determine"):
         factorise(band)
@@ -148,7 +151,7 @@ def test_the_learned_spread_is_that_of_the_motion():
     px = rig.project(path) + rng.normal(0, 0.5, (4, 800, 3, 2))
     known = np.ones((4, 800, 3), bool)
     scene = Scene.build(px, np.broadcast_to(np.eye(2) * 0.25, (4, 800, 3, 2, 2)), known, known, rig)
-    model = MotionModel((0.0, 0.0), 2, np.ones(3))
+    model = MotionModel(0.0, 0.0, 2, np.ones(3))
     start = Posterior.guess(path + rng.normal(0, 0.3, path.shape), known.astype(float), 2)
     found, _ = learn_spread([scene], [start], model)
     np.testing.assert_allclose(found, spread, rtol=0.15)
@@ -166,9 +169,12 @@ def test_autocorrelations_are_measured_without_constant_offsets_and_outliers():
     found = autocorrelations(error, used)
     assert found[1] == pytest.approx(0.8, abs=0.04)
     assert found[5] == pytest.approx(0.8**5, abs=0.06)
-    assert memory(found)[1] == pytest.approx(0.64, abs=0.06)
+    lasting, decay = fit_memory(found)
+    assert lasting == pytest.approx(1.0, abs=0.06)
+    assert decay == pytest.approx(0.8, abs=0.04)
+    assert fit_memory({lag: 0.7 * 0.95**lag for lag in (1, 2, 5, 10)}) == pytest.approx((0.7, 0.95), abs=0.01)
     white = autocorrelations(rng.normal(0, 1, error.shape), used)
-    assert memory(white) == (0.0, 0.0)
+    assert fit_memory(white) == (0.0, 0.0)
     assert autocorrelations(error[:, :20], used[:, :20] & False)[1] == 0.0
 
 

@@ -126,7 +126,7 @@ def test_a_joint_stays_within_its_limits():
 
 def test_two_views_that_swap_sides_for_long_move_nothing():
     rig = sample_rig(5)
-    xyz = wander(300, 2, 0.02, seed=8) + [[[0, 15, 0], [0, -15, 0]]]
+    xyz = wander(300, 2, 0.02, seed=8) + np.array([[[0, 15, 0], [0, -15, 0]]])
     px = film(rig, xyz, 0.5, seed=9)
     for view in (1, 3):
         px[view, 100:130] = px[view, 100:130, ::-1]
@@ -140,7 +140,9 @@ def test_most_views_wrong_for_a_while_are_seen_through_by_their_jump():
     rig = sample_rig(4)
     xyz = wander(300, 1, 0.02, seed=10)
     px = film(rig, xyz, 0.5, seed=11)
-    px[:3, 150:170] = film(rig, xyz + [25.0, 0, 0], 0.5, seed=12)[:3, 150:170]  # three of four agree on a wrong place
+    px[:3, 150:170] = film(rig, xyz + np.array([25.0, 0, 0]), 0.5, seed=12)[
+        :3, 150:170
+    ]  # three of four agree on a wrong place
     keypoints = dataset(rig, px)
     robust = reconstruct(keypoints, rig)
     assert np.nanmedian(errors(robust, xyz)[150:170]) > 20
