@@ -21,21 +21,30 @@ import math
 import numpy as np
 
 from multipose.compilation import Kernel
+from multipose.triangulate import blocks
+from multipose.triangulate.blocks import (
+    AMBIGUOUS,
+    CONSISTENT,
+    INCONSISTENT,
+    LANES,
+    MISSING,
+    PARALLEL,
+    POINT_ROWS,
+    TWO_VIEWS,
+    VIEW_ROWS,
+    information,
+    is_fine,
+    vectorizable,
+)
 from multipose.triangulate.projection import TELECENTRIC, device, project, undistort
 
-# What became of a point.
-MISSING = 0  # fewer views than asked for
-CONSISTENT = 1  # three or more views agree
-TWO_VIEWS = 2  # rests on two views: an error along their epipolar lines would go unseen
-AMBIGUOUS = 3  # different sets of views agree on different points, equally well
-INCONSISTENT = 4  # too few views agree, or the rays meet behind a camera or nowhere
-
+fill_block, solve_block, write_block = blocks.fill, blocks.solve, blocks.write
 
 _CONVERGED_PX2 = 1e-18
 _GAUSS_NEWTON_STEPS = 30
-_PARALLEL = 1e-13  # least det / (trace/3)³ of a 3x3 system that counts as solvable: a parallax of about 1e-6 rad
-_SMALLEST_VARIANCE = 1e-4  # px²; no detector knows a point better than 0.01 px
 _TIE = 0.9  # a rival with this share of the best support is as good
+_OFF = 4.0  # squared error in gates of a view for which the fit of all is not even tried
+_SURE = 2.0  # so many times more squared error than views that agree could have makes a rival impossible
 
 
 @device
@@ -68,7 +77,7 @@ def _invert(a, inverse):  # type: ignore[no-untyped-def]
     c2 = a[1] * a[4] - a[2] * a[3]
     det = a[0] * c0 + a[1] * c1 + a[2] * c2
     mean = (a[0] + a[3] + a[5]) / 3.0
-    if not det > _PARALLEL * mean * mean * mean:
+    if not det > PARALLEL * mean * mean * mean:
         return False
     scale = 1.0 / det
     inverse[0] = c0 * scale
@@ -162,9 +171,10 @@ def _weigh(cameras, view, seen, chosen, n, a, inverse, b, point):  # type: ignor
 
 
 @device
-def _evaluate(cameras, view, seen, chosen, n, point, errors, a, spread, b):  # type: ignore[no-untyped-def]
-    """Squared reprojection errors of all views in px² (inf where a view cannot see the point), and of the chosen ones
-    the normal equations a, b, the matrix `spread` of the noise they let through, and the weighted sum of squares."""
+def _evaluate(cameras, view, seen, chosen, n, limits, point, errors, a, spread, b):  # type: ignore[no-untyped-def]
+    """Squared reprojection errors of all views, in px² and in gates (inf where a view cannot see the point), and of the
+    chosen ones the normal equations a, b, the matrix `spread` of the noise they let through, and the weighted sum of
+    squares. limits: reciprocals of the squared gates in px and in standard deviations."""
     for i in range(6):
         a[i] = 0.0
         spread[i] = 0.0
@@ -175,13 +185,19 @@ def _evaluate(cameras, view, seen, chosen, n, point, errors, a, spread, b):  # t
         eu = seen[k, 0] - u
         ev = seen[k, 1] - v
         squared = eu * eu + ev * ev
-        if not squared >= 0.0:
-            squared = math.inf
-        errors[k] = squared
+        if not squared < math.inf:
+            errors[0, k] = errors[1, k] = math.inf
+            if chosen[k]:
+                return math.inf
+            continue
+        own = seen[k, 9] * eu * eu + 2.0 * seen[k, 10] * eu * ev + seen[k, 11] * ev * ev
+        errors[0, k] = squared
+        errors[1, k] = squared * limits[0]
+        own *= limits[1]
+        if own < errors[1, k]:
+            errors[1, k] = own
         if not chosen[k]:
             continue
-        if squared == math.inf:
-            return math.inf
         w = seen[k, 8]
         i00, i01, i11 = w * seen[k, 9], w * seen[k, 10], w * seen[k, 11]
         p0, p1, p2 = i00 * u0 + i01 * v0, i00 * u1 + i01 * v1, i00 * u2 + i01 * v2
@@ -212,7 +228,7 @@ def _evaluate(cameras, view, seen, chosen, n, point, errors, a, spread, b):  # t
 
 
 @device
-def _refine(cameras, view, seen, chosen, n, point, errors, a, spread, b, inverse, step, trial):  # type: ignore[no-untyped-def]
+def _refine(cameras, view, seen, chosen, n, limits, point, errors, a, spread, b, inverse, step, trial):  # type: ignore[no-untyped-def]
     """Gauss-Newton on the reprojection error of the chosen views, from `point`, in place; False where it fails.
 
     On return `errors`, `a` and `spread` are those of a point a last step (well below 1e-4 px) before the answer.
@@ -221,7 +237,7 @@ def _refine(cameras, view, seen, chosen, n, point, errors, a, spread, b, inverse
     for k in range(n):
         if chosen[k]:
             weight += seen[k, 8] * 0.5 * (seen[k, 9] + seen[k, 11])
-    total = _evaluate(cameras, view, seen, chosen, n, point, errors, a, spread, b)
+    total = _evaluate(cameras, view, seen, chosen, n, limits, point, errors, a, spread, b)
     if total == math.inf:
         return False
     before = 0.0
@@ -239,14 +255,14 @@ def _refine(cameras, view, seen, chosen, n, point, errors, a, spread, b, inverse
         for _ in range(12):
             for i in range(3):
                 trial[i] = point[i] + step[i]
-            now = _evaluate(cameras, view, seen, chosen, n, trial, errors, a, spread, b)
+            now = _evaluate(cameras, view, seen, chosen, n, limits, trial, errors, a, spread, b)
             if now <= total * (1.0 + 1e-12):
                 lower = True
                 break
             for i in range(3):
                 step[i] *= 0.5
         if not lower:  # the rounding floor: no step lowers the error any more
-            _evaluate(cameras, view, seen, chosen, n, point, errors, a, spread, b)
+            _evaluate(cameras, view, seen, chosen, n, limits, point, errors, a, spread, b)
             return _invert(a, inverse)
         total = now
         for i in range(3):
@@ -259,33 +275,28 @@ def _gather(px, confidence, covariance, noise2, cameras, i, view, seen):  # type
     """Rows of `seen` for the views that have point i (pixel, ray, confidence, inverse covariance); their number."""
     n = np.int64(0)
     for c in range(px.shape[0]):
-        u, v = px[c, i, 0], px[c, i, 1]
+        u, v = px[c, 0, i], px[c, 1, i]
         w = confidence[c, i]
-        if not (w > 0.0 and u * u + v * v >= 0.0):
+        if not (w > 0.0 and u * u + v * v < math.inf):
             continue
         if not _ray(cameras, c, u, v, seen, n):
             continue
         seen[n, 0] = u
         seen[n, 1] = v
         seen[n, 8] = w
-        s00, s01, s11 = noise2, 0.0, noise2
-        if covariance.shape[1] > 0 and covariance[c, i, 0, 0] >= 0.0:
-            s00, s01, s11 = covariance[c, i, 0, 0], covariance[c, i, 0, 1], covariance[c, i, 1, 1]
-            if not s00 * s11 - s01 * s01 > _SMALLEST_VARIANCE**2:
-                s00 = max(s00, _SMALLEST_VARIANCE)
-                s11 = max(s11, _SMALLEST_VARIANCE)
-                s01 = 0.0
-        det = s00 * s11 - s01 * s01
-        seen[n, 9] = s11 / det
-        seen[n, 10] = -s01 / det
-        seen[n, 11] = s00 / det
+        i00, i01, i11 = 1.0 / noise2, 0.0, 1.0 / noise2
+        if covariance.shape[1] > 0:
+            i00, i01, i11 = information(covariance, noise2, c, i)
+        seen[n, 9] = i00
+        seen[n, 10] = i01
+        seen[n, 11] = i11
         view[n] = c
         n += 1
     return n
 
 
 @device
-def _propose(cameras, view, seen, n, gate2, nobody, pairs, errors, best, scratch):  # type: ignore[no-untyped-def]
+def _propose(cameras, view, seen, n, limits, nobody, pairs, errors, best, scratch):  # type: ignore[no-untyped-def]
     """Let every pair of views propose a point. Fill `pairs` with (support, x, y, z) of each, `best` with the point of
     smallest truncated error; returns the number of proposals that both of their views agree with."""
     a, inverse, b, point, spread = scratch[0], scratch[1], scratch[2, :3], scratch[3, :3], scratch[4]
@@ -301,14 +312,14 @@ def _propose(cameras, view, seen, n, gate2, nobody, pairs, errors, best, scratch
             nobody[q] = False
             if not solved:
                 continue
-            _evaluate(cameras, view, seen, nobody, n, point, errors, a, spread, b)
-            if not (errors[p] <= gate2 and errors[q] <= gate2):
+            _evaluate(cameras, view, seen, nobody, n, limits, point, errors, a, spread, b)
+            if not (errors[1, p] <= 1.0 and errors[1, q] <= 1.0):
                 continue
             cost = 0.0
             support = 0.0
             for k in range(n):
-                cost += seen[k, 8] * min(errors[k], gate2)
-                if errors[k] <= gate2:
+                cost += seen[k, 8] * min(errors[1, k], 1.0)
+                if errors[1, k] <= 1.0:
                     support += seen[k, 8]
             pairs[m, 0] = support
             for i in range(3):
@@ -322,17 +333,17 @@ def _propose(cameras, view, seen, n, gate2, nobody, pairs, errors, best, scratch
 
 
 @device
-def _agree(cameras, view, seen, n, gate2, nobody, chosen, point, errors, scratch):  # type: ignore[no-untyped-def]
+def _agree(cameras, view, seen, n, limits, nobody, chosen, point, errors, scratch):  # type: ignore[no-untyped-def]
     """Refit `point` on the views within the gate until that set stands still; returns its size, 0 where it fails."""
     a, inverse, b, step = scratch[0], scratch[1], scratch[2, :3], scratch[3, :3]
     spread, trial = scratch[4], scratch[5, :3]
-    _evaluate(cameras, view, seen, nobody, n, point, errors, a, spread, b)
+    _evaluate(cameras, view, seen, nobody, n, limits, point, errors, a, spread, b)
     for turn in range(8):
-        limit = 4.0 * gate2 if turn == 0 else gate2
+        limit = 4.0 if turn == 0 else 1.0
         count = 0
         same = True
         for k in range(n):
-            inside = errors[k] <= limit
+            inside = errors[1, k] <= limit
             same = same and inside == chosen[k]
             chosen[k] = inside
             if inside:
@@ -341,16 +352,16 @@ def _agree(cameras, view, seen, n, gate2, nobody, chosen, point, errors, scratch
             return 0
         if same and turn > 1:
             return count
-        if not _refine(cameras, view, seen, chosen, n, point, errors, a, spread, b, inverse, step, trial):
+        if not _refine(cameras, view, seen, chosen, n, limits, point, errors, a, spread, b, inverse, step, trial):
             return 0
     for k in range(n):
-        if chosen[k] and not errors[k] <= gate2:
+        if chosen[k] and not errors[1, k] <= 1.0:
             return 0
     return count
 
 
 @device
-def _rivalled(cameras, view, seen, n, gate2, nobody, chosen, pairs, m, errors, scratch):  # type: ignore[no-untyped-def]
+def _rivalled(cameras, view, seen, n, limits, nobody, chosen, pairs, m, errors, scratch):  # type: ignore[no-untyped-def]
     """Whether another proposal has as much support as the chosen views and puts the point elsewhere."""
     a, b, point, spread = scratch[0], scratch[2, :3], scratch[3, :3], scratch[4]
     support = 0.0
@@ -362,11 +373,122 @@ def _rivalled(cameras, view, seen, n, gate2, nobody, chosen, pairs, m, errors, s
             continue
         for i in range(3):
             point[i] = pairs[p, 1 + i]
-        _evaluate(cameras, view, seen, nobody, n, point, errors, a, spread, b)
+        _evaluate(cameras, view, seen, nobody, n, limits, point, errors, a, spread, b)
         for k in range(n):
-            if chosen[k] and errors[k] > 4.0 * gate2:
+            if chosen[k] and errors[1, k] > 4.0:
                 return True
     return False
+
+
+@device
+def _leave_out(cameras, view, seen, n, limits, chosen, point, errors, scratch):  # type: ignore[no-untyped-def]
+    """The one view without which the others agree, where no other set of views can have as much support; else -1.
+
+    From the linearised fit of all views, the squared error that remains without a view follows in closed form. The view
+    is the one that leaves least. Another point could only be supported as well by all views but one other: if without
+    each of these more remains than views within the gate could have, or by fewer, that weigh too little.
+    """
+    a, inverse, b = scratch[0], scratch[1], scratch[2, :3]
+    less, rest, step = scratch[3], scratch[5, :3], scratch[5, 3:6]
+    total = _evaluate(cameras, view, seen, chosen, n, limits, point, errors, a, scratch[4], b)
+    if total == math.inf:
+        return -1
+    weight, light, lighter, allowed = 0.0, math.inf, math.inf, 0.0
+    least, second, worst = math.inf, math.inf, -1
+    for k in range(n):
+        w = seen[k, 8]
+        weight += w
+        if w < lighter:
+            light, lighter = lighter, w
+        elif w < light:
+            light = w
+        largest = 0.5 * (seen[k, 9] + seen[k, 11]) + math.hypot(0.5 * (seen[k, 9] - seen[k, 11]), seen[k, 10])
+        allowed += w * max(largest / limits[0], 1.0 / limits[1])
+        u, v, u0, u1, u2, v0, v1, v2 = project(cameras, view[k], point[0], point[1], point[2])
+        eu, ev = seen[k, 0] - u, seen[k, 1] - v
+        i00, i01, i11 = w * seen[k, 9], w * seen[k, 10], w * seen[k, 11]
+        p0, p1, p2 = i00 * u0 + i01 * v0, i00 * u1 + i01 * v1, i00 * u2 + i01 * v2
+        q0, q1, q2 = i01 * u0 + i11 * v0, i01 * u1 + i11 * v1, i01 * u2 + i11 * v2
+        less[0] = a[0] - (p0 * u0 + q0 * v0)
+        less[1] = a[1] - (p0 * u1 + q0 * v1)
+        less[2] = a[2] - (p0 * u2 + q0 * v2)
+        less[3] = a[3] - (p1 * u1 + q1 * v1)
+        less[4] = a[4] - (p1 * u2 + q1 * v2)
+        less[5] = a[5] - (p2 * u2 + q2 * v2)
+        rest[0] = b[0] - (p0 * eu + q0 * ev)
+        rest[1] = b[1] - (p1 * eu + q1 * ev)
+        rest[2] = b[2] - (p2 * eu + q2 * ev)
+        if not _invert(less, inverse):
+            return -1
+        _multiply(inverse, rest, step)
+        remains = total - (i00 * eu * eu + 2.0 * i01 * eu * ev + i11 * ev * ev)
+        remains -= rest[0] * step[0] + rest[1] * step[1] + rest[2] * step[2]
+        if remains < least:
+            second, least, worst = least, remains, k
+            for r in range(3):
+                scratch[2, 3 + r] = step[r]
+        elif remains < second:
+            second = remains
+    support = _TIE * (weight - seen[worst, 8])
+    if second < _SURE * allowed or weight - light - lighter >= support:
+        return -1
+    for r in range(3):
+        point[r] += scratch[2, 3 + r]
+    return worst
+
+
+@device
+def _decide(cameras, view, seen, n, limits, min_views, nobody, chosen, pairs, point, errors, scratch):  # type: ignore[no-untyped-def]
+    """Find the views that agree, where not all do, and refit the point on them: what became of it."""
+    a, inverse, b, step = scratch[0], scratch[1], scratch[2, :3], scratch[3, :3]
+    spread, trial = scratch[4], scratch[5, :3]
+    m = _propose(cameras, view, seen, n, limits, nobody, pairs, errors, point, scratch)
+    if m == 0:
+        return INCONSISTENT
+    for k in range(n):
+        chosen[k] = False
+    count = _agree(cameras, view, seen, n, limits, nobody, chosen, point, errors, scratch)
+    if count < min_views:
+        return INCONSISTENT
+    if _rivalled(cameras, view, seen, n, limits, nobody, chosen, pairs, m, errors, scratch):
+        return AMBIGUOUS
+    _evaluate(cameras, view, seen, chosen, n, limits, point, errors, a, spread, b)
+    if not _invert(a, inverse):
+        return INCONSISTENT
+    return TWO_VIEWS if count == 2 else CONSISTENT
+
+
+@device
+def _solve(cameras, view, seen, n, limits, min_views, refine, nobody, chosen, pairs, point, errors, scratch):  # type: ignore[no-untyped-def]
+    """Solve one point: what became of it. `point`, `chosen`, `errors`, and of `scratch` the inverse and the noise let
+    through are its answer."""
+    a, inverse, b, step = scratch[0], scratch[1], scratch[2, :3], scratch[3, :3]
+    spread, trial = scratch[4], scratch[5, :3]
+    for k in range(n):
+        chosen[k] = True
+    solved = _nearest(seen, chosen, n, a, inverse, b, point)
+    solved = solved and _weigh(cameras, view, seen, chosen, n, a, inverse, b, point)
+    left = -1
+    if solved and n > 2 and n > min_views and limits[0] > 0.0:
+        worst = _evaluate(cameras, view, seen, chosen, n, limits, point, errors, a, spread, b)
+        for k in range(n):
+            worst = max(worst, errors[1, k])
+        if worst > _OFF:
+            left = _leave_out(cameras, view, seen, n, limits, chosen, point, errors, scratch)
+    if left >= 0:
+        chosen[left] = False
+    if solved and refine:
+        solved = _refine(cameras, view, seen, chosen, n, limits, point, errors, a, spread, b, inverse, step, trial)
+    elif solved:
+        solved = _evaluate(cameras, view, seen, chosen, n, limits, point, errors, a, spread, b) < math.inf
+        solved = solved and _invert(a, inverse)
+    for k in range(n):
+        solved = solved and (errors[1, k] <= 1.0) == chosen[k]
+    if solved:
+        return TWO_VIEWS if n == 2 or (n == 3 and left >= 0) else CONSISTENT
+    if n == 2 or limits[0] == 0.0:
+        return INCONSISTENT
+    return _decide(cameras, view, seen, n, limits, min_views, nobody, chosen, pairs, point, errors, scratch)
 
 
 @Kernel
@@ -377,8 +499,9 @@ def triangulate(  # type: ignore[no-untyped-def]
     noise2,
     cameras,
     min_views,
-    gate2,
+    limits,
     refine,
+    blockwise,
     position,
     spread_out,
     error,
@@ -389,14 +512,16 @@ def triangulate(  # type: ignore[no-untyped-def]
     """Solve points from their pixels in several views; the outputs are written in place.
 
     Args:
-        px: (view, point, 2).
+        px: (view, 2, point).
         confidence: (view, point); 0 = the view does not count.
         covariance: (view, point, 2, 2) px², NaN where unknown; (view, 0, 2, 2) for none at all.
         noise2: px², the variance per coordinate of points whose covariance is unknown.
         cameras: (view, 28) of CameraRig.packed().
         min_views: least number of views of a point, at least 2.
-        gate2: px²; a view whose squared error is larger does not agree. Infinite: every view is believed.
+        limits: (2,) reciprocals of the squared error in px, and of that in standard deviations, up to which a view
+            agrees; either is enough. 0 in px: every view is believed. Infinite in standard deviations: px decide.
         refine: whether Gauss-Newton follows the linear answer.
+        blockwise: whether ordinary points are solved in blocks (multipose.triangulate.blocks).
         position: out (point, 3); spread_out: out (point, 3, 3) covariance of the position;
         error: out (point,) mean distance in px over the views used; inlier: out (view, point) the views used;
         usable: out (point,) number of views that had the point; state: out (point,) what became of it.
@@ -404,15 +529,38 @@ def triangulate(  # type: ignore[no-untyped-def]
     n_cameras = px.shape[0]
     view = np.empty(n_cameras, np.int64)
     seen = np.empty((n_cameras, 12))
-    errors = np.empty(n_cameras)
+    errors = np.empty((2, n_cameras))
     chosen = np.empty(n_cameras, np.bool_)
     nobody = np.zeros(n_cameras, np.bool_)
     pairs = np.empty((n_cameras * (n_cameras - 1) // 2, 4))
     scratch = np.empty((6, 6))
-    a, inverse, b, step = scratch[0], scratch[1], scratch[2, :3], scratch[3, :3]
-    spread, trial = scratch[4], scratch[5, :3]
+    inverse, spread = scratch[1], scratch[4]
+    step, trial, column = scratch[3, :3], scratch[5, :3], scratch[5, 3:6]
     point = np.empty(3)
-    for i in range(px.shape[1]):
+    views = np.empty(n_cameras * VIEW_ROWS * LANES)
+    points = np.empty(POINT_ROWS * LANES)
+    blockwise = blockwise and vectorizable(cameras)
+    for i in range(px.shape[2]):
+        if blockwise:
+            if i % LANES == 0:
+                fill_block(px, confidence, covariance, noise2, cameras, i, views)
+                solve_block(cameras, views, points, refine, limits[0], limits[1])
+                write_block(
+                    views,
+                    points,
+                    refine,
+                    i,
+                    n_cameras,
+                    min_views,
+                    position,
+                    spread_out,
+                    error,
+                    inlier,
+                    usable,
+                    state,
+                )
+            if is_fine(points, i % LANES):
+                continue
         for r in range(3):
             position[i, r] = math.nan
             for k in range(3):
@@ -422,53 +570,26 @@ def triangulate(  # type: ignore[no-untyped-def]
             inlier[c, i] = False
         n = _gather(px, confidence, covariance, noise2, cameras, i, view, seen)
         usable[i] = n
-        if n < min_views:
-            state[i] = MISSING
+        state[i] = MISSING
+        if n >= min_views:
+            state[i] = _solve(
+                cameras, view, seen, n, limits, min_views, refine, nobody, chosen, pairs, point, errors, scratch
+            )
+        if state[i] != CONSISTENT and state[i] != TWO_VIEWS:
             continue
-        state[i] = INCONSISTENT
-        for k in range(n):
-            chosen[k] = True
-        solved = _nearest(seen, chosen, n, a, inverse, b, point)
-        solved = solved and _weigh(cameras, view, seen, chosen, n, a, inverse, b, point)
-        if solved and refine:
-            solved = _refine(cameras, view, seen, chosen, n, point, errors, a, spread, b, inverse, step, trial)
-        elif solved:
-            solved = _evaluate(cameras, view, seen, chosen, n, point, errors, a, spread, b) < math.inf
-            solved = solved and _invert(a, inverse)
-        good = solved
-        for k in range(n):
-            good = good and errors[k] <= gate2
-        count = n
-        if not good:
-            if n == 2 or gate2 == math.inf:
-                continue
-            m = _propose(cameras, view, seen, n, gate2, nobody, pairs, errors, point, scratch)
-            if m == 0:
-                continue
-            for k in range(n):
-                chosen[k] = False
-            count = _agree(cameras, view, seen, n, gate2, nobody, chosen, point, errors, scratch)
-            if count < min_views:
-                continue
-            if _rivalled(cameras, view, seen, n, gate2, nobody, chosen, pairs, m, errors, scratch):
-                state[i] = AMBIGUOUS
-                continue
-            _evaluate(cameras, view, seen, chosen, n, point, errors, a, spread, b)
-            if not _invert(a, inverse):
-                continue
-        state[i] = TWO_VIEWS if count == 2 else CONSISTENT
-        total = 0.0
+        total, count = 0.0, 0
         for k in range(n):
             if chosen[k]:
                 inlier[view[k], i] = True
-                total += math.sqrt(errors[k])
+                total += math.sqrt(errors[0, k])
+                count += 1
         error[i] = total / count
         for r in range(3):
             position[i, r] = point[r]
         # covariance = inverse @ spread @ inverse, the noise let through by the weights confidence / covariance
         for r in range(3):
-            _column(inverse, r, point)
-            _multiply(spread, point, trial)
+            _column(inverse, r, column)
+            _multiply(spread, column, trial)
             _multiply(inverse, trial, step)
             for k in range(3):
                 spread_out[i, k, r] = step[k]

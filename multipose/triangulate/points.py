@@ -16,7 +16,7 @@ from multipose.triangulate import kernels
 
 FloatArray = NDArray[np.float64]
 
-_CHUNK = 8192  # points solved at once; the scratch memory of a thread is about this times 56 bytes a view
+_CHUNK = 4096  # points solved at once; the scratch memory of a thread is about this times 56 bytes a view
 
 STATES = ("missing", "consistent", "two_views", "ambiguous", "inconsistent")
 """What can become of a point; the place in this tuple is its number in `Points.state`.
@@ -57,7 +57,9 @@ def triangulate(
     noise_px: float = 1.0,
     min_views: int = 2,
     max_error_px: float = np.inf,
+    max_error_sd: float = 0.0,
     refine: bool = True,
+    blockwise: bool = True,
     threads: int | None = None,
     progress: Progress = SILENT,
 ) -> Points:
@@ -115,19 +117,23 @@ def triangulate(
     )
     cameras = np.array(rig.packed(), dtype=np.float64)
 
+    limits = np.array([max_error_px, max_error_sd]) ** 2
+    limits = np.divide(1.0, limits, out=np.full(2, np.inf), where=limits > 0)
+
     def solve(start: int) -> int:
         part = slice(start, min(start + _CHUNK, n))
         size: int = part.stop - part.start
         inlier = np.empty((n_views, size), np.bool_)
         kernels.triangulate(
-            _copy(points[:, part]),
+            _copy(np.swapaxes(points[:, part], 1, 2)),
             _copy(np.broadcast_to(weights, (n_views, size)) if confidence is None else weights[:, part]),
             _copy(spread[:, part]),
             noise_px**2,
             cameras,
             min_views,
-            max_error_px**2,
+            limits,
             refine,
+            blockwise,
             result.position[part],
             result.covariance[part],
             result.error[part],
