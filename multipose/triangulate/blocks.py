@@ -100,34 +100,34 @@ def fill(px, confidence, covariance, noise2, cameras, start, views):  # type: ig
     """Lay the pixels, confidences and inverse covariances of the points from `start` into the rows of the views."""
     size = min(LANES, px.shape[2] - start)
     for c in range(px.shape[0]):
-        row = c * VIEW_ROWS * LANES
+        rows = views[c]
         middle_u, middle_v = cameras[c, 3], cameras[c, 4]
         for i in range(size):
             u, v = px[c, 0, start + i], px[c, 1, start + i]
             w = confidence[c, start + i]
             has = w > 0.0 and u * u + v * v < math.inf
-            views[row + _U + i] = u if has else middle_u
-            views[row + _V + i] = v if has else middle_v
-            views[row + _W + i] = w if has else 0.0
+            rows[_U + i] = u if has else middle_u
+            rows[_V + i] = v if has else middle_v
+            rows[_W + i] = w if has else 0.0
         for i in range(size, LANES):
-            views[row + _U + i] = middle_u
-            views[row + _V + i] = middle_v
-            views[row + _W + i] = 0.0
+            rows[_U + i] = middle_u
+            rows[_V + i] = middle_v
+            rows[_W + i] = 0.0
         if covariance.shape[1] == 0:
             for i in range(LANES):
-                views[row + _I00 + i] = 1.0 / noise2
-                views[row + _I01 + i] = 0.0
-                views[row + _I11 + i] = 1.0 / noise2
+                rows[_I00 + i] = 1.0 / noise2
+                rows[_I01 + i] = 0.0
+                rows[_I11 + i] = 1.0 / noise2
         else:
             for i in range(size):
                 i00, i01, i11 = information(covariance, noise2, c, start + i)
-                views[row + _I00 + i] = i00
-                views[row + _I01 + i] = i01
-                views[row + _I11 + i] = i11
+                rows[_I00 + i] = i00
+                rows[_I01 + i] = i01
+                rows[_I11 + i] = i11
             for i in range(size, LANES):
-                views[row + _I00 + i] = 1.0
-                views[row + _I01 + i] = 0.0
-                views[row + _I11 + i] = 1.0
+                rows[_I00 + i] = 1.0
+                rows[_I01 + i] = 0.0
+                rows[_I11 + i] = 1.0
 
 
 @inlined
@@ -152,9 +152,9 @@ def write(views, points, refine, start, n_cameras, min_views, position, spread, 
     for i in range(size):
         points[_B0 + i] = 0.0
     for c in range(n_cameras):
-        row = c * VIEW_ROWS * LANES
+        rows = views[c]
         for i in range(size):
-            has = views[row + _W + i] > 0.0
+            has = rows[_W + i] > 0.0
             inlier[c, start + i] = has
             points[_B0 + i] += 1.0 if has else 0.0
     for i in range(size):
@@ -199,50 +199,50 @@ def _clear(points):  # type: ignore[no-untyped-def]
 @device
 def _undistort(cameras, c, views, points):  # type: ignore[no-untyped-def]
     """Undistorted plane coordinates of a view's pixels, and the derivatives of the distortion there."""
-    row = c * VIEW_ROWS * LANES
+    rows = views[c]
     k, rational = coefficients(cameras, c), cameras[c, 0] == RATIONAL
     fx, fy, cx, cy = 1.0 / cameras[c, 1], 1.0 / cameras[c, 2], cameras[c, 3], cameras[c, 4]
     valid = cameras[c, 13]
     tolerance = _UNDISTORTED_PX2 * fx * fx
     for i in range(LANES):
-        xd = (views[row + _U + i] - cx) * fx
-        yd = (views[row + _V + i] - cy) * fy
+        xd = (rows[_U + i] - cx) * fx
+        yd = (rows[_V + i] - cy) * fy
         xg, yg, xx, xy, yy = polynomial(k, rational, xd, yd)
         inverse = 1.0 / (xx * yy - xy * xy)
-        views[row + _X + i] = xd - (yy * (xg - xd) - xy * (yg - yd)) * inverse
-        views[row + _Y + i] = yd - (xx * (yg - yd) - xy * (xg - xd)) * inverse
+        rows[_X + i] = xd - (yy * (xg - xd) - xy * (yg - yd)) * inverse
+        rows[_Y + i] = yd - (xx * (yg - yd) - xy * (xg - xd)) * inverse
     for step in range(1, _UNDISTORTION_STEPS):
         last = step == _UNDISTORTION_STEPS - 1
         for i in range(LANES):
-            x, y = views[row + _X + i], views[row + _Y + i]
+            x, y = rows[_X + i], rows[_Y + i]
             xg, yg, xx, xy, yy = polynomial(k, rational, x, y)
-            ex = xg - (views[row + _U + i] - cx) * fx
-            ey = yg - (views[row + _V + i] - cy) * fy
+            ex = xg - (rows[_U + i] - cx) * fx
+            ey = yg - (rows[_V + i] - cy) * fy
             inverse = 1.0 / (xx * yy - xy * xy)
             x -= (yy * ex - xy * ey) * inverse
             y -= (xx * ey - xy * ex) * inverse
-            views[row + _X + i] = x
-            views[row + _Y + i] = y
-            views[row + _XX + i] = xx
-            views[row + _XY + i] = xy
-            views[row + _YY + i] = yy
-            wrong = 0.0 if ex * ex + ey * ey <= tolerance else views[row + _W + i]
-            wrong = wrong if x * x + y * y < valid else views[row + _W + i]
+            rows[_X + i] = x
+            rows[_Y + i] = y
+            rows[_XX + i] = xx
+            rows[_XY + i] = xy
+            rows[_YY + i] = yy
+            wrong = 0.0 if ex * ex + ey * ey <= tolerance else rows[_W + i]
+            wrong = wrong if x * x + y * y < valid else rows[_W + i]
             points[_BAD + i] += wrong if last else 0.0
 
 
 @device
 def _nearest(cameras, c, views, points):  # type: ignore[no-untyped-def]
     """Add a view to the system of the point nearest to the rays, distances weighed by confidence."""
-    row = c * VIEW_ROWS * LANES
+    rows = views[c]
     perspective = cameras[c, 0] != TELECENTRIC
     r0, r1, r2, r3, r4, r5, r6, r7, r8 = _rotation(cameras, c)
     t0, t1, t2 = cameras[c, 25], cameras[c, 26], cameras[c, 27]
     for i in range(LANES):
-        x, y = views[row + _X + i], views[row + _Y + i]
+        x, y = rows[_X + i], rows[_Y + i]
         dx = x if perspective else 0.0
         dy = y if perspective else 0.0
-        w = views[row + _W + i]
+        w = rows[_W + i]
         s = w / (1.0 + dx * dx + dy * dy)
         d0 = r0 * dx + r3 * dy + r6
         d1 = r1 * dx + r4 * dy + r7
@@ -302,13 +302,13 @@ def _accumulate(points, i, w, i00, i01, i11, u0, u1, u2, v0, v1, v2, s, t):  # t
 @device
 def _weigh(cameras, c, views, points):  # type: ignore[no-untyped-def]
     """Add a view to the linear system in pixels at the depth of the point."""
-    row = c * VIEW_ROWS * LANES
+    rows = views[c]
     perspective = cameras[c, 0] != TELECENTRIC
     r0, r1, r2, r3, r4, r5, r6, r7, r8 = _rotation(cameras, c)
     t0, t1, t2 = cameras[c, 25], cameras[c, 26], cameras[c, 27]
     fx, fy = cameras[c, 1], cameras[c, 2]
     for i in range(LANES):
-        x, y, w = views[row + _X + i], views[row + _Y + i], views[row + _W + i]
+        x, y, w = rows[_X + i], rows[_Y + i], rows[_W + i]
         p0, p1, p2 = points[_P0 + i], points[_P1 + i], points[_P2 + i]
         xc = r0 * p0 + r1 * p1 + r2 * p2 + t0
         yc = r3 * p0 + r4 * p1 + r5 * p2 + t1
@@ -317,8 +317,8 @@ def _weigh(cameras, c, views, points):  # type: ignore[no-untyped-def]
         points[_BAD + i] += 0.0 if depth > 0.0 else w
         inverse = 1.0 / depth
         gx, gy = fx * inverse, fy * inverse
-        ux, uy = gx * views[row + _XX + i], gx * views[row + _XY + i]
-        vx, vy = gy * views[row + _XY + i], gy * views[row + _YY + i]
+        ux, uy = gx * rows[_XX + i], gx * rows[_XY + i]
+        vx, vy = gy * rows[_XY + i], gy * rows[_YY + i]
         uz = -(ux * x + uy * y) if perspective else 0.0
         vz = -(vx * x + vy * y) if perspective else 0.0
         f0, f1, f2 = depth * x - t0, depth * y - t1, depth - t2
@@ -326,9 +326,9 @@ def _weigh(cameras, c, views, points):  # type: ignore[no-untyped-def]
             points,
             i,
             w,
-            views[row + _I00 + i],
-            views[row + _I01 + i],
-            views[row + _I11 + i],
+            rows[_I00 + i],
+            rows[_I01 + i],
+            rows[_I11 + i],
             ux * r0 + uy * r3 + uz * r6,
             ux * r1 + uy * r4 + uz * r7,
             ux * r2 + uy * r5 + uz * r8,
@@ -343,7 +343,7 @@ def _weigh(cameras, c, views, points):  # type: ignore[no-untyped-def]
 @device
 def _evaluate(cameras, c, views, points, gate, sd_gate):  # type: ignore[no-untyped-def]
     """Add a view's reprojection errors and their derivatives to the Gauss-Newton system."""
-    row = c * VIEW_ROWS * LANES
+    rows = views[c]
     perspective = cameras[c, 0] != TELECENTRIC
     k, rational = coefficients(cameras, c), cameras[c, 0] == RATIONAL
     r0, r1, r2, r3, r4, r5, r6, r7, r8 = _rotation(cameras, c)
@@ -351,7 +351,7 @@ def _evaluate(cameras, c, views, points, gate, sd_gate):  # type: ignore[no-unty
     fx, fy, cx, cy = cameras[c, 1], cameras[c, 2], cameras[c, 3], cameras[c, 4]
     valid = cameras[c, 13]
     for i in range(LANES):
-        w = views[row + _W + i]
+        w = rows[_W + i]
         p0, p1, p2 = points[_P0 + i], points[_P1 + i], points[_P2 + i]
         xc = r0 * p0 + r1 * p1 + r2 * p2 + t0
         yc = r3 * p0 + r4 * p1 + r5 * p2 + t1
@@ -366,9 +366,9 @@ def _evaluate(cameras, c, views, points, gate, sd_gate):  # type: ignore[no-unty
         ux, uy, vx, vy = gx * xx, gx * xy, gy * xy, gy * yy
         uz = -(ux * x + uy * y) if perspective else 0.0
         vz = -(vx * x + vy * y) if perspective else 0.0
-        eu = views[row + _U + i] - (fx * xd + cx)
-        ev = views[row + _V + i] - (fy * yd + cy)
-        i00, i01, i11 = views[row + _I00 + i], views[row + _I01 + i], views[row + _I11 + i]
+        eu = rows[_U + i] - (fx * xd + cx)
+        ev = rows[_V + i] - (fy * yd + cy)
+        i00, i01, i11 = rows[_I00 + i], rows[_I01 + i], rows[_I11 + i]
         squared = eu * eu + ev * ev
         seen = 1.0 if w > 0.0 else 0.0
         off = squared * gate

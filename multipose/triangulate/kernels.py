@@ -537,7 +537,7 @@ def triangulate(  # type: ignore[no-untyped-def]
     inverse, spread = scratch[1], scratch[4]
     step, trial, column = scratch[3, :3], scratch[5, :3], scratch[5, 3:6]
     point = np.empty(3)
-    views = np.empty(n_cameras * VIEW_ROWS * LANES)
+    views = np.empty((n_cameras, VIEW_ROWS * LANES))
     points = np.empty(POINT_ROWS * LANES)
     blockwise = blockwise and vectorizable(cameras)
     for i in range(px.shape[2]):
