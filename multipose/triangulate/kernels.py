@@ -3,15 +3,17 @@
 A camera is a row of `CameraRig.packed()` (multipose.triangulate.projection). Everything is float64; a view that does
 not count is NaN.
 
-Each point is solved as follows (`triangulate`):
+Ordinary points are solved in blocks (multipose.triangulate.blocks). The others, and all points where a camera has a
+fisheye lens, are solved one by one (`triangulate`):
 
 1. Every pixel becomes a ray. The point nearest to the rays is the solution of a 3x3 system.
 2. The same system, with every ray's distance measured in the pixels of its view at the depth just found and weighed by
    confidence / covariance. This is the linear answer.
 3. Gauss-Newton steps on the reprojection error itself, halved while they do not lower it, until the next one would move
    the projections by less than 1e-9 px.
-4. Robust only: where a view is farther off than the gate, every pair of views proposes a point; the one with the
-   smallest truncated error is refitted on the views that agree with it.
+4. Robust only: where a view is farther off than the gate, one view is left out, if the others then agree and no other
+   set can be as good. Else every pair of views proposes a point; the one with the smallest truncated error is refitted
+   on the views that agree with it.
 """
 
 from __future__ import annotations
@@ -28,23 +30,23 @@ from multipose.triangulate.blocks import (
     INCONSISTENT,
     LANES,
     MISSING,
+    OFF,
+    OPEN,
     PARALLEL,
     POINT_ROWS,
+    SURE,
+    TIE,
     TWO_VIEWS,
     VIEW_ROWS,
     information,
-    is_fine,
     vectorizable,
 )
 from multipose.triangulate.projection import TELECENTRIC, device, project, undistort
 
-fill_block, solve_block, write_block = blocks.fill, blocks.solve, blocks.write
+solve_blocks = blocks.solve
 
 _CONVERGED_PX2 = 1e-18
 _GAUSS_NEWTON_STEPS = 30
-_TIE = 0.9  # a rival with this share of the best support is as good
-_OFF = 4.0  # squared error in gates of a view for which the fit of all is not even tried
-_SURE = 2.0  # so many times more squared error than views that agree could have makes a rival impossible
 
 
 @device
@@ -369,7 +371,7 @@ def _rivalled(cameras, view, seen, n, limits, nobody, chosen, pairs, m, errors, 
         if chosen[k]:
             support += seen[k, 8]
     for p in range(m):
-        if pairs[p, 0] < _TIE * support:
+        if pairs[p, 0] < TIE * support:
             continue
         for i in range(3):
             point[i] = pairs[p, 1 + i]
@@ -381,18 +383,17 @@ def _rivalled(cameras, view, seen, n, limits, nobody, chosen, pairs, m, errors, 
 
 
 @device
-def _leave_out(cameras, view, seen, n, limits, chosen, point, errors, scratch):  # type: ignore[no-untyped-def]
+def _leave_out(cameras, view, seen, n, limits, total, point, scratch):  # type: ignore[no-untyped-def]
     """The one view without which the others agree, where no other set of views can have as much support; else -1.
 
     From the linearised fit of all views, the squared error that remains without a view follows in closed form. The view
     is the one that leaves least. Another point could only be supported as well by all views but one other: if without
     each of these more remains than views within the gate could have, or by fewer, that weigh too little.
+
+    total: weighted sum of squares of all views at `point`; the normal equations are in `scratch`. Moves the point.
     """
     a, inverse, b = scratch[0], scratch[1], scratch[2, :3]
     less, rest, step = scratch[3], scratch[5, :3], scratch[5, 3:6]
-    total = _evaluate(cameras, view, seen, chosen, n, limits, point, errors, a, scratch[4], b)
-    if total == math.inf:
-        return -1
     weight, light, lighter, allowed = 0.0, math.inf, math.inf, 0.0
     least, second, worst = math.inf, math.inf, -1
     for k in range(n):
@@ -429,8 +430,8 @@ def _leave_out(cameras, view, seen, n, limits, chosen, point, errors, scratch): 
                 scratch[2, 3 + r] = step[r]
         elif remains < second:
             second = remains
-    support = _TIE * (weight - seen[worst, 8])
-    if second < _SURE * allowed or weight - light - lighter >= support:
+    support = TIE * (weight - seen[worst, 8])
+    if second < SURE * allowed or weight - light - lighter >= support:
         return -1
     for r in range(3):
         point[r] += scratch[2, 3 + r]
@@ -440,8 +441,7 @@ def _leave_out(cameras, view, seen, n, limits, chosen, point, errors, scratch): 
 @device
 def _decide(cameras, view, seen, n, limits, min_views, nobody, chosen, pairs, point, errors, scratch):  # type: ignore[no-untyped-def]
     """Find the views that agree, where not all do, and refit the point on them: what became of it."""
-    a, inverse, b, step = scratch[0], scratch[1], scratch[2, :3], scratch[3, :3]
-    spread, trial = scratch[4], scratch[5, :3]
+    a, inverse, b, spread = scratch[0], scratch[1], scratch[2, :3], scratch[4]
     m = _propose(cameras, view, seen, n, limits, nobody, pairs, errors, point, scratch)
     if m == 0:
         return INCONSISTENT
@@ -455,40 +455,40 @@ def _decide(cameras, view, seen, n, limits, min_views, nobody, chosen, pairs, po
     _evaluate(cameras, view, seen, chosen, n, limits, point, errors, a, spread, b)
     if not _invert(a, inverse):
         return INCONSISTENT
-    return TWO_VIEWS if count == 2 else CONSISTENT
+    return CONSISTENT
 
 
 @device
-def _solve(cameras, view, seen, n, limits, min_views, refine, nobody, chosen, pairs, point, errors, scratch):  # type: ignore[no-untyped-def]
-    """Solve one point: what became of it. `point`, `chosen`, `errors`, and of `scratch` the inverse and the noise let
-    through are its answer."""
+def _fit(cameras, view, seen, n, limits, min_views, refine, chosen, point, errors, scratch):  # type: ignore[no-untyped-def]
+    """Fit the point to all views, or to all but one where that decides it: whether just these are in the gate."""
     a, inverse, b, step = scratch[0], scratch[1], scratch[2, :3], scratch[3, :3]
     spread, trial = scratch[4], scratch[5, :3]
     for k in range(n):
         chosen[k] = True
-    solved = _nearest(seen, chosen, n, a, inverse, b, point)
-    solved = solved and _weigh(cameras, view, seen, chosen, n, a, inverse, b, point)
-    left = -1
-    if solved and n > 2 and n > min_views and limits[0] > 0.0:
-        worst = _evaluate(cameras, view, seen, chosen, n, limits, point, errors, a, spread, b)
-        for k in range(n):
-            worst = max(worst, errors[1, k])
-        if worst > _OFF:
-            left = _leave_out(cameras, view, seen, n, limits, chosen, point, errors, scratch)
-    if left >= 0:
-        chosen[left] = False
-    if solved and refine:
-        solved = _refine(cameras, view, seen, chosen, n, limits, point, errors, a, spread, b, inverse, step, trial)
-    elif solved:
-        solved = _evaluate(cameras, view, seen, chosen, n, limits, point, errors, a, spread, b) < math.inf
-        solved = solved and _invert(a, inverse)
+    if not _nearest(seen, chosen, n, a, inverse, b, point):
+        return False
+    if not _weigh(cameras, view, seen, chosen, n, a, inverse, b, point):
+        return False
+    total = _evaluate(cameras, view, seen, chosen, n, limits, point, errors, a, spread, b)
+    if total == math.inf:
+        return False
+    worst = 0.0
     for k in range(n):
-        solved = solved and (errors[1, k] <= 1.0) == chosen[k]
-    if solved:
-        return TWO_VIEWS if n == 2 or (n == 3 and left >= 0) else CONSISTENT
-    if n == 2 or limits[0] == 0.0:
-        return INCONSISTENT
-    return _decide(cameras, view, seen, n, limits, min_views, nobody, chosen, pairs, point, errors, scratch)
+        worst = max(worst, errors[1, k])
+    if refine and worst > OFF and n > 2 and n > min_views:
+        left = _leave_out(cameras, view, seen, n, limits, total, point, scratch)
+        if left < 0:
+            return False
+        chosen[left] = False
+    if refine:
+        if not _refine(cameras, view, seen, chosen, n, limits, point, errors, a, spread, b, inverse, step, trial):
+            return False
+    elif not _invert(a, inverse):
+        return False
+    agree = True
+    for k in range(n):
+        agree = agree and (errors[1, k] <= 1.0) == chosen[k]
+    return agree
 
 
 @Kernel
@@ -501,7 +501,6 @@ def triangulate(  # type: ignore[no-untyped-def]
     min_views,
     limits,
     refine,
-    blockwise,
     position,
     spread_out,
     error,
@@ -521,7 +520,6 @@ def triangulate(  # type: ignore[no-untyped-def]
         limits: (2,) reciprocals of the squared error in px, and of that in standard deviations, up to which a view
             agrees; either is enough. 0 in px: every view is believed. Infinite in standard deviations: px decide.
         refine: whether Gauss-Newton follows the linear answer.
-        blockwise: whether ordinary points are solved in blocks (multipose.triangulate.blocks).
         position: out (point, 3); spread_out: out (point, 3, 3) covariance of the position;
         error: out (point,) mean distance in px over the views used; inlier: out (view, point) the views used;
         usable: out (point,) number of views that had the point; state: out (point,) what became of it.
@@ -537,30 +535,32 @@ def triangulate(  # type: ignore[no-untyped-def]
     inverse, spread = scratch[1], scratch[4]
     step, trial, column = scratch[3, :3], scratch[5, :3], scratch[5, 3:6]
     point = np.empty(3)
-    views = np.empty((n_cameras, VIEW_ROWS * LANES))
-    points = np.empty(POINT_ROWS * LANES)
-    blockwise = blockwise and vectorizable(cameras)
+    if vectorizable(cameras):
+        solve_blocks(
+            np.empty((2, n_cameras, VIEW_ROWS * LANES)),
+            np.empty((2, POINT_ROWS * LANES)),
+            np.empty((2, LANES), np.int64),
+            px,
+            confidence,
+            covariance,
+            noise2,
+            cameras,
+            min_views,
+            limits,
+            refine,
+            position,
+            spread_out,
+            error,
+            inlier,
+            usable,
+            state,
+        )
+    else:
+        for i in range(px.shape[2]):
+            state[i] = OPEN
     for i in range(px.shape[2]):
-        if blockwise:
-            if i % LANES == 0:
-                fill_block(px, confidence, covariance, noise2, cameras, i, views)
-                solve_block(cameras, views, points, refine, limits[0], limits[1])
-                write_block(
-                    views,
-                    points,
-                    refine,
-                    i,
-                    n_cameras,
-                    min_views,
-                    position,
-                    spread_out,
-                    error,
-                    inlier,
-                    usable,
-                    state,
-                )
-            if is_fine(points, i % LANES):
-                continue
+        if state[i] != OPEN:
+            continue
         for r in range(3):
             position[i, r] = math.nan
             for k in range(3):
@@ -571,11 +571,16 @@ def triangulate(  # type: ignore[no-untyped-def]
         n = _gather(px, confidence, covariance, noise2, cameras, i, view, seen)
         usable[i] = n
         state[i] = MISSING
-        if n >= min_views:
-            state[i] = _solve(
-                cameras, view, seen, n, limits, min_views, refine, nobody, chosen, pairs, point, errors, scratch
-            )
-        if state[i] != CONSISTENT and state[i] != TWO_VIEWS:
+        if n < min_views:
+            continue
+        state[i] = CONSISTENT
+        if not _fit(cameras, view, seen, n, limits, min_views, refine, chosen, point, errors, scratch):
+            state[i] = INCONSISTENT
+            if n > 2 and limits[0] > 0.0:
+                state[i] = _decide(
+                    cameras, view, seen, n, limits, min_views, nobody, chosen, pairs, point, errors, scratch
+                )
+        if state[i] != CONSISTENT:
             continue
         total, count = 0.0, 0
         for k in range(n):
@@ -583,6 +588,7 @@ def triangulate(  # type: ignore[no-untyped-def]
                 inlier[view[k], i] = True
                 total += math.sqrt(errors[0, k])
                 count += 1
+        state[i] = TWO_VIEWS if count == 2 else CONSISTENT
         error[i] = total / count
         for r in range(3):
             position[i, r] = point[r]
