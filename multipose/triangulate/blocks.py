@@ -131,9 +131,20 @@ def solve(  # type: ignore[no-untyped-def]
             if waiting < LANES and (waiting == 0 or start + i < n - 1):
                 continue
             _leave_out(cameras, views[1], points[1], limits)
-            _refine(cameras, views[1], points[1], limits, True)
+            _refine(cameras, views[1], points[1], limits, refine)
             _write(
-                views[1], points[1], index[1], waiting, True, min_views, position, spread, error, inlier, usable, state
+                views[1],
+                points[1],
+                index[1],
+                waiting,
+                refine,
+                min_views,
+                position,
+                spread,
+                error,
+                inlier,
+                usable,
+                state,
             )
             waiting = 0
 
@@ -517,7 +528,10 @@ def _evaluate(cameras, c, views, points, gate, sd_gate):  # type: ignore[no-unty
 def _leave_out(cameras, views, points, limits):  # type: ignore[no-untyped-def]
     """Leave out the view without which the others agree, and take the step to their answer.
 
-    Lanes where another set of views might have as much support are bad. As multipose.triangulate.kernels._leave_out.
+    From the linearised fit of all views, the squared error that remains without a view follows in closed form. The view
+    is the one that leaves least. Another point could only be supported as well by all views but one other: lanes are
+    bad unless without each of these more remains than views within the gate could have, and unless fewer views weigh
+    too little.
     """
     for i in range(LANES):
         points[_BAD + i] = 0.0

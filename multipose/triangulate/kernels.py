@@ -3,17 +3,18 @@
 A camera is a row of `CameraRig.packed()` (multipose.triangulate.projection). Everything is float64; a view that does
 not count is NaN.
 
-Ordinary points are solved in blocks (multipose.triangulate.blocks). The others, and all points where a camera has a
-fisheye lens, are solved one by one (`triangulate`):
+Each point is solved as follows (`triangulate`):
 
 1. Every pixel becomes a ray. The point nearest to the rays is the solution of a 3x3 system.
 2. The same system, with every ray's distance measured in the pixels of its view at the depth just found and weighed by
    confidence / covariance. This is the linear answer.
 3. Gauss-Newton steps on the reprojection error itself, halved while they do not lower it, until the next one would move
    the projections by less than 1e-9 px.
-4. Robust only: where a view is farther off than the gate, one view is left out, if the others then agree and no other
-   set can be as good. Else every pair of views proposes a point; the one with the smallest truncated error is refitted
-   on the views that agree with it.
+4. Robust only: where a view is farther off than the gate, every pair of views proposes a point; the one with the
+   smallest truncated error is refitted on the views that agree with it.
+
+The ordinary points are solved in blocks, much faster (multipose.triangulate.blocks); the others, and all of a rig with
+a fisheye lens, one by one. Both ways give the same answers, which the tests hold them to.
 """
 
 from __future__ import annotations
@@ -30,11 +31,9 @@ from multipose.triangulate.blocks import (
     INCONSISTENT,
     LANES,
     MISSING,
-    OFF,
     OPEN,
     PARALLEL,
     POINT_ROWS,
-    SURE,
     TIE,
     TWO_VIEWS,
     VIEW_ROWS,
@@ -383,62 +382,6 @@ def _rivalled(cameras, view, seen, n, limits, nobody, chosen, pairs, m, errors, 
 
 
 @device
-def _leave_out(cameras, view, seen, n, limits, total, point, scratch):  # type: ignore[no-untyped-def]
-    """The one view without which the others agree, where no other set of views can have as much support; else -1.
-
-    From the linearised fit of all views, the squared error that remains without a view follows in closed form. The view
-    is the one that leaves least. Another point could only be supported as well by all views but one other: if without
-    each of these more remains than views within the gate could have, or by fewer, that weigh too little.
-
-    total: weighted sum of squares of all views at `point`; the normal equations are in `scratch`. Moves the point.
-    """
-    a, inverse, b = scratch[0], scratch[1], scratch[2, :3]
-    less, rest, step = scratch[3], scratch[5, :3], scratch[5, 3:6]
-    weight, light, lighter, allowed = 0.0, math.inf, math.inf, 0.0
-    least, second, worst = math.inf, math.inf, -1
-    for k in range(n):
-        w = seen[k, 8]
-        weight += w
-        if w < lighter:
-            light, lighter = lighter, w
-        elif w < light:
-            light = w
-        largest = 0.5 * (seen[k, 9] + seen[k, 11]) + math.hypot(0.5 * (seen[k, 9] - seen[k, 11]), seen[k, 10])
-        allowed += w * max(largest / limits[0], 1.0 / limits[1])
-        u, v, u0, u1, u2, v0, v1, v2 = project(cameras, view[k], point[0], point[1], point[2])
-        eu, ev = seen[k, 0] - u, seen[k, 1] - v
-        i00, i01, i11 = w * seen[k, 9], w * seen[k, 10], w * seen[k, 11]
-        p0, p1, p2 = i00 * u0 + i01 * v0, i00 * u1 + i01 * v1, i00 * u2 + i01 * v2
-        q0, q1, q2 = i01 * u0 + i11 * v0, i01 * u1 + i11 * v1, i01 * u2 + i11 * v2
-        less[0] = a[0] - (p0 * u0 + q0 * v0)
-        less[1] = a[1] - (p0 * u1 + q0 * v1)
-        less[2] = a[2] - (p0 * u2 + q0 * v2)
-        less[3] = a[3] - (p1 * u1 + q1 * v1)
-        less[4] = a[4] - (p1 * u2 + q1 * v2)
-        less[5] = a[5] - (p2 * u2 + q2 * v2)
-        rest[0] = b[0] - (p0 * eu + q0 * ev)
-        rest[1] = b[1] - (p1 * eu + q1 * ev)
-        rest[2] = b[2] - (p2 * eu + q2 * ev)
-        if not _invert(less, inverse):
-            return -1
-        _multiply(inverse, rest, step)
-        remains = total - (i00 * eu * eu + 2.0 * i01 * eu * ev + i11 * ev * ev)
-        remains -= rest[0] * step[0] + rest[1] * step[1] + rest[2] * step[2]
-        if remains < least:
-            second, least, worst = least, remains, k
-            for r in range(3):
-                scratch[2, 3 + r] = step[r]
-        elif remains < second:
-            second = remains
-    support = TIE * (weight - seen[worst, 8])
-    if second < SURE * allowed or weight - light - lighter >= support:
-        return -1
-    for r in range(3):
-        point[r] += scratch[2, 3 + r]
-    return worst
-
-
-@device
 def _decide(cameras, view, seen, n, limits, min_views, nobody, chosen, pairs, point, errors, scratch):  # type: ignore[no-untyped-def]
     """Find the views that agree, where not all do, and refit the point on them: what became of it."""
     a, inverse, b, spread = scratch[0], scratch[1], scratch[2, :3], scratch[4]
@@ -459,8 +402,8 @@ def _decide(cameras, view, seen, n, limits, min_views, nobody, chosen, pairs, po
 
 
 @device
-def _fit(cameras, view, seen, n, limits, min_views, refine, chosen, point, errors, scratch):  # type: ignore[no-untyped-def]
-    """Fit the point to all views, or to all but one where that decides it: whether just these are in the gate."""
+def _fit(cameras, view, seen, n, limits, refine, chosen, point, errors, scratch):  # type: ignore[no-untyped-def]
+    """Fit the point to all views: whether all are within the gate."""
     a, inverse, b, step = scratch[0], scratch[1], scratch[2, :3], scratch[3, :3]
     spread, trial = scratch[4], scratch[5, :3]
     for k in range(n):
@@ -469,25 +412,17 @@ def _fit(cameras, view, seen, n, limits, min_views, refine, chosen, point, error
         return False
     if not _weigh(cameras, view, seen, chosen, n, a, inverse, b, point):
         return False
-    total = _evaluate(cameras, view, seen, chosen, n, limits, point, errors, a, spread, b)
-    if total == math.inf:
-        return False
-    worst = 0.0
-    for k in range(n):
-        worst = max(worst, errors[1, k])
-    if refine and worst > OFF and n > 2 and n > min_views:
-        left = _leave_out(cameras, view, seen, n, limits, total, point, scratch)
-        if left < 0:
-            return False
-        chosen[left] = False
     if refine:
         if not _refine(cameras, view, seen, chosen, n, limits, point, errors, a, spread, b, inverse, step, trial):
             return False
-    elif not _invert(a, inverse):
-        return False
+    else:
+        if _evaluate(cameras, view, seen, chosen, n, limits, point, errors, a, spread, b) == math.inf:
+            return False
+        if not _invert(a, inverse):
+            return False
     agree = True
     for k in range(n):
-        agree = agree and (errors[1, k] <= 1.0) == chosen[k]
+        agree = agree and errors[1, k] <= 1.0
     return agree
 
 
@@ -574,7 +509,7 @@ def triangulate(  # type: ignore[no-untyped-def]
         if n < min_views:
             continue
         state[i] = CONSISTENT
-        if not _fit(cameras, view, seen, n, limits, min_views, refine, chosen, point, errors, scratch):
+        if not _fit(cameras, view, seen, n, limits, refine, chosen, point, errors, scratch):
             state[i] = INCONSISTENT
             if n > 2 and limits[0] > 0.0:
                 state[i] = _decide(
