@@ -128,8 +128,8 @@ def learn_noise(keypoints: xr.Dataset, rig: CameraRig, rounds: int = 25) -> np.n
 def judge_mouse(folder: Path) -> dict[str, pd.DataFrame]:
     """Each view against the others on a real mouse: offsets from the first half of the frames, judged on the second.
 
-    The file states no covariances, so that the noise is learned from the disagreement of the views: one figure for all
-    points, or one for each view and key point, from the half that is judged or from the first.
+    The file states no covariances, so that the noise is learned from the disagreement of the views: as `reconstruct`
+    does it, or a figure for each view and key point, from the half that is judged or from the first.
     """
     views = ("back", "mid", "side", "top")
     board = CharucoBoard(columns=8, rows=11, square=24.0, marker=18.75, unit="mm", dictionary="4X4_1000")
@@ -141,8 +141,8 @@ def judge_mouse(folder: Path) -> dict[str, pd.DataFrame]:
     first, second = (remove_offsets(keypoints, offsets).isel(time=part) for part in (slice(half), slice(half, None)))
     ahead, own = (learn_noise(found, calibration.rig) for found in (first, second))
     cases = {
-        "as labelled, one noise": (labelled, None),
-        "offsets taken off, one noise": (second, None),
+        "as labelled, noise as reconstruct learns it": (labelled, None),
+        "offsets taken off, noise as reconstruct learns it": (second, None),
         "offsets taken off, noise of view and key point from the first half": (with_noise(second, ahead), GROSS_PX),
         "offsets taken off, noise of view and key point from the same half": (with_noise(second, own), GROSS_PX),
     }

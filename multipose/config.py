@@ -569,6 +569,7 @@ pairs = {_show_list([list(pair) for pair in skeleton.pairs])}
 #   limb_lengths = [["hip", "knee", 21.5]]             # where they are known, in the rig's unit
 #   joint_limits = [["hip", "knee", "ankle", 20, 175]] # angles at the middle one, in degrees
 #   max_gap = 20                       # frames; longer gaps are not written
+
 # What is measured on the trajectories, by names of your own (`multipose kinematics`); angles are in radians.
 [kinematics]
 # smoothed = false           # true: measure on the smoothed trajectories

@@ -43,10 +43,11 @@ def plan(project: Project) -> list[Product]:
         products += rigs
     if len(project.views) > 1:
         products += [trajectories_product(project, recording) for recording in project.recordings]
-        if project.config.smoothing.enabled:
+        measured = project.config.kinematics
+        if project.config.smoothing.enabled or (measured.declared and measured.smoothed):
             products += [smooth_product(project, recording) for recording in project.recordings]
         products += [player_product(project, recording) for recording in project.recordings]
-        if project.config.kinematics.declared:
+        if measured.declared:
             products += [kinematics_product(project, recording) for recording in project.recordings]
     return products
 

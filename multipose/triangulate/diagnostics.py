@@ -29,7 +29,7 @@ from multipose.triangulate.swaps import Swap, find_swaps
 _CHI2_95 = 5.9915  # quantiles of the squared normalised distance of two coordinates
 _CHI2_999 = 13.816
 _CHI2_MEDIAN = 1.3863
-_MOST_POINTS = 30_000  # whose normalised distances are looked at, evenly spread; medians in px are of all
+_MOST_POINTS = 30_000  # whose normalised distances are looked at, of instants evenly spread; medians in px are of all
 _QUARTILES_TO_SD = 1.349
 
 
@@ -46,7 +46,8 @@ class Diagnostics:
     limbs: one row per edge of the skeleton: `from`, `to`, `points`, `median` length, `cv` = robust standard deviation
         (quartile range / 1.349) over the median, `p05`, `p95`.
     lengths: (edge, time * individual) lengths; NaN where unknown.
-    swaps: left and right exchanged in single views.
+    pairs: the left/right pairs that were looked at; none where the skeleton has none, or there are two views.
+    swaps: those of them that are exchanged in single views.
     unit: of lengths.
     """
 
@@ -54,6 +55,7 @@ class Diagnostics:
     keypoints: xr.Dataset
     limbs: pd.DataFrame
     lengths: FloatArray
+    pairs: tuple[tuple[str, str], ...]
     swaps: tuple[Swap, ...]
     unit: str
 
@@ -63,7 +65,7 @@ class Diagnostics:
         return {str(view): float(self.views["median_px"][view]) for view in self.keypoints["view"].values}
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values: views (most suspect first), keypoints by view, limbs, swaps."""
+        """Plain values: views (most suspect first), keypoints by view, limbs, pairs that were looked at, swaps."""
         keypoints = self.keypoints
         return {
             "views": [{"view": str(name), **_plain(row)} for name, row in self.views.iterrows()],
@@ -77,6 +79,7 @@ class Diagnostics:
                 {"from": row["from"], "to": row["to"], **_plain(row.drop(["from", "to"]))}
                 for _, row in self.limbs.iterrows()
             ],
+            "pairs": [list(pair) for pair in self.pairs],
             "swaps": [swap.to_dict() for swap in self.swaps],
         }
 
@@ -121,12 +124,15 @@ def diagnose(
     distance[~seen.usable] = np.nan
     cells = _by_keypoint(seen.rig.names, names, distance, squared)
     lengths = _lengths(tracks, skeleton, names)
+    pairs = () if skeleton is None or len(seen.rig) < 3 else skeleton.pairs
+    pairs = tuple(pair for pair in pairs if set(pair) <= set(names))
     return Diagnostics(
         views=_by_view(seen, tracks, distance, squared),
         keypoints=cells,
         limbs=_limbs(skeleton, lengths),
         lengths=lengths,
-        swaps=find_swaps(keypoints, seen, noise, predictions, skeleton, cells["normalised"].values),
+        pairs=pairs,
+        swaps=find_swaps(keypoints, seen, noise, predictions, pairs, cells["normalised"].values),
         unit=str(tracks.attrs["unit"]),
     )
 
@@ -152,8 +158,12 @@ def _squared(
     seen: Observations, noise: FloatArray, view: int, one: Prediction, calibration: RigCovariance | None
 ) -> FloatArray:
     """(n,) squared normalised distance of a view's points from their predictions; NaN where not looked at."""
-    rows = np.flatnonzero(seen.usable[view] & np.isfinite(one.px).all(-1) & np.isfinite(one.covariance).all((1, 2)))
-    rows = rows[np.unique(np.linspace(0, len(rows) - 1, min(len(rows), _MOST_POINTS)).astype(int))]
+    n_times = seen.shape[0]
+    most = max(1, _MOST_POINTS * n_times // len(one.px))
+    looked_at = np.zeros(n_times, dtype=bool)
+    looked_at[np.linspace(0, n_times - 1, min(n_times, most)).astype(int)] = True
+    known = seen.usable[view] & np.isfinite(one.px).all(-1) & np.isfinite(one.covariance).all((1, 2))
+    rows = np.flatnonzero(known & np.repeat(looked_at, len(one.px) // n_times))
     result = np.full(len(one.px), np.nan)
     camera = seen.rig.cameras[view]
     result[rows] = squared_distances(seen.px[view, rows], noise[view, rows], camera, one.select(rows), calibration)

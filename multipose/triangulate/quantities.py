@@ -160,7 +160,8 @@ def _scalars(
         per = "s" if tracks.attrs.get("fps") else "frame"
         for name, keypoints in definitions.speeds.items():
             one = length(moving.pick(place(keypoints)).combine([1 / len(keypoints)] * len(keypoints)))
-            yield name, said("speed", f"{unit}/{per}", f"of the mean of {', '.join(keypoints)}"), one
+            text = f"of the mean of {', '.join(keypoints)}" if len(keypoints) > 1 else f"of {keypoints[0]}"
+            yield name, said("speed", f"{unit}/{per}", text), one
 
 
 def _corner(points: UncertainPoints) -> Estimate:

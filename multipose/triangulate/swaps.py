@@ -15,7 +15,6 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from multipose.skeleton import Skeleton
 from multipose.triangulate.points import FloatArray
 from multipose.triangulate.prediction import Prediction, squared_distances
 from multipose.triangulate.reconstruction import Observations
@@ -56,7 +55,7 @@ def find_swaps(
     seen: Observations,
     noise: FloatArray,
     predictions: Sequence[Prediction],
-    skeleton: Skeleton | None,
+    pairs: Sequence[tuple[str, str]],
     normalised: FloatArray,
 ) -> tuple[Swap, ...]:
     """Exchanged pairs by view.
@@ -64,11 +63,11 @@ def find_swaps(
     Args:
         noise: (view, n, 2, 2) px² of the 2D points.
         predictions: for each view what the others say.
+        pairs: left and right key points.
         normalised: (view, keypoint) how many times larger distances are than predicted, by which they are measured
             where it is above 1.
     """
     names = [str(name) for name in keypoints["keypoint"].values]
-    pairs = () if skeleton is None else [pair for pair in skeleton.pairs if set(pair) <= set(names)]
     rows = np.arange(seen.px.shape[1]).reshape(seen.shape)
     found = []
     for view, name in enumerate(seen.rig.names):

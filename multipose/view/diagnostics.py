@@ -150,10 +150,12 @@ def _views_section(found: Diagnostics) -> Section:
 
 
 def _swaps_section(found: Diagnostics) -> Section:
+    if not found.pairs:
+        said = "Not looked at: that needs left/right pairs in the skeleton, and three views."
+        return Section("Left and right", (Text(said),))
     if not found.swaps:
-        return Section(
-            "Left and right", (Text("No view has left and right exchanged for as much as a frame.", "good"),)
-        )
+        said = "No view has left and right exchanged for as much as a frame."
+        return Section("Left and right", (Text(said, "good"),))
     rows = [
         {
             "view": swap.view,
@@ -184,8 +186,9 @@ def _limbs_section(found: Diagnostics) -> Section:
             "times": limbs["points"],
         }
     )
+    formats = {str(name): "#.4g" for name in table.columns if f"({found.unit})" in str(name)} | {"spread (%)": ".1f"}
     said = (
         "A bone keeps its length; soft parts and skin do not. Spread is the robust standard deviation (quartile "
         "range / 1.349) over the median."
     )
-    return Section("Limbs", (Text(said, "note"), Table(table, formats={"spread (%)": ".1f"}), limb_lengths(found)))
+    return Section("Limbs", (Text(said, "note"), Table(table, formats=formats), limb_lengths(found)))

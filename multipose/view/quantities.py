@@ -93,7 +93,8 @@ def kinematics_page(dataset: xr.Dataset, *, title: str = "Kinematics", subtitle:
         if said == "carried on"
         else f"Standard deviations hold the noise of the 2D points alone: the calibration's error is {said}."
     )
-    items = [Text(note, "note"), Table(_summary(dataset), "Medians over time; angles in degrees.")]
+    formats = {"known (%)": ".1f", "median": "#.4g", "sd": "#.2g", "sd of the calibration alone": "#.2g"}
+    items = [Text(note, "note"), Table(_summary(dataset), "Medians over time; angles in degrees.", formats)]
     sections = [Section("Summary", tuple(items))]
     for individual in dataset["individual"].values:
         figures = [

@@ -20,6 +20,7 @@ from multipose.pipeline.plan import judge_all, open_hashes, plan
 from multipose.pipeline.running import run
 from multipose.project import Project
 from multipose.synthetic import walk
+from multipose.tracks import load_tracks, save_tracks
 from multipose.triangulate import RigCovariance
 from multipose.triangulate.rig_covariance import parameter_names
 
@@ -97,9 +98,19 @@ def test_a_covariance_of_another_rig_is_not_used(finished: Project) -> None:
 
 
 def test_smoothed_trajectories_are_asked_for_by_name(finished: Project) -> None:
-    project = declare(finished, "smoothed = true\n" + DECLARED)  # the template ends with [kinematics]
+    path = finished.folder / "multipose.toml"
+    path.write_text(path.read_text(encoding="utf-8").replace("# smoothed = false", "smoothed = true"), encoding="utf-8")
+    project = declare(finished)
+    assert [product.stage for product in plan(project)][-3:] == ["smooth", "view", "kinematics"]
     with pytest.raises(ProjectError, match="no trajectories3d_smooth.nc"):
         measure_recording(project, project.recording("run1"), open_hashes(project))
+    smoothed = load_tracks(project.trajectories_path("run1"))
+    smoothed["velocity"] = smoothed["position"] * 0 + 300.0
+    smoothed["velocity_covariance"] = smoothed["covariance"] * 0 + np.eye(3)
+    save_tracks(smoothed, project.smooth_path("run1"))
+    result = measure_recording(project, project.recording("run1"), open_hashes(project))
+    assert result["quantities"]["pace"]["median"] == pytest.approx(300 * np.sqrt(3))
+    assert xr.load_dataset(project.kinematics_path("run1")).attrs["trajectories"] == "trajectories3d_smooth.nc"
 
 
 def test_nothing_declared_makes_no_product(finished: Project) -> None:

@@ -14,7 +14,7 @@ from multipose.errors import DataError
 from multipose.skeleton import Skeleton
 from multipose.synthetic import KEYPOINTS, SKELETON, board_corners, board_poses, observe, sample_rig, walk
 from multipose.tracks import keypoints2d
-from multipose.triangulate import diagnose, leave_one_out, reconstruct
+from multipose.triangulate import diagnose, diagnostics, leave_one_out, reconstruct
 
 PAIR = SKELETON.pairs[0]
 
@@ -44,6 +44,7 @@ def test_honest_noise_is_covered() -> None:
     assert found.views["most_off"].max() < 0.01
     assert found.views["left_out"].max() < 0.01
     assert found.swaps == ()
+    assert found.pairs == SKELETON.pairs
     for view, median in leave_one_out(keypoints, rig).items():
         assert found.leave_one_out_px[view] == pytest.approx(median, rel=1e-3)
     values = json.loads(json.dumps(found.to_dict()))
@@ -80,6 +81,14 @@ def test_swaps_in_two_of_six_views_are_found_exactly() -> None:
     assert [(swap.view, swap.frames) for swap in swaps] == [("cam_1", ((20, 49),)), ("cam_4", ((35, 64),))]
 
 
+def test_of_long_recordings_all_key_points_are_looked_at(monkeypatch) -> None:
+    monkeypatch.setattr(diagnostics, "_MOST_POINTS", 3 * len(KEYPOINTS))
+    rig, keypoints = recording(4)
+    found = diagnose(keypoints, reconstruct(keypoints, rig), rig)
+    assert np.isfinite(found.keypoints["within_95"]).all()
+    assert found.views["points"].min() > 900  # the medians in px are of all points
+
+
 def test_limbs_are_measured_from_the_trajectories() -> None:
     rig = sample_rig(4)
     rng = np.random.default_rng(0)
@@ -101,7 +110,7 @@ def test_two_views_cannot_judge_each_other() -> None:
     rig, keypoints = recording(2)
     found = diagnose(keypoints, reconstruct(keypoints, rig), rig, SKELETON)
     assert found.views["median_px"].isna().all()
-    assert found.swaps == ()
+    assert found.pairs == found.swaps == ()
     assert found.limbs["points"].min() > 50
 
 
