@@ -24,6 +24,7 @@ _FACTOR_CHANGE = 1e-3  # relative; smaller ones end the iteration
 _LOG_VARIANCE = 2.5  # of the logarithm of a factor, times the numbers left over that it rests on
 _TRIM = 2.5  # standard deviations; larger residuals do not speak about the noise
 _TRIMMED_VARIANCE = 0.91125  # of a standard normal number within _TRIM
+_LEAST_SHARE = 0.1  # of the median view's factor of a key point, that a view has at least
 _SMALLEST_FACTOR = 1e-6
 _DETERMINED = 1e-9  # share of a residual's variance below which the fit leaves nothing over
 _LOWER_QUARTILE_CHI = 0.31864  # of the absolute value of a standard normal number
@@ -246,14 +247,18 @@ def _summed(values: FloatArray, cells: NDArray[np.int64], shape: tuple[int, ...]
 
 def _pooled(squares: FloatArray, shares: FloatArray, factors: FloatArray) -> FloatArray:
     """Changes of the factors (view, keypoint): those of a view are drawn towards their mean, and the views' means to
-    that of all, as far as they differ by no more than their own uncertainty lets them."""
+    that of all, as far as they differ by no more than their own uncertainty lets them.
+
+    Where the views disagree about a key point by a constant, one of them can be believed entirely and the others have
+    all the errors (a Heywood case). Hence no factor is below a tenth of the median view's.
+    """
     total = shares.sum()
     if not total > 0:
         return np.ones_like(factors)
     everything = np.log(max((squares * factors).sum() / total, _SMALLEST_FACTOR))
     views = _drawn((squares * factors).sum(axis=1), shares.sum(axis=1), np.full(len(factors), everything))
     changed: FloatArray = np.exp(_drawn(squares * factors, shares, np.broadcast_to(views[:, None], shares.shape)))
-    return changed / factors
+    return np.maximum(changed, _LEAST_SHARE * np.median(changed, axis=0)) / factors
 
 
 def _drawn(sums: FloatArray, shares: FloatArray, towards: FloatArray) -> FloatArray:
