@@ -24,10 +24,12 @@ _HOMES = {
     "RationalLens": "multipose.lens",
     "Skeleton": "multipose.skeleton",
     "TelecentricLens": "multipose.lens",
+    "Tracker": "multipose.pose2d",
     "calibrate": "multipose.calibration",
     "check_rig": "multipose.calibration",
     "detect_board": "multipose.calibration",
     "evaluate": "multipose.pose2d",
+    "export_onnx": "multipose.pose2d",
     "keypoints2d": "multipose.tracks",
     "predict": "multipose.pose2d",
     "reconstruct": "multipose.triangulate",
@@ -54,11 +56,13 @@ __all__ = [
     "RationalLens",
     "Skeleton",
     "TelecentricLens",
+    "Tracker",
     "calibrate",
     "check_rig",
     "detect_board",
     "errors",
     "evaluate",
+    "export_onnx",
     "formats",
     "keypoints2d",
     "predict",
@@ -77,7 +81,7 @@ if TYPE_CHECKING:
     from multipose.corners import Corners
     from multipose.labels import Labels
     from multipose.lens import BrownLens, FisheyeLens, RationalLens, TelecentricLens
-    from multipose.pose2d import PoseModel, evaluate, predict, train
+    from multipose.pose2d import PoseModel, Tracker, evaluate, export_onnx, predict, train
     from multipose.project import Project
     from multipose.skeleton import Skeleton
     from multipose.tracks import keypoints2d, trajectories3d

@@ -241,6 +241,8 @@ def keypoints_product(project: Project, recording: Recording) -> Product:
         parameters={
             "offsets": dict(recording.offsets),
             "mirror": project.config.prediction.mirror,
+            "runtime": project.config.prediction.runtime,
+            "follow": project.config.prediction.follow,
             "keypoints": list(project.config.skeleton.keypoints),
             **_view_parameters(project, recording.videos),
         },

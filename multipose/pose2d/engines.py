@@ -12,7 +12,7 @@ import sys
 import threading
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from multipose.errors import InstallationError, ModelError
 from multipose.pose2d import export
+from multipose.pose2d.rounding import round_weights
 
 Pictures = npt.NDArray[np.uint8]
 
@@ -45,7 +46,7 @@ class Engine(ABC):
 
     @abstractmethod
     def __call__(self, pictures: Pictures) -> Tensor:
-        """Logits (n, keypoint, h / 4, w / 4), float32, of prepared pictures (n, h, w, 3). May be called from threads."""
+        """Logits (n, keypoint, h / 4, w / 4), float32, of prepared pictures (n, h, w, 3). Threads may call it."""
 
     @property
     def precision(self) -> str:
@@ -83,17 +84,19 @@ class _GraphEngine(Engine):
     """An engine that makes a graph for each shape of its input."""
 
     def __init__(self) -> None:
-        self._graphs: dict[tuple[int, ...], Callable[[Pictures], npt.NDArray[np.float32]]] = {}
+        self._graphs: dict[export.Shape, Callable[[Pictures], npt.NDArray[np.float32]]] = {}
         self._lock = threading.Lock()
 
     def __call__(self, pictures: Pictures) -> Tensor:
+        n, height, width, channels = pictures.shape
+        shape = (n, height, width, channels)
         with self._lock:
-            if pictures.shape not in self._graphs:
-                self._graphs[pictures.shape] = self._make_graph(pictures.shape)
-        return torch.from_numpy(self._graphs[pictures.shape](pictures))
+            if shape not in self._graphs:
+                self._graphs[shape] = self._make_graph(shape)
+        return torch.from_numpy(self._graphs[shape](pictures))
 
     @abstractmethod
-    def _make_graph(self, shape: tuple[int, ...]) -> Callable[[Pictures], npt.NDArray[np.float32]]:
+    def _make_graph(self, shape: export.Shape) -> Callable[[Pictures], npt.NDArray[np.float32]]:
         """What runs the network on pictures of this shape; its result is the caller's."""
 
 
@@ -128,7 +131,7 @@ class OpenVinoEngine(_GraphEngine):
             "NUM_STREAMS": streams,
         }
 
-    def _make_graph(self, shape: tuple[int, ...]) -> Callable[[Pictures], npt.NDArray[np.float32]]:
+    def _make_graph(self, shape: export.Shape) -> Callable[[Pictures], npt.NDArray[np.float32]]:
         traced = export.trace(self._network, shape)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DeprecationWarning)
@@ -171,7 +174,7 @@ class OnnxRuntimeEngine(_GraphEngine):
         self._options.intra_op_num_threads = threads
         self._options.inter_op_num_threads = 1
 
-    def _make_graph(self, shape: tuple[int, ...]) -> Callable[[Pictures], npt.NDArray[np.float32]]:
+    def _make_graph(self, shape: export.Shape) -> Callable[[Pictures], npt.NDArray[np.float32]]:
         content = export.onnx_bytes(self._network, shape)
         session = self._onnxruntime.InferenceSession(content, self._options, providers=["CPUExecutionProvider"])
 
@@ -182,7 +185,15 @@ class OnnxRuntimeEngine(_GraphEngine):
         return run
 
 
-def create_engine(name: str, network: nn.Module, device: torch.device, *, threads: int = 1, streams: int = 1) -> Engine:
+def create_engine(
+    name: str,
+    network: nn.Module,
+    device: torch.device,
+    *,
+    threads: int = 1,
+    streams: int = 1,
+    samples: Sequence[Pictures] = (),
+) -> Engine:
     """The engine called `name`.
 
     Args:
@@ -191,6 +202,7 @@ def create_engine(name: str, network: nn.Module, device: torch.device, *, thread
         device: where it runs; all but torch run on the CPU alone.
         threads: of the CPU in all.
         streams: calls that run side by side, at most `threads`.
+        samples: some prepared pictures (n, h, w, 3), for what bfloat16 rounds (see `rounding`).
 
     Raises:
         InstallationError: the runtime is not installed.
@@ -198,8 +210,9 @@ def create_engine(name: str, network: nn.Module, device: torch.device, *, thread
     """
     if name not in RUNTIMES:
         raise ModelError(f"There is no runtime {name!r}; there are auto, {', '.join(RUNTIMES)}.")
+    bfloat16 = name.endswith("-bfloat16")
     if name.startswith("torch"):
-        return TorchEngine(network, device, bfloat16=name == "torch-bfloat16")
+        return TorchEngine(round_weights(network, samples) if bfloat16 else network, device, bfloat16=bfloat16)
     if device.type != "cpu":
         raise ModelError(f"The runtime {name} runs on the CPU alone, not on {device.type}. Take torch, or device cpu.")
     lacking = [package for package in _packages(name) if importlib.util.find_spec(package) is None]
@@ -211,7 +224,8 @@ def create_engine(name: str, network: nn.Module, device: torch.device, *, thread
         )
     if name == "onnxruntime":
         return OnnxRuntimeEngine(network, threads=max(1, threads // streams))
-    return OpenVinoEngine(network, bfloat16=name == "openvino-bfloat16", threads=threads, streams=streams)
+    rounded = round_weights(network, samples) if bfloat16 else network
+    return OpenVinoEngine(rounded, bfloat16=bfloat16, threads=threads, streams=streams)
 
 
 def installed_runtimes(device: torch.device) -> list[str]:

@@ -31,10 +31,10 @@ def trace(network: nn.Module, shape: Shape) -> torch.jit.ScriptModule:
     """The operations of a network on the CPU for RGB uint8 pictures of one shape (n, h, w, 3)."""
     with torch.no_grad(), warnings.catch_warnings():
         # Sizes become constants of the graph, which is meant; and torch announces a successor of its tracing.
-        warnings.simplefilter("ignore", torch.jit.TracerWarning)
-        warnings.simplefilter("ignore", DeprecationWarning)
-        traced: Any = torch.jit.trace(network, torch.zeros(shape, dtype=torch.uint8), check_trace=False)
-    return traced  # type: ignore[no-any-return]
+        warnings.simplefilter("ignore")
+        example = torch.zeros(shape, dtype=torch.uint8)
+        traced: torch.jit.ScriptModule = torch.jit.trace(network, example, check_trace=False)  # type: ignore[no-untyped-call]
+    return traced
 
 
 def onnx_bytes(network: nn.Module, shape: Shape) -> bytes:
@@ -47,9 +47,9 @@ def onnx_bytes(network: nn.Module, shape: Shape) -> bytes:
         raise InstallationError(
             "Writing ONNX needs the package onnx. Install it with\n    pip install 'multipose[onnx]'"
         )
-    buffer = io.BytesIO()
+    buffer: Any = io.BytesIO()  # taken, though not annotated
     with torch.no_grad(), warnings.catch_warnings():
-        # The exporter tells of its own successor, of constants that it did not fold, and of sizes that become constants.
+        # The exporter tells of its successor, of constants that it did not fold, of sizes that become constants.
         warnings.simplefilter("ignore")
         torch.onnx.export(
             network,
@@ -60,7 +60,7 @@ def onnx_bytes(network: nn.Module, shape: Shape) -> bytes:
             input_names=[INPUT_NAME],
             output_names=[OUTPUT_NAME],
         )
-    return buffer.getvalue()
+    return bytes(buffer.getvalue())
 
 
 def export_onnx(model: PoseModel, path: str | os.PathLike[str], size: tuple[int, int], *, batch_size: int = 1) -> None:

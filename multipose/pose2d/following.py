@@ -19,13 +19,14 @@ import numpy as np
 import numpy.typing as npt
 
 from multipose.errors import DataError
-from multipose.pose2d import runtime
 from multipose.pose2d.backbones import INPUT_MULTIPLE
 from multipose.pose2d.dataset import Picture
-from multipose.pose2d.engines import Engine, create_engine
+from multipose.pose2d.engines import Engine, create_engine, installed_runtimes
 from multipose.pose2d.model import PoseEstimate, PoseModel, check_picture
+from multipose.pose2d.runtime import choose_device, thread_count
 
 Array = npt.NDArray[np.float64]
+Flags = npt.NDArray[np.bool_]
 
 SEEN = 0.5  # confidence from which a point counts as seen
 _SEEN_COARSELY = (
@@ -33,12 +34,24 @@ _SEEN_COARSELY = (
 )
 _HELD = 0.5  # share of the points seen at the last find that must be seen in a crop
 _EDGE = 12  # px at the network's scale: a point nearer than this to the crop's border may have left it
-_MARGIN = 32  # px at the network's scale between the points and the crop's border, at the least
+_MARGIN = 64  # px at the network's scale between the points and the crop's border, at the least: what the maps rest on
 _STEP = 64  # crops have multiples of this as sides: few sizes, since each needs a graph of its own
 _SMALLEST = 128
 _CHECK = 50  # pictures from one search of the whole picture to the next
 _COARSE_PIXELS = 640 * 512
 _LOST_CHECK = 10  # while a large picture shows no animal, every how many of them is searched at full scale
+
+
+def following_pays(model: PoseModel, size: tuple[int, int], threads: int) -> bool:
+    """Whether crops one after another are less work than whole pictures of this size, one on each of the threads."""
+    height, width = model.prepared_size(size)
+    return height * width > max(2, threads) * first_side(model) ** 2
+
+
+def first_side(model: PoseModel) -> int:
+    """Side of a crop, px at the network's scale: more around the animal than in training, for what the maps rest on."""
+    trained = int(model.training.get("augmentation", {}).get("crop", _SMALLEST))
+    return _round_up(trained + _MARGIN)
 
 
 @dataclass(frozen=True)
@@ -50,47 +63,53 @@ class Crop:
     width: int
     height: int
 
+    def cut(self, picture: Picture) -> Picture:
+        """That part of a picture."""
+        return picture[self.y : self.y + self.height, self.x : self.x + self.width]
+
 
 class Tracker:
     """Finds the points in pictures that come one after another, for closed-loop experiments and long videos.
 
+    It remembers where the animal was, so a tracker belongs to one camera, and its pictures come in order.
+
     Args:
         model: the network.
         size: (width, height) of the pictures.
-        engine: what runs it; by default `runtime_name` on the CPU or `device`.
-        runtime_name: one of `engines.RUNTIMES`.
-        threads: of the CPU.
-        device: as for `runtime.choose_device`.
+        engine: what runs it; by default, in float32, OpenVINO where it is installed and there is no GPU, else torch.
+        threads: of the CPU for the default engine; None for all.
 
-    Raises:
-        InstallationError, ModelError: the runtime or the device is not there.
+    Attributes:
+        engine: what runs the network.
+        searches: how often the whole picture was searched so far.
     """
 
     def __init__(
-        self,
-        model: PoseModel,
-        size: tuple[int, int],
-        *,
-        engine: Engine | None = None,
-        runtime_name: str = "torch",
-        threads: int | None = None,
-        device: str = "auto",
+        self, model: PoseModel, size: tuple[int, int], engine: Engine | None = None, *, threads: int | None = None
     ) -> None:
         if engine is None:
-            place = runtime.choose_device(device)
-            engine = create_engine(runtime_name, model.on(place), place, threads=runtime.thread_count(threads))
+            place = choose_device()
+            name = "openvino" if "openvino" in installed_runtimes(place) else "torch"
+            engine = create_engine(name, model.on(place), place, threads=thread_count(threads))
         self.engine = engine
         self._model = model
         self._size = size
         height, width = model.prepared_size(size)
         coarser = float(np.sqrt(_COARSE_PIXELS / (height * width)))
         self._coarse = replace(model, scale=model.scale * coarser) if coarser < 1 else None
+        self._side = first_side(model)
         self._crop: Crop | None = None
-        self._center: Array | None = None
+        self._points = np.full((len(model.skeleton), 2), np.nan)  # where each was last seen, moved on with the others
         self._expected = 0
         self._age = 0  # pictures since the last search
         self._lost = 0  # pictures in a row without the animal
         self.searches = 0
+
+    def middle_crop(self) -> Crop:
+        """A crop of the usual size around the points last seen, or in the middle of the picture without any."""
+        known = self._points[np.isfinite(self._points[:, 0])]
+        middle = known.mean(0) if len(known) else np.array(self._size) / 2
+        return self._crop_around(middle, self._side)
 
     def track(self, picture: Picture) -> PoseEstimate:
         """Find the points in the next picture, RGB uint8 (h, w, 3); an estimate of n = 1 in the picture's px.
@@ -116,7 +135,7 @@ class Tracker:
         """Make the graphs for the whole picture and for a crop now, so that no picture waits for them."""
         blank = np.zeros((self._size[1], self._size[0], 3), np.uint8)
         middle = np.array(self._size) / 2
-        for crop in (self._whole, self._crop_around(middle, self._first_side)):
+        for crop in (self._whole, self._crop_around(middle, self._side)):
             self._look(blank, crop)
         if self._coarse is not None:
             self._look_coarsely(blank)
@@ -125,16 +144,10 @@ class Tracker:
     def _whole(self) -> Crop:
         return Crop(0, 0, *self._size)
 
-    @property
-    def _first_side(self) -> int:
-        """Side of a crop, px at the network's scale: at least as much around the animal as in training."""
-        trained = self._model.training.get("augmentation", {}).get("crop", _SMALLEST)
-        return _round_up(max(_SMALLEST, int(trained)))
-
     def _look(self, picture: Picture, crop: Crop) -> PoseEstimate:
-        part = picture[crop.y : crop.y + crop.height, crop.x : crop.x + crop.width]
-        estimate = self._model.estimate(self._model.prepare(part)[None], (crop.width, crop.height), self.engine)
-        return replace(estimate, position=estimate.position + (crop.x, crop.y))
+        prepared = self._model.prepare(crop.cut(picture))[None]
+        estimate = self._model.estimate(prepared, (crop.width, crop.height), self.engine)
+        return replace(estimate, position=estimate.position + np.array([crop.x, crop.y]))
 
     def _look_coarsely(self, picture: Picture) -> PoseEstimate:
         model = self._coarse or self._model
@@ -158,7 +171,7 @@ class Tracker:
         estimate = self._search_coarsely(picture) if self._coarse is not None else self._look(picture, self._whole)
         points = _seen_points(estimate, SEEN)
         self._expected = len(points)
-        self._center = None
+        self._points = np.full_like(self._points, np.nan)
         if len(points):
             self._lost = 0
             self._follow(estimate)
@@ -180,20 +193,29 @@ class Tracker:
         return self._look(picture, self._whole)
 
     def _follow(self, estimate: PoseEstimate) -> None:
-        """Place the next picture's crop."""
-        points = _seen_points(estimate, SEEN)
-        center = (points.min(0) + points.max(0)) / 2
-        motion = np.zeros(2) if self._center is None else center - self._center
-        self._crop = self._crop_around_points(points + motion)
-        self._center = center
+        """Place the next picture's crop: around the points seen, and those seen before, moved on with them."""
+        seen = estimate.confidence[0] >= SEEN
+        position = estimate.position[0]
+        seen &= self._near(position, seen)
+        both = seen & np.isfinite(self._points[:, 0])
+        motion = (position[both] - self._points[both]).mean(0) if both.any() else np.zeros(2)
+        self._points = np.where(seen[:, None], position, self._points + motion)
+        known = self._points[np.isfinite(self._points[:, 0])]
+        self._crop = self._crop_around_points(known + motion)
+
+    def _near(self, position: Array, seen: Flags) -> Flags:
+        """Which points are no farther from the middle of those seen than an animal is long: others are mistakes."""
+        middle = np.median(position[seen], axis=0)
+        near = np.hypot(*(position - middle).T) <= self._side / self._model.scale
+        return near if (near & seen).any() else seen
 
     def _crop_around_points(self, points: Array) -> Crop:
         low, high = points.min(0), points.max(0)
         needed = float((high - low).max()) * self._model.scale + 2 * _MARGIN
-        return self._crop_around((low + high) / 2, max(self._first_side, _round_up(needed)))
+        return self._crop_around((low + high) / 2, max(self._side, _round_up(needed)))
 
     def _crop_around(self, center: Array, side: int) -> Crop:
-        """A crop of this side (px at the network's scale), moved into the picture; of the whole one if that is smaller."""
+        """A crop of this side, px at the network's scale, moved into the picture and cut to its size."""
         wanted = round(side / self._model.scale)
         grid = INPUT_MULTIPLE / self._model.scale
         places = []

@@ -129,9 +129,9 @@ class Stopwatch:
 
     def watch_items(self, items: Iterable[Item]) -> Iterator[Item]:
         """The same items, the time to get each counted."""
-        following = self.watch(lambda iterator: next(iterator, _END))
         iterator = iter(items)
-        while (item := following(iterator)) is not _END:
+        following = self.watch(lambda _: next(iterator, _END))
+        while (item := following(None)) is not _END:
             yield item  # type: ignore[misc]
 
 

@@ -45,7 +45,8 @@ class Measurement:
 
     Attributes:
         seconds: CPU seconds a picture (wall seconds on a GPU).
-        moved_px: median distance of its points from the reference's, px of the original pictures.
+        moved_px: median distance of its points from the reference's, px of the original pictures; infinite where
+            bfloat16 cannot be judged since the reference sees no point.
     """
 
     seconds: float
@@ -60,8 +61,8 @@ def choose_runtime(
     threads: int,
     streams: int,
     cache: Path | None = None,
-) -> tuple[str, dict[str, Measurement]]:
-    """The fastest runtime that is exact enough, and what was measured of each.
+) -> str:
+    """The fastest runtime that is exact enough.
 
     Args:
         model: the network.
@@ -77,8 +78,9 @@ def choose_runtime(
     known = _read(place)
     if key not in known:
         known[key] = measure_runtimes(model, samples, device, names, threads=threads, streams=streams)
-        _write(place, known)
-    return fastest(known[key]), known[key]
+        if all(np.isfinite(one.moved_px) for one in known[key].values()):
+            _write(place, known)
+    return fastest(known[key])
 
 
 def fastest(measured: dict[str, Measurement]) -> str:
@@ -96,19 +98,21 @@ def measure_runtimes(
     threads: int = 1,
     streams: int = 1,
 ) -> dict[str, Measurement]:
-    """Time each runtime and compare its points with the reference's; those that this machine cannot run are left out."""
+    """Time each runtime and compare its points with the reference's; what this machine cannot run is left out."""
     network = model.on(device)
+    prepared = [model.prepare(picture)[None] for picture in samples]
     measured: dict[str, Measurement] = {}
     reference: list[PoseEstimate] = []
     for name in [REFERENCE, *(name for name in names if name != REFERENCE)]:
         try:
-            engine = create_engine(name, network, device, threads=threads, streams=streams)
+            engine = create_engine(name, network, device, threads=threads, streams=streams, samples=prepared)
         except ModelError:  # a CPU without bfloat16
             continue
         found = _estimates(model, samples, engine)
         if name == REFERENCE:
             reference = found
-        measured[name] = Measurement(_seconds(model, samples, engine), _moved(found, reference))
+        moved = _moved(found, reference) if _any_seen(reference) or engine.precision == "float32" else np.inf
+        measured[name] = Measurement(_seconds(prepared, engine), moved)
     return measured
 
 
@@ -119,15 +123,18 @@ def _estimates(model: PoseModel, samples: Sequence[Pictures], engine: Engine) ->
     ]
 
 
-def _seconds(model: PoseModel, samples: Sequence[Pictures], engine: Engine) -> float:
+def _seconds(prepared: Sequence[Pictures], engine: Engine) -> float:
     clock = time.process_time if engine.device.type == "cpu" else time.perf_counter
-    prepared = [model.prepare(picture)[None] for picture in samples[:_REPEATS]]
     best = np.inf
-    for batch in prepared:
+    for batch in prepared[:_REPEATS]:
         started = clock()
         engine(batch).cpu()
         best = min(best, clock() - started)
     return float(best)
+
+
+def _any_seen(estimates: Sequence[PoseEstimate]) -> bool:
+    return any((one.confidence >= _SEEN).any() for one in estimates)
 
 
 def _moved(found: Sequence[PoseEstimate], reference: Sequence[PoseEstimate]) -> float:
