@@ -1,0 +1,217 @@
+"""Speed of pose networks on one thread of the CPU: the network alone, whole videos, single pictures as they come.
+
+python benchmarks/inference.py                                    # networks alone, beside a default DeepLabCut's
+python benchmarks/inference.py --model MODEL --video VIDEO        # also that network over that video, decoding included
+
+Seconds are CPU seconds of the process, all of whose work is held to one thread (of a video's frames the decoder's
+thread comes on top, and counts). Of the network alone the fastest of a few calls; of videos the seconds of many frames
+less those of few, so that what happens once (imports, graphs, samples) does not count. `moved` is the median distance
+of key points from those of torch in float32, which needs a trained network. The 4 megapixel video is VIDEO, its
+pictures set into grey ones of 2048 x 2048.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+from inference_peer import BATCH_SIZE, DeepLabCutResNet50
+
+from multipose.errors import ModelError
+from multipose.pose2d import PoseModel, Tracker, create_engine, predict_to_file
+from multipose.pose2d.dataset import Picture
+from multipose.pose2d.engines import installed_runtimes
+from multipose.pose2d.network import PoseNetwork
+from multipose.pose2d.runtime_choice import measure_runtimes
+from multipose.sources import FrameSource
+from multipose.video import VideoFile, write_video
+
+CPU = torch.device("cpu")
+FEW, MANY = 100, 400  # frames
+LARGE = 2048
+
+
+def cpu_seconds(work: Callable[[], object], repeats: int = 8) -> float:
+    """The smallest CPU seconds of a few calls, after one that does not count."""
+    work()
+    best = np.inf
+    for _ in range(repeats):
+        started = time.process_time()
+        work()
+        best = min(best, time.process_time() - started)
+    return float(best)
+
+
+def measure_networks() -> None:
+    """The default network of every runtime, and DeepLabCut's."""
+    network = PoseNetwork("efficientnet_lite0", 4).eval().to(memory_format=torch.channels_last)
+    random = np.random.default_rng(0)
+    print(f"{'network alone':34}{'640x480':>22}{'256x256':>22}\n{'':34}" + 2 * f"{'ms':>11}{'1/s':>11}")
+    full: dict[str, float] = {}
+    for name in installed_runtimes(CPU):
+        row = f"{name:34}"
+        for height, width in ((480, 640), (256, 256)):
+            pictures = random.integers(0, 255, (1, height, width, 3), dtype=np.uint8)
+            try:
+                engine = create_engine(name, network, CPU, samples=[pictures])
+            except ModelError:
+                break
+            seconds = cpu_seconds(lambda: engine(pictures))  # noqa: B023 (called at once)
+            full.setdefault(name, seconds)
+            row += f"{1e3 * seconds:11.1f}{1 / seconds:11.1f}"
+        print(row, flush=True)
+    fastest = min(full.values())
+    pictures = torch.from_numpy(random.integers(0, 255, (BATCH_SIZE, 480, 640, 3), dtype=np.uint8))
+    for label, group_norm in (("DeepLabCut ResNet-50", True), ("the same without normalisation", False)):
+        peer = DeepLabCutResNet50(4, group_norm=group_norm).eval()
+        with torch.inference_mode():
+            seconds = cpu_seconds(lambda: peer(pictures), repeats=2) / BATCH_SIZE  # noqa: B023
+        print(
+            f"{label:34}{1e3 * seconds:11.1f}{1 / seconds:11.1f}   {seconds / fastest:.1f} times the fastest above, "
+            f"{seconds / full['torch']:.1f} times torch",
+            flush=True,
+        )
+
+
+def measure_exactness(model: PoseModel, source: FrameSource) -> None:
+    """How far key points move from torch in float32, on pictures all over the video."""
+    wanted = np.linspace(0, len(source) - 1, 40).astype(int).tolist()
+    pictures = [picture for _, picture in source.read(wanted)]
+    measured = measure_runtimes(model, pictures, CPU, installed_runtimes(CPU))
+    print(f"\n{'moved, px (median)':34}" + "".join(f"{name:>20}" for name in measured))
+    print(
+        f"{'':34}" + "".join(f"{measured[name].moved_px:20.4f}" for name in installed_runtimes(CPU) if name in measured)
+    )
+
+
+def measure_videos(model: PoseModel, videos: dict[str, FrameSource]) -> None:
+    """Frames per CPU second of `predict_to_file`, decoding included."""
+    print(f"\n{'whole videos, frames per CPU s':34}{'whole pictures':>20}{'followed':>20}")
+    for label, source in videos.items():
+        for name in installed_runtimes(CPU):
+            row = f"{label + ', ' + name:34}"
+            for follow in (False, True):
+                if not follow and source.size[0] == LARGE and name != "openvino-bfloat16":
+                    row += f"{'':20}"
+                    continue
+                many = min(MANY, len(source)) if follow or source.size[0] < LARGE else FEW // 4
+                few = many // 4
+                spent = [_predict_seconds(model, source, count, name, follow) for count in (few, many)]
+                row += f"{(many - few) / (spent[1] - spent[0]):20.1f}"
+            print(row, flush=True)
+        started = time.process_time()
+        for index, _ in source:
+            if index == MANY:
+                break
+        print(
+            f"{label + ', decoding alone':34}{min(MANY, len(source)) / (time.process_time() - started):20.1f}",
+            flush=True,
+        )
+
+
+def _predict_seconds(model: PoseModel, source: FrameSource, count: int, name: str, follow: bool) -> float:
+    with tempfile.TemporaryDirectory() as folder:
+        started = time.process_time()
+        predict_to_file(
+            {"view": model},
+            {"view": source},
+            Path(folder) / "keypoints2d.nc",
+            frames={"view": np.arange(count)},
+            threads=1,
+            runtime=name,
+            follow=follow,
+        )
+        return time.process_time() - started
+
+
+def measure_followed(model: PoseModel, source: FrameSource) -> None:
+    """How much the points of a followed animal differ from those of whole pictures (torch or OpenVINO, float32)."""
+    name = "openvino" if "openvino" in installed_runtimes(CPU) else "torch"
+    engine = create_engine(name, model.network, CPU)
+    tracker = Tracker(model, source.size, engine)
+    moved, more_confident, larger = [], [], []
+    for index, picture in source:
+        if index == MANY:
+            break
+        found = tracker.track(picture)
+        whole = model.estimate(model.prepare(picture)[None], source.size, engine)
+        seen = whole.confidence[0] > 0.5
+        moved.append(np.hypot(*(found.position - whole.position)[0][seen].T))
+        more_confident.append((found.confidence - whole.confidence)[0])
+        traces = [np.trace(one.covariance[0], axis1=-2, axis2=-1)[seen] for one in (found, whole)]
+        larger.append(traces[0] / traces[1])
+    distance, confidence, ratio = (np.concatenate(parts) for parts in (moved, more_confident, larger))
+    print(
+        f"\nfollowed against whole pictures, {len(moved)} frames, {tracker.searches} searches: points apart "
+        f"{np.median(distance):.3f} px (median), {np.quantile(distance, 0.9):.3f} (90 %), "
+        f"{np.quantile(distance, 0.99):.3f} (99 %), {distance.max():.1f} (most); confidence by "
+        f"{np.quantile(np.abs(confidence), 0.95):.4f} (95 %); variance times {np.median(ratio):.4f} (median)"
+    )
+
+
+def measure_latency(model: PoseModel, source: FrameSource) -> None:
+    """Seconds from a picture to its points, one picture after another."""
+    columns = ("CPU: median", "95 %", "99 %", "wall: median", "99 %")
+    print(f"\n{'a picture to its points, ms':34}" + "".join(f"{column:>14}" for column in columns))
+    pictures = [picture for _, picture in source.read(range(min(MANY, len(source))))]
+    samples = [model.prepare(picture)[None] for picture in pictures[:4]]
+    for name in installed_runtimes(CPU):
+        tracker = Tracker(model, source.size, create_engine(name, model.network, CPU, samples=samples))
+        tracker.warm_up()
+        for picture in pictures[:60]:
+            tracker.track(picture)
+        cpu, wall = [], []
+        for picture in pictures[60:]:
+            started, wall_started = time.process_time(), time.perf_counter()
+            tracker.track(picture)
+            cpu.append(time.process_time() - started)
+            wall.append(time.perf_counter() - wall_started)
+        quantiles = [*np.quantile(cpu, (0.5, 0.95, 0.99)), *np.quantile(wall, (0.5, 0.99))]
+        print(f"{name:34}" + "".join(f"{1e3 * quantile:14.1f}" for quantile in quantiles))
+
+
+def enlarge(source: FrameSource, folder: Path) -> VideoFile:
+    """The video's first frames, each in the middle of a grey picture of 4 megapixels."""
+    x, y = ((LARGE - length) // 2 for length in source.size)
+
+    def frames() -> Iterator[Picture]:
+        for index, picture in source:
+            if index == MANY // 2:
+                break
+            large = np.full((LARGE, LARGE, 3), 120, np.uint8)
+            large[y : y + picture.shape[0], x : x + picture.shape[1]] = picture
+            yield large
+
+    path = folder / "large.mp4"
+    write_video(path, frames(), fps=30.0)
+    return VideoFile(path, threads=1)
+
+
+def main() -> None:
+    """Measure."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", type=Path, help="folder of a trained network")
+    parser.add_argument("--video", type=Path, help="a video that it was trained for")
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    print(f"load {' '.join(f'{load:.2f}' for load in os.getloadavg())}; torch {torch.__version__}")
+    measure_networks()
+    if arguments.model is not None and arguments.video is not None:
+        model, source = PoseModel.load(arguments.model), VideoFile(arguments.video, threads=1)
+        measure_exactness(model, source)
+        measure_followed(model, source)
+        with tempfile.TemporaryDirectory() as folder:
+            size = f"{source.size[0]}x{source.size[1]}"
+            measure_videos(model, {size: source, f"{LARGE}x{LARGE}": enlarge(source, Path(folder))})
+        measure_latency(model, source)
+    print(f"load {' '.join(f'{load:.2f}' for load in os.getloadavg())}")
+
+
+if __name__ == "__main__":
+    main()
