@@ -19,6 +19,7 @@ _HOMES = {
     "Corners": "multipose.corners",
     "FisheyeLens": "multipose.lens",
     "Labels": "multipose.labels",
+    "OnlineSmoother": "multipose.triangulate",
     "PoseModel": "multipose.pose2d",
     "Project": "multipose.project",
     "RationalLens": "multipose.lens",
@@ -28,12 +29,16 @@ _HOMES = {
     "calibrate": "multipose.calibration",
     "check_rig": "multipose.calibration",
     "detect_board": "multipose.calibration",
+    "estimate_offsets": "multipose.triangulate",
     "evaluate": "multipose.pose2d",
     "export_onnx": "multipose.pose2d",
     "keypoints2d": "multipose.tracks",
+    "learn_motion": "multipose.triangulate",
     "predict": "multipose.pose2d",
     "reconstruct": "multipose.triangulate",
     "refine_rig": "multipose.calibration",
+    "remove_offsets": "multipose.triangulate",
+    "smooth": "multipose.triangulate",
     "train": "multipose.pose2d",
     "trajectories3d": "multipose.tracks",
 }
@@ -51,6 +56,7 @@ __all__ = [
     "Corners",
     "FisheyeLens",
     "Labels",
+    "OnlineSmoother",
     "PoseModel",
     "Project",
     "RationalLens",
@@ -61,13 +67,17 @@ __all__ = [
     "check_rig",
     "detect_board",
     "errors",
+    "estimate_offsets",
     "evaluate",
     "export_onnx",
     "formats",
     "keypoints2d",
+    "learn_motion",
     "predict",
     "reconstruct",
     "refine_rig",
+    "remove_offsets",
+    "smooth",
     "train",
     "trajectories3d",
     "view",
@@ -85,7 +95,14 @@ if TYPE_CHECKING:
     from multipose.project import Project
     from multipose.skeleton import Skeleton
     from multipose.tracks import keypoints2d, trajectories3d
-    from multipose.triangulate import reconstruct
+    from multipose.triangulate import (
+        OnlineSmoother,
+        estimate_offsets,
+        learn_motion,
+        reconstruct,
+        remove_offsets,
+        smooth,
+    )
 else:
 
     def __getattr__(name: str) -> Any:

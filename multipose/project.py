@@ -396,6 +396,9 @@ class Project:
     def trajectories_path(self, recording: str) -> Path:
         return self.results_folder(recording) / "trajectories3d.nc"
 
+    def smooth_path(self, recording: str) -> Path:
+        return self.results_folder(recording) / "trajectories3d_smooth.nc"
+
     def player_path(self, recording: str) -> Path:
         return self.results_folder(recording) / "player.html"
 

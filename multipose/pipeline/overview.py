@@ -14,6 +14,7 @@ _COMMANDS = {
     "train": "multipose train --view {}",
     "predict": "multipose predict {}",
     "reconstruct": "multipose reconstruct {}",
+    "smooth": "multipose reconstruct --smooth {}",
     "view": "multipose view player {}",
 }
 

@@ -21,7 +21,7 @@ from multipose.pipeline.provenance import Hashes, Judgement, Product, judge
 from multipose.project import SHARED_MODEL, Project, Recording
 
 # A change of what a stage computes from the same inputs raises its number; products of the older one are stale then.
-VERSIONS = {"calibrate": 2, "train": 1, "predict": 1, "reconstruct": 1, "view": 1}
+VERSIONS = {"calibrate": 2, "train": 1, "predict": 1, "reconstruct": 2, "smooth": 1, "view": 1}
 
 
 def plan(project: Project) -> list[Product]:
@@ -35,6 +35,8 @@ def plan(project: Project) -> list[Product]:
         products += rigs
     if len(project.views) > 1:
         products += [trajectories_product(project, recording) for recording in project.recordings]
+        if project.config.smoothing.enabled:
+            products += [smooth_product(project, recording) for recording in project.recordings]
         products += [player_product(project, recording) for recording in project.recordings]
     return products
 
@@ -45,7 +47,12 @@ def describe(project: Project, stage: str, subject: str) -> Product:
         return calibration_product(project, subject)
     if stage == "train":
         return model_product(project, subject)
-    of_recording = {"predict": keypoints_product, "reconstruct": trajectories_product, "view": player_product}
+    of_recording = {
+        "predict": keypoints_product,
+        "reconstruct": trajectories_product,
+        "smooth": smooth_product,
+        "view": player_product,
+    }
     return of_recording[stage](project, project.recording(subject))
 
 
@@ -269,6 +276,33 @@ def trajectories_product(project: Project, recording: Recording) -> Product:
         path=project.trajectories_path(recording.name),
         inputs=inputs,
         parameters={**dataclasses.asdict(project.config.reconstruction), "remove_offsets": False},
+        lacking=tuple(lacking),
+    )
+
+
+def smooth_product(project: Project, recording: Recording) -> Product:
+    """Smoothed 3D trajectories of a recording."""
+    inputs = {
+        "the 2D key points": project.keypoints_path(recording.name),
+        "the trajectories": project.trajectories_path(recording.name),
+    }
+    lacking = []
+    if not inputs["the trajectories"].exists():
+        lacking.append(f"Recording {recording.name!r} has no trajectories. Make them with `multipose reconstruct`.")
+    try:
+        inputs["the rig"] = project.rig_path(project.session_of(recording))
+    except ProjectError as error:
+        lacking.append(str(error))
+    return Product(
+        stage="smooth",
+        version=VERSIONS["smooth"],
+        subject=recording.name,
+        path=project.smooth_path(recording.name),
+        inputs=inputs,
+        parameters={
+            **dataclasses.asdict(project.config.smoothing),
+            "edges": [list(edge) for edge in project.config.skeleton.edges],
+        },
         lacking=tuple(lacking),
     )
 

@@ -62,6 +62,7 @@ def reconstruct_recording(
             "offsets": "constant offsets of each key point and view were estimated on these data and taken off"
             if takes_off
             else "none taken off",
+            "offsets_removed": int(takes_off),
         }
         write_trajectories(tracks, product.path.with_suffix(".csv"))
         save_tracks(tracks, product.path)
@@ -140,11 +141,12 @@ def make_player(
         progress.note(f"{recording.name}: writing {product.path.name}")
         tracks = load_tracks(product.inputs["the trajectories"])
         rig = CameraRig.load(product.inputs["the rig"])
-        _player_page(recording.name, tracks, rig, project.config.skeleton).save(product.path)
+        player_page(recording.name, tracks, rig, project.config.skeleton).save(product.path)
     return {"player": str(product.path)}
 
 
-def _player_page(name: str, tracks: xr.Dataset, rig: CameraRig, skeleton: Skeleton) -> Page:
+def player_page(name: str, tracks: xr.Dataset, rig: CameraRig, skeleton: Skeleton) -> Page:
+    """The 3D player of trajectories, with their reprojection errors."""
     sections = [Section("Trajectories", (trajectories(tracks, rig, skeleton, title=name),))]
     if np.isfinite(tracks["reprojection_error"].values).any():
         sections.append(Section("Reprojection error", (reprojection_errors(tracks),)))

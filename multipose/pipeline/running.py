@@ -73,6 +73,10 @@ def make(
 
     if product.stage == "reconstruct":
         return reconstruct_recording(project, recording, hashes, threads=threads, progress=progress)
+    if product.stage == "smooth":
+        from multipose.pipeline.smoothing import smooth_recording
+
+        return smooth_recording(project, recording, hashes, threads=threads, progress=progress)
     return make_player(project, recording, hashes, progress=progress)
 
 
