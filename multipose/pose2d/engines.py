@@ -46,7 +46,11 @@ class Engine(ABC):
 
     @abstractmethod
     def __call__(self, pictures: Pictures) -> Tensor:
-        """Logits (n, keypoint, h / 4, w / 4), float32, of prepared pictures (n, h, w, 3). Threads may call it."""
+        """Logits (n, keypoint, h / 4, w / 4), float32, of prepared pictures (n, h, w, 3). Threads may call it.
+
+        Raises:
+            ModelError: this runtime does not know an operation of the network.
+        """
 
     @property
     def precision(self) -> str:
@@ -92,7 +96,12 @@ class _GraphEngine(Engine):
         shape = (n, height, width, channels)
         with self._lock:
             if shape not in self._graphs:
-                self._graphs[shape] = self._make_graph(shape)
+                try:
+                    self._graphs[shape] = self._make_graph(shape)
+                except Exception as error:  # each program has exceptions of its own
+                    raise ModelError(
+                        f"The runtime {self.name} ({self.version}) cannot run this network: {error}. Take torch."
+                    ) from error
         return torch.from_numpy(self._graphs[shape](pictures))
 
     @abstractmethod

@@ -306,11 +306,11 @@ def _make_engine(
 ) -> Engine:
     """What runs the network on a view, chosen or as asked for."""
     name = settings.runtime
-    if name == "auto" and total < WORTH_MEASURING:
+    if name == "auto" and (total < WORTH_MEASURING or not len(wanted)):
         name = REFERENCE
     network = model.on(settings.device)
     samples: list[Picture] = []
-    if name == "auto" or name.endswith("-bfloat16"):
+    if len(wanted) and (name == "auto" or name.endswith("-bfloat16")):
         samples = _samples(model, source, wanted, create_engine(REFERENCE, network, settings.device), follow)
     if name == "auto":
         name = choose_runtime(model, samples, settings.device, threads=settings.threads, streams=workers.count)

@@ -106,9 +106,11 @@ def measure_runtimes(
     for name in [REFERENCE, *(name for name in names if name != REFERENCE)]:
         try:
             engine = create_engine(name, network, device, threads=threads, streams=streams, samples=prepared)
-        except ModelError:  # a CPU without bfloat16
+            found = _estimates(model, samples, engine)
+        except ModelError:  # a CPU without bfloat16, or an operation that the runtime does not know
+            if name == REFERENCE:
+                raise
             continue
-        found = _estimates(model, samples, engine)
         if name == REFERENCE:
             reference = found
         moved = _moved(found, reference) if _any_seen(reference) or engine.precision == "float32" else np.inf

@@ -70,6 +70,21 @@ def test_openvino_serves_threads_and_sends_no_word_home(trained: TrainingResult)
     assert "openvino_telemetry" not in sys.modules
 
 
+class _Strange(torch.nn.Module):
+    """A network with an operation that no other runtime knows."""
+
+    def forward(self, pictures: torch.Tensor) -> torch.Tensor:
+        maps = pictures.permute(0, 3, 1, 2).float()
+        return torch.linalg.matrix_exp(maps[:, :, ::4, ::4])
+
+
+@pytest.mark.parametrize("name", ["openvino", "onnxruntime"])
+def test_a_network_that_a_runtime_cannot_run_is_told(name: str) -> None:
+    need(name)
+    with pytest.raises(ModelError, match=f"The runtime {name} .* cannot run this network: "):
+        create_engine(name, _Strange(), CPU)(np.zeros((1, 32, 32, 3), np.uint8))
+
+
 def test_runtimes_that_are_not_there(trained: TrainingResult, monkeypatch: pytest.MonkeyPatch) -> None:
     network = trained.model.network
     with pytest.raises(ModelError, match="no runtime 'tensorrt'; there are auto, torch"):

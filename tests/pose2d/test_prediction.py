@@ -12,7 +12,7 @@ import torch
 import xarray as xr
 
 from multipose.errors import DataError, ModelError, VideoError
-from multipose.pose2d import runtime
+from multipose.pose2d import prediction, runtime
 from multipose.pose2d.dataset import PoseDataset
 from multipose.pose2d.model import PoseModel
 from multipose.pose2d.network import PoseNetwork
@@ -170,6 +170,19 @@ def test_a_followed_animal_has_the_points_of_whole_pictures(trained: TrainingRes
     moved = np.hypot(*np.moveaxis((whole["position"] - followed["position"]).values, -1, 0))
     assert np.median(moved[seen.values]) < 0.1
     assert np.median(errors(followed, "top", xy)) < 1.5
+
+
+@pytest.mark.parametrize("runtime_name", ["auto", "torch-bfloat16"])
+def test_a_view_without_any_picture(moving: PoseDataset, runtime_name: str) -> None:
+    models = dict.fromkeys(("top", "side"), untrained())
+    sources = {view: Pictures(2, moving.picture) for view in models}
+    frames = {"top": [0, 1], "side": [-1, -1]}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(prediction, "WORTH_MEASURING", 1)
+        patch.setattr(prediction, "choose_runtime", lambda *_, **__: "torch")
+        found = predict(models, sources, frames=frames, threads=1, runtime=runtime_name)
+    assert np.isnan(found["position"].sel(view="side").values).all()
+    assert np.isfinite(found["position"].sel(view="top").values).all()
 
 
 def test_the_slowest_part_is_named(moving: PoseDataset, tmp_path: Path) -> None:
