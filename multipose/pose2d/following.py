@@ -6,7 +6,7 @@ on by as much as they moved last. The animal counts as lost when fewer than half
 are seen, or one of them lies at the crop's border; the same picture is then searched as a whole. Every 50 pictures it
 is searched as a whole anyway, so that a tracker that holds on to something else lets go of it.
 
-Pictures of which the network would see more than 640 x 512 pixels are searched more coarsely first: shrunk to that
+Pictures of which the network would see far more than 640 x 512 pixels are searched more coarsely first: shrunk to that
 area, and then a crop around what was found there. If that fails they are searched as a whole at full scale, at once
 when the animal was there before, and in every tenth picture while it stays away.
 """
@@ -39,6 +39,7 @@ _STEP = 64  # crops have multiples of this as sides: few sizes, since each needs
 _SMALLEST = 128
 _CHECK = 50  # pictures from one search of the whole picture to the next
 _COARSE_PIXELS = 640 * 512
+_LARGE = 1.5  # times as many pixels make a picture large
 _LOST_CHECK = 10  # while a large picture shows no animal, every how many of them is searched at full scale
 
 
@@ -96,7 +97,8 @@ class Tracker:
         self._size = size
         height, width = model.prepared_size(size)
         coarser = float(np.sqrt(_COARSE_PIXELS / (height * width)))
-        self._coarse = replace(model, scale=model.scale * coarser) if coarser < 1 else None
+        large = height * width > _LARGE * _COARSE_PIXELS
+        self._coarse = replace(model, scale=model.scale * coarser) if large else None
         self._side = first_side(model)
         self._crop: Crop | None = None
         self._points = np.full((len(model.skeleton), 2), np.nan)  # where each was last seen, moved on with the others
@@ -132,10 +134,10 @@ class Tracker:
         return self._search(picture)
 
     def warm_up(self) -> None:
-        """Make the graphs for the whole picture and for a crop now, so that no picture waits for them."""
+        """Make the graphs for the whole picture and the two smallest crops now, so that no picture waits for them."""
         blank = np.zeros((self._size[1], self._size[0], 3), np.uint8)
         middle = np.array(self._size) / 2
-        for crop in (self._whole, self._crop_around(middle, self._side)):
+        for crop in (self._whole, *(self._crop_around(middle, self._side + larger) for larger in (0, _STEP))):
             self._look(blank, crop)
         if self._coarse is not None:
             self._look_coarsely(blank)
