@@ -60,8 +60,8 @@ def at(*center: float) -> npt.NDArray[np.float64]:
 def test_a_followed_animal_costs_a_crop_and_has_the_points_of_the_whole_picture() -> None:
     engine, whole = Colours(), Colours()
     tracker, net = Tracker(model(), SIZE, engine), model()
-    for frame in range(30):
-        truth = at(100 + 15 * frame, 200 + 80 * np.sin(frame / 5))
+    for frame in range(12):
+        truth = at(100 + 30 * frame, 200 + 80 * np.sin(frame / 2))
         picture = draw(truth)
         found = tracker.track(picture)
         np.testing.assert_allclose(found.position[0], truth, atol=1.5)
@@ -115,11 +115,12 @@ def test_a_distant_mistake_does_not_widen_the_crop() -> None:
     assert engine.pixels == [640 * 480, 192 * 192]
 
 
-def test_it_is_searched_again_now_and_then() -> None:
-    engine = Colours()
-    tracker = Tracker(model(), SIZE, engine)
-    for _ in range(following._CHECK * 2 + 1):
-        tracker.track(draw(at(300, 200)))
+def test_it_is_searched_again_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(following, "_CHECK", 4)
+    tracker = Tracker(model(), SIZE, Colours())
+    picture = draw(at(300, 200))
+    for _ in range(9):
+        tracker.track(picture)
     assert tracker.searches == 3
 
 
