@@ -24,9 +24,12 @@ N_KEYPOINTS = 20
 
 @dataclass(frozen=True, eq=False)
 class Case:
-    """Points with known truth. rig: the cameras; xyz: (n, 3) mm; px: (view, n, 2), NaN where missing; gross: (view, n)
-    the 2D points that are grossly wrong; limbs: pairs of the key points that a limb joins (point i of the n is key point
-    i % N_KEYPOINTS)."""
+    """Points with known truth.
+
+    rig: the cameras; xyz: (n, 3) mm; px: (view, n, 2), NaN where missing; gross: (view, n)
+    the 2D points that are grossly wrong; limbs: pairs of key points that a limb joins (point i of the n is key point
+    i % N_KEYPOINTS).
+    """
 
     rig: CameraRig
     xyz: FloatArray

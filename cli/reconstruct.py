@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from multipose.pipeline.provenance import Hashes
     from multipose.project import Project
 
+_OFTEN_OFF = 0.02  # share of a view's points
+
 
 @click.command("reconstruct")
 @click.argument("names", nargs=-1, metavar="[RECORDING]...")
@@ -110,6 +112,7 @@ def _describe(name: str, result: dict[str, Any], show_offsets: bool) -> list[str
         f"enough views saw; median reprojection error {number(result['median_reprojection_px'])} px",
         f"  each view against the others (median, px): {views}",
     ]
+    lines += _describe_diagnostics(result["diagnostics"])
     if large and not result["offsets_removed"]:
         lines.append(
             f"  ! {len(large)} constant offsets above 3 px, the largest {large[0][2]:.1f} px ({large[0][1]} in "
@@ -118,7 +121,25 @@ def _describe(name: str, result: dict[str, Any], show_offsets: bool) -> list[str
         )
     if large or show_offsets:
         lines += ["", _describe_offsets(result["offsets_px"]), ""]
-    return [*lines, f"  {result['trajectories']}"]
+    return [*lines, f"  {result['trajectories']}", f"  {result['diagnostics_page']}"]
+
+
+def _describe_diagnostics(found: dict[str, Any]) -> list[str]:
+    """Lines on the view that disagrees and on exchanged sides, where there is something to say."""
+    lines = []
+    first = found["views"][0]
+    if (first["most_off"] or 0) > _OFTEN_OFF:
+        lines.append(
+            f"  ! {first['view']} is clearly off, and farther than every other view, in "
+            f"{100 * first['most_off']:.0f} % of its points; {100 * first['within_95']:.0f} % lie where the others "
+            "expect 95 %."
+        )
+    lines += [
+        f"  ! {' and '.join(swap['pair'])} are exchanged in view {swap['view']}, frames "
+        + ", ".join(f"{first}-{last}" for first, last in swap["frames"])
+        for swap in found["swaps"]
+    ]
+    return lines
 
 
 def _describe_smoothed(name: str, result: dict[str, Any]) -> list[str]:

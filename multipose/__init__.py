@@ -17,12 +17,15 @@ _HOMES = {
     "CharucoBoard": "multipose.board",
     "Chessboard": "multipose.board",
     "Corners": "multipose.corners",
+    "EgocentricConfig": "multipose.kinematics_config",
     "FisheyeLens": "multipose.lens",
+    "KinematicsConfig": "multipose.kinematics_config",
     "Labels": "multipose.labels",
     "OnlineSmoother": "multipose.triangulate",
     "PoseModel": "multipose.pose2d",
     "Project": "multipose.project",
     "RationalLens": "multipose.lens",
+    "RigCovariance": "multipose.triangulate",
     "Skeleton": "multipose.skeleton",
     "TelecentricLens": "multipose.lens",
     "Tracker": "multipose.pose2d",
@@ -33,6 +36,7 @@ _HOMES = {
     "evaluate": "multipose.pose2d",
     "export_onnx": "multipose.pose2d",
     "keypoints2d": "multipose.tracks",
+    "kinematics": "multipose.triangulate",
     "learn_motion": "multipose.triangulate",
     "predict": "multipose.pose2d",
     "reconstruct": "multipose.triangulate",
@@ -54,12 +58,15 @@ __all__ = [
     "CharucoBoard",
     "Chessboard",
     "Corners",
+    "EgocentricConfig",
     "FisheyeLens",
+    "KinematicsConfig",
     "Labels",
     "OnlineSmoother",
     "PoseModel",
     "Project",
     "RationalLens",
+    "RigCovariance",
     "Skeleton",
     "TelecentricLens",
     "Tracker",
@@ -72,6 +79,7 @@ __all__ = [
     "export_onnx",
     "formats",
     "keypoints2d",
+    "kinematics",
     "learn_motion",
     "predict",
     "reconstruct",
@@ -89,6 +97,7 @@ if TYPE_CHECKING:
     from multipose.calibration import Calibration, calibrate, check_rig, detect_board, refine_rig
     from multipose.camera import Camera, CameraRig
     from multipose.corners import Corners
+    from multipose.kinematics_config import EgocentricConfig, KinematicsConfig
     from multipose.labels import Labels
     from multipose.lens import BrownLens, FisheyeLens, RationalLens, TelecentricLens
     from multipose.pose2d import PoseModel, Tracker, evaluate, export_onnx, predict, train
@@ -97,7 +106,9 @@ if TYPE_CHECKING:
     from multipose.tracks import keypoints2d, trajectories3d
     from multipose.triangulate import (
         OnlineSmoother,
+        RigCovariance,
         estimate_offsets,
+        kinematics,
         learn_motion,
         reconstruct,
         remove_offsets,

@@ -20,6 +20,7 @@ from typing import Any, Literal, TypeAlias
 
 from multipose.errors import ConfigError, DataError, MultiposeError
 from multipose.files import SCHEMA_VERSION, check_schema
+from multipose.kinematics_config import KinematicsConfig
 from multipose.skeleton import Skeleton
 from multipose.smoothing_config import SmoothingConfig
 
@@ -291,6 +292,7 @@ class ProjectConfig:
         board: None for a project whose rig was calibrated elsewhere.
         view: settings of single views.
         smoothing: how trajectories are smoothed.
+        kinematics: what is measured on the trajectories.
     """
 
     name: str
@@ -303,6 +305,7 @@ class ProjectConfig:
     prediction: PredictionConfig = PredictionConfig()
     reconstruction: ReconstructionConfig = ReconstructionConfig()
     smoothing: SmoothingConfig = field(default_factory=SmoothingConfig)
+    kinematics: KinematicsConfig = field(default_factory=KinematicsConfig)
     schema_version: int = SCHEMA_VERSION
 
     def __post_init__(self) -> None:
@@ -330,6 +333,7 @@ class ProjectConfig:
         for session, views in self.calibration.views.items():
             for name in views:
                 self._check_view(name, f"[calibration.views.{session}]")
+        self.kinematics.check_keypoints(self.skeleton.keypoints)
         self.smoothing.check_keypoints(self.skeleton.keypoints)
 
     def _check_view(self, name: str, where: str) -> None:
@@ -571,6 +575,25 @@ pairs = {_show_list([list(pair) for pair in skeleton.pairs])}
 #   limb_lengths = [["hip", "knee", 21.5]]             # where they are known, in the rig's unit
 #   joint_limits = [["hip", "knee", "ankle", 20, 175]] # angles at the middle one, in degrees
 #   max_gap = 20                       # frames; longer gaps are not written
+
+# What is measured on the trajectories, by names of your own (`multipose kinematics`); angles are in radians.
+[kinematics]
+# smoothed = false           # true: measure on the smoothed trajectories
+# speed_reach = 1            # a speed is the slope of the positions over so many frames on either side
+#   [kinematics.angles]
+#   knee = ["hip", "knee", "ankle"]          # at the middle one; four key points: between two segments
+#   [kinematics.inclinations]
+#   head = ["neck", "nose", "z"]             # from, to, and an axis of the world
+#   [kinematics.chains]
+#   spine = ["neck", "back", "hip", "tail"]  # the angle at each but the first and last
+#   [kinematics.distances]
+#   gape = ["jaw", "nose"]
+#   [kinematics.speeds]
+#   body = ["neck", "hip"]                   # of their mean
+#   [kinematics.egocentric]                  # all key points in the animal's frame
+#   origin = "hip"
+#   forward = ["neck"]                       # x; the mean of these
+#   up = "z"                                 # z is as near to it as x allows: a world axis or a key point
 """
 
 

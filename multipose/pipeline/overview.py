@@ -16,6 +16,7 @@ _COMMANDS = {
     "reconstruct": "multipose reconstruct {}",
     "smooth": "multipose reconstruct --smooth {}",
     "view": "multipose view player {}",
+    "kinematics": "multipose kinematics {}",
 }
 
 

@@ -69,6 +69,10 @@ def make(
         from multipose.pipeline.prediction import predict_recording
 
         return predict_recording(project, recording, hashes, threads=threads, progress=progress)
+    if product.stage == "kinematics":
+        from multipose.pipeline.kinematics import measure_recording
+
+        return measure_recording(project, recording, hashes, progress=progress)
     from multipose.pipeline.reconstruction import make_player, reconstruct_recording
 
     if product.stage == "reconstruct":
