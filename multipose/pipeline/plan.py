@@ -24,7 +24,7 @@ from multipose.project import SHARED_MODEL, Project, Recording
 VERSIONS = {
     "calibrate": 2,
     "train": 1,
-    "predict": 1,
+    "predict": 2,
     "reconstruct": 2,
     "smooth": 1,
     "view": 1,
