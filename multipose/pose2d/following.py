@@ -8,7 +8,8 @@ is searched as a whole anyway, so that a tracker that holds on to something else
 
 Pictures of which the network would see far more than 640 x 512 pixels are searched more coarsely first: shrunk to that
 area, and then a crop around what was found there. If that fails they are searched as a whole at full scale, at once
-when the animal was there before, and in every tenth picture while it stays away.
+when the animal was there before, and in every tenth picture while it stays away. In every 50th picture of theirs only
+the coarse search is made, and leads elsewhere if the points are surer there.
 """
 
 from __future__ import annotations
@@ -126,9 +127,12 @@ class Tracker:
                 f"{picture.shape[1]}x{picture.shape[0]}. Make another tracker."
             )
         self._age += 1
-        if self._crop is not None and self._age < _CHECK:
+        due = self._age >= _CHECK
+        if self._crop is not None and not (due and self._coarse is None):
             estimate = self._look(picture, self._crop)
             if self._holds(estimate, self._crop):
+                if due:
+                    estimate = self._check_coarsely(picture, estimate)
                 self._follow(estimate)
                 return estimate
         return self._search(picture)
@@ -182,12 +186,27 @@ class Tracker:
             self._crop = None
         return estimate
 
-    def _search_coarsely(self, picture: Picture) -> PoseEstimate:
+    def _check_coarsely(self, picture: Picture, estimate: PoseEstimate) -> PoseEstimate:
+        """What a coarse search of the whole picture leads to, if the points are surer there; else what was found."""
+        self.searches += 1
+        self._age = 0
+        _, crop = self._find_coarsely(picture)
+        other = self._look(picture, crop)
+        if not self._holds(other, crop) or other.confidence.mean() <= estimate.confidence.mean():
+            return estimate
+        self._points = np.full_like(self._points, np.nan)
+        return other
+
+    def _find_coarsely(self, picture: Picture) -> tuple[PoseEstimate, Crop]:
+        """The points of the shrunk picture, and a crop around those seen there, or around the surest."""
         rough = self._look_coarsely(picture)
         points = _seen_points(rough, _SEEN_COARSELY)
         if not len(points):
             points = rough.position[0, [int(rough.confidence[0].argmax())]]
-        crop = self._crop_around_points(points)
+        return rough, self._crop_around_points(points)
+
+    def _search_coarsely(self, picture: Picture) -> PoseEstimate:
+        rough, crop = self._find_coarsely(picture)
         estimate = self._look(picture, crop)
         self._expected = int((rough.confidence[0] >= SEEN).sum())
         if self._holds(estimate, crop) or self._lost % _LOST_CHECK:

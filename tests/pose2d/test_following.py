@@ -133,6 +133,10 @@ def test_large_pictures_are_searched_coarsely_first() -> None:
     np.testing.assert_allclose(found.position[0], truth, atol=1.5)
     assert engine.pixels[1] == 192 * 192
     assert engine.pixels[0] < 1.1 * following._COARSE_PIXELS
+    tracker._age = following._CHECK  # the coarse search alone is due, and leads to the same place
+    np.testing.assert_allclose(tracker.track(draw(truth, size)).position, found.position, atol=1e-4)
+    assert tracker.searches == 2
+    assert max(engine.pixels) < 1.1 * following._COARSE_PIXELS
     gone = draw(np.full((3, 2), np.nan), size)
     engine.pixels.clear()
     for _ in range(11):
