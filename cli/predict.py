@@ -26,7 +26,8 @@ def command(
 ) -> Result:
     """Find the key points in the videos of recordings.
 
-    Without names all recordings whose key points are missing or stale are done.
+    Without names all recordings whose key points are missing or stale are done. Pictures are decoded, prepared and
+    looked at side by side; the table says how many frames a second went through, and which of the three limits it.
     """
     from multipose.pipeline.plan import describe, judge_all, open_hashes
     from multipose.pipeline.prediction import predict_recording
@@ -61,8 +62,15 @@ def command(
     if not results:
         return Result({"recordings": {}}, "The key points of every recording are up to date (name one to do it anew).")
     rows = [
-        [name, view, str(report["frames"]), number(report["fps"], 1), str(report["runtime"])]
+        [
+            name,
+            view,
+            str(report["frames"]),
+            number(report["fps"], 1),
+            str(report.get("limited_by", "")),
+            str(report["runtime"]) + (", following" if report.get("followed") else ""),
+        ]
         for name, result in results.items()
         for view, report in result["views"].items()
     ]
-    return Result({"recordings": results}, table(rows, ["recording", "view", "frames", "frames/s", "by"]))
+    return Result({"recordings": results}, table(rows, ["recording", "view", "frames", "frames/s", "limited by", "by"]))

@@ -21,18 +21,20 @@ _HOMES = {
     "FisheyeLens": "multipose.lens",
     "KinematicsConfig": "multipose.kinematics_config",
     "Labels": "multipose.labels",
+    "OnlineSmoother": "multipose.triangulate",
     "PoseModel": "multipose.pose2d",
     "Project": "multipose.project",
     "RationalLens": "multipose.lens",
     "RigCovariance": "multipose.triangulate",
     "Skeleton": "multipose.skeleton",
     "TelecentricLens": "multipose.lens",
+    "Tracker": "multipose.pose2d",
     "calibrate": "multipose.calibration",
     "check_rig": "multipose.calibration",
     "detect_board": "multipose.calibration",
-    "evaluate": "multipose.pose2d",
-    "OnlineSmoother": "multipose.triangulate",
     "estimate_offsets": "multipose.triangulate",
+    "evaluate": "multipose.pose2d",
+    "export_onnx": "multipose.pose2d",
     "keypoints2d": "multipose.tracks",
     "kinematics": "multipose.triangulate",
     "learn_motion": "multipose.triangulate",
@@ -67,12 +69,14 @@ __all__ = [
     "RigCovariance",
     "Skeleton",
     "TelecentricLens",
+    "Tracker",
     "calibrate",
     "check_rig",
     "detect_board",
     "errors",
     "estimate_offsets",
     "evaluate",
+    "export_onnx",
     "formats",
     "keypoints2d",
     "kinematics",
@@ -96,7 +100,7 @@ if TYPE_CHECKING:
     from multipose.kinematics_config import EgocentricConfig, KinematicsConfig
     from multipose.labels import Labels
     from multipose.lens import BrownLens, FisheyeLens, RationalLens, TelecentricLens
-    from multipose.pose2d import PoseModel, evaluate, predict, train
+    from multipose.pose2d import PoseModel, Tracker, evaluate, export_onnx, predict, train
     from multipose.project import Project
     from multipose.skeleton import Skeleton
     from multipose.tracks import keypoints2d, trajectories3d

@@ -247,11 +247,15 @@ class PredictionConfig:
     """How the networks are run over videos.
 
     batch_size: pictures that a network gets at once; by default as `multipose.pose2d.predict` chooses.
+    runtime: what runs the network; "auto" measures which is the fastest that leaves the points where they are.
+    follow: look at crops around the animal instead of whole pictures; unsaid, where that is less work.
     mirror: average what a network finds in each picture and in its mirror image; better, at half the speed, where
         training mirrored pictures too (the skeleton has left/right pairs, and the animal turns every way).
     """
 
     batch_size: int | None = None
+    runtime: Literal["auto", "torch", "torch-bfloat16", "openvino", "openvino-bfloat16", "onnxruntime"] = "auto"
+    follow: bool | None = None
     mirror: bool = False
 
     def __post_init__(self) -> None:
@@ -553,6 +557,8 @@ pairs = {_show_list([list(pair) for pair in skeleton.pairs])}
 
 [prediction]
 #   batch_size = 16          # pictures at once; by default 1 on a CPU, 16 on a GPU
+# runtime = "auto"           # what runs the network: auto (measured), torch, openvino, openvino-bfloat16, ...
+#   follow = true            # true: crops around the animal, false: whole pictures; unsaid: what is less work
 # mirror = false             # true: look at each picture's mirror image too; better, at half the speed
 
 [reconstruction]

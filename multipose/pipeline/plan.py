@@ -24,7 +24,7 @@ from multipose.project import SHARED_MODEL, Project, Recording
 VERSIONS = {
     "calibrate": 2,
     "train": 1,
-    "predict": 1,
+    "predict": 2,
     "reconstruct": 3,
     "smooth": 1,
     "view": 1,
@@ -260,6 +260,8 @@ def keypoints_product(project: Project, recording: Recording) -> Product:
         parameters={
             "offsets": dict(recording.offsets),
             "mirror": project.config.prediction.mirror,
+            "runtime": project.config.prediction.runtime,
+            "follow": project.config.prediction.follow,
             "keypoints": list(project.config.skeleton.keypoints),
             **_view_parameters(project, recording.videos),
         },

@@ -29,6 +29,7 @@ from multipose.pose2d import runtime
 from multipose.pose2d.backbones import INPUT_MULTIPLE
 from multipose.pose2d.dataset import Picture, shrink
 from multipose.pose2d.decoding import decode
+from multipose.pose2d.engines import Engine, TorchEngine
 from multipose.pose2d.network import STRIDE, PoseNetwork
 from multipose.skeleton import Skeleton
 
@@ -97,33 +98,38 @@ class PoseModel:
         small, _ = shrink(picture, self.scale)
         height, width = small.shape[:2]
         down, right = -height % INPUT_MULTIPLE, -width % INPUT_MULTIPLE
-        return np.pad(small, ((0, down), (0, right), (0, 0)))
+        return np.pad(small, ((0, down), (0, right), (0, 0))) if down or right else np.ascontiguousarray(small)
+
+    def prepared_size(self, size: tuple[int, int]) -> tuple[int, int]:
+        """(height, width) of what `prepare` makes of a picture of the size (width, height)."""
+        width, height = (length + -length % INPUT_MULTIPLE for length in self._shrunk_size(size))
+        return height, width
+
+    def _shrunk_size(self, size: tuple[int, int]) -> tuple[int, int]:
+        """(width, height) of a picture of the size (width, height) at the network's scale, as `shrink` makes it."""
+        return max(1, round(size[0] * self.scale)), max(1, round(size[1] * self.scale))
 
     def on(self, device: torch.device) -> PoseNetwork:
         """The network ready for inference on a device: a copy, unless it is the CPU."""
         network = self.network if device.type == "cpu" else copy.deepcopy(self.network).to(device)
         return network.eval()
 
-    def estimate(
-        self, prepared: npt.NDArray[np.uint8], size: tuple[int, int], network: PoseNetwork, device: torch.device
-    ) -> PoseEstimate:
+    def estimate(self, prepared: npt.NDArray[np.uint8], size: tuple[int, int], engine: Engine) -> PoseEstimate:
         """Find the points in a batch of prepared pictures.
 
         Args:
             prepared: (n, h, w, 3) what `prepare` gave for pictures of one size.
             size: (width, height) of the original pictures.
-            network: what `on(device)` gave.
-            device: the same device.
+            engine: what runs the network.
         """
-        small = np.array([max(1, round(length * self.scale)) for length in size])
-        ratio = small / np.array(size)
-        cells_x, cells_y = (-(-int(length) // STRIDE) for length in small)
-        with torch.inference_mode(), runtime.autocast(device):
-            pictures = torch.from_numpy(prepared).to(device)
-            logits = network(pictures)
+        small = self._shrunk_size(size)
+        ratio = np.array(small) / np.array(size)
+        cells_x, cells_y = (-(-length // STRIDE) for length in small)
+        with torch.inference_mode():
+            logits = engine(prepared)
             if self.mirror:
-                mirrored = network(pictures.flip(2)).flip(3)
-                logits = (logits + mirrored[:, torch.from_numpy(self.skeleton.swap).to(device)]) / 2
+                mirrored = engine(prepared[:, :, ::-1].copy()).flip(3)
+                logits = (logits + mirrored[:, torch.from_numpy(self.skeleton.swap).to(logits.device)]) / 2
             points = decode(logits[:, :, :cells_y, :cells_x])
         logit = points.presence_logit.cpu().numpy().astype(np.float64)
         covariance = points.covariance.cpu().numpy().astype(np.float64) / (ratio[:, None] * ratio[None, :])
@@ -135,9 +141,15 @@ class PoseModel:
         )
 
     def estimate_picture(self, picture: Picture, network: PoseNetwork, device: torch.device) -> PoseEstimate:
-        """Find the points in one picture (h, w, 3); an estimate of n = 1. The rest as for `estimate`."""
+        """Find the points in one picture (h, w, 3) by torch in float32; an estimate of n = 1.
+
+        Args:
+            picture: RGB uint8.
+            network: what `on(device)` gave.
+            device: the same device.
+        """
         height, width = picture.shape[:2]
-        return self.estimate(self.prepare(picture)[None], (width, height), network, device)
+        return self.estimate(self.prepare(picture)[None], (width, height), TorchEngine(network, device))
 
     def estimate_pictures(
         self, pictures: Sequence[Picture], *, threads: int | None = None, device: str = "auto"

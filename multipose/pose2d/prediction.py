@@ -18,8 +18,20 @@ import xarray as xr
 
 from multipose.errors import DataError, VideoError
 from multipose.files import atomic_path
-from multipose.pose2d import runtime
+from multipose.pose2d.engines import REFERENCE, Engine, create_engine
+from multipose.pose2d.following import Tracker, following_pays
+from multipose.pose2d.keypoints_file import write_empty, write_view
 from multipose.pose2d.model import PoseEstimate, PoseModel, check_same_keypoints
+from multipose.pose2d.runtime import (
+    Stopwatch,
+    Workers,
+    choose_batch_size,
+    choose_device,
+    read_ahead,
+    share_threads,
+    thread_count,
+)
+from multipose.pose2d.runtime_choice import SAMPLES, WORTH_MEASURING, choose_runtime
 from multipose.progress import SILENT, Progress
 from multipose.sources import FrameSource, SourceSpec
 from multipose.tracks import keypoints2d
@@ -27,17 +39,47 @@ from multipose.video import open_source
 
 Ints = npt.NDArray[np.int64]
 Array = npt.NDArray[np.float64]
-
-_CHUNK = 256  # frames that a file's chunk holds and that are written at once
+Picture = npt.NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
 class ViewReport:
-    """What prediction did in one view: frames looked at, frames per second of wall time, and what ran the network."""
+    """What prediction did in one view.
+
+    Attributes:
+        frames: looked at.
+        fps: frames per second of wall time.
+        runtime: what ran the network, for example "openvino 2026.4.1, float32, cpu".
+        followed: whether crops around the animal were looked at instead of whole pictures.
+        limited_by: what took longest: decoding, pre-processing or the network. The three overlap.
+    """
 
     frames: int
     fps: float
     runtime: str
+    followed: bool
+    limited_by: str
+
+
+@dataclass(frozen=True)
+class _Settings:
+    """How to go about it; as the arguments of `predict`, chosen where those left it open."""
+
+    batch_size: int
+    threads: int
+    device: torch.device
+    runtime: str
+    follow: bool | None
+
+    @classmethod
+    def choose(
+        cls, batch_size: int | None, threads: int | None, device: str, runtime: str, follow: bool | None
+    ) -> _Settings:
+        place = choose_device(device)
+        batch_size = choose_batch_size(place) if batch_size is None else batch_size
+        if batch_size < 1:
+            raise DataError(f"batch_size must be at least 1, got {batch_size}.")
+        return cls(batch_size, thread_count(threads), place, runtime, follow)
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,6 +120,8 @@ def predict(
     batch_size: int | None = None,
     threads: int | None = None,
     device: str = "auto",
+    runtime: str = "auto",
+    follow: bool | None = None,
     progress: Progress = SILENT,
 ) -> xr.Dataset:
     """Find the key points in the videos of a rig.
@@ -91,26 +135,33 @@ def predict(
         batch_size: pictures that the network gets at once; by default as of `runtime.choose_batch_size`.
         threads: of the CPU; None for all.
         device: as for `runtime.choose_device`.
+        runtime: one of `engines.RUNTIMES`; "auto" takes the fastest that leaves the points where they are (see
+            `runtime_choice`), and for fewer than 200 pictures torch in float32.
+        follow: look at crops around the animal instead of whole pictures (see `following`); None where that is less
+            work.
         progress: is told of every picture.
 
     Returns:
-        A Keypoints2D in memory, with the views in the order of `sources`. For long videos use `predict_to_file`.
+        A Keypoints2D in memory, with the views in the order of `sources`; its attributes tell the runtime and which
+        views were followed. For long videos use `predict_to_file`.
 
     Raises:
         DataError: views without a network, or frames that do not go together (the message says the counts).
-        ModelError: the networks find different key points.
+        InstallationError, ModelError: the networks find different key points; the runtime or device is not there.
         VideoError: a video cannot be read, or ends before its end.
     """
     plan = _make_plan(models, sources, frames, time)
+    settings = _Settings.choose(batch_size, threads, device, runtime, follow)
     dataset = plan.empty(len(plan.time))
-    for view, place, estimate in _estimates(plan, models, batch_size, threads, device, progress, {}):
+    reports: dict[str, ViewReport] = {}
+    for view, place, estimate in _estimates(plan, models, settings, progress, reports):
         for name, values in (
             ("position", estimate.position),
             ("confidence", estimate.confidence),
             ("covariance", estimate.covariance),
         ):
             dataset[name].values[list(plan.sources).index(view), place, 0] = values
-    return dataset
+    return dataset.assign_attrs(_provenance(reports))
 
 
 def predict_to_file(
@@ -124,6 +175,8 @@ def predict_to_file(
     batch_size: int | None = None,
     threads: int | None = None,
     device: str = "auto",
+    runtime: str = "auto",
+    follow: bool | None = None,
     progress: Progress = SILENT,
 ) -> dict[str, ViewReport]:
     """The same as `predict`, into a file that `tracks.load_tracks` reads; memory does not grow with the videos.
@@ -131,22 +184,25 @@ def predict_to_file(
     Args:
         path: netCDF file; appears whole or not at all.
         attributes: more attributes of the file (hashes of its inputs, say).
-        models, sources, frames, time, batch_size, threads, device, progress: as for `predict`.
+        models, sources, frames, time, batch_size, threads, device, runtime, follow, progress: as for `predict`.
 
     Returns:
         For each view what was done.
 
     Raises:
-        DataError, ModelError, VideoError: as of `predict`.
+        DataError, InstallationError, ModelError, VideoError: as of `predict`.
     """
     plan = _make_plan(models, sources, frames, time)
+    settings = _Settings.choose(batch_size, threads, device, runtime, follow)
     reports: dict[str, ViewReport] = {}
     with atomic_path(path) as temporary:
-        _write_empty(plan, temporary, attributes or {})
+        numbers = np.stack([plan.frame_numbers(view) for view in plan.sources])
+        write_empty(plan.empty(0), plan.time, numbers, temporary, attributes or {})
         with h5netcdf.File(temporary, "r+") as file:
-            estimates = _estimates(plan, models, batch_size, threads, device, progress, reports)
+            estimates = _estimates(plan, models, settings, progress, reports)
             for view, parts in groupby(estimates, key=lambda part: part[0]):
-                _write_view(file, list(plan.sources).index(view), ((place, estimate) for _, place, estimate in parts))
+                write_view(file, list(plan.sources).index(view), ((place, estimate) for _, place, estimate in parts))
+            file.attrs.update(_provenance(reports))
     return reports
 
 
@@ -198,99 +254,138 @@ def _make_plan(
     return _Plan(sources, keypoints, indices, fps, clock)
 
 
+def _provenance(reports: Mapping[str, ViewReport]) -> dict[str, str]:
+    """What a product says of how it came about: one runtime, or that of each view; and the views that were followed."""
+    runtimes = {report.runtime for report in reports.values()}
+    each = "; ".join(f"{view}: {report.runtime}" for view, report in reports.items())
+    followed = ", ".join(view for view, report in reports.items() if report.followed)
+    return {"runtime": runtimes.pop() if len(runtimes) == 1 else each, "followed": followed or "no view"}
+
+
 def _estimates(
     plan: _Plan,
     models: Mapping[str, PoseModel],
-    batch_size: int | None,
-    threads: int | None,
-    device: str,
+    settings: _Settings,
     progress: Progress,
     reports: dict[str, ViewReport],
 ) -> Iterator[tuple[str, Ints, PoseEstimate]]:
     """(view, places on the time axis, points) of every batch, view after view; fills in `reports`."""
-    place = runtime.choose_device(device)
-    batch_size = runtime.choose_batch_size(place) if batch_size is None else batch_size
-    if batch_size < 1:
-        raise DataError(f"batch_size must be at least 1, got {batch_size}.")
     total = sum(int((index >= 0).sum()) for index in plan.indices.values())
-    with runtime.share_threads(threads, place) as workers, progress.task("Predicting", total) as task:
+    with progress.task("Predicting", total) as task:
         for view, source in plan.sources.items():
-            started = time.perf_counter()
-            done = 0
-            for times, estimate in _view_estimates(plan, view, models[view], batch_size, place, workers):
-                done += len(times)
-                task.advance(len(times), view)
-                yield view, times, estimate
-            expected = int((plan.indices[view] >= 0).sum())
-            if done != expected:
-                raise VideoError(f"{source.path}, view {view}: only {done} of {expected} frames could be read.")
-            reports[view] = ViewReport(
-                done, done / max(time.perf_counter() - started, 1e-9), runtime.describe(place, workers.count)
-            )
+            model = models[view]
+            follow = settings.follow
+            if follow is None:
+                follow = settings.device.type == "cpu" and following_pays(model, source.size, settings.threads)
+            with share_threads(settings.threads, settings.device, together=follow) as workers:
+                wanted = plan.indices[view][plan.indices[view] >= 0]
+                engine = _make_engine(model, source, wanted, settings, workers, follow, total)
+                run = _ViewRun(source, wanted, model, engine, settings.batch_size, follow)
+                started = time.perf_counter()
+                times = np.flatnonzero(plan.indices[view] >= 0)
+                done = 0
+                for estimate in run.estimates(workers):
+                    here = times[done : done + len(estimate.position)]
+                    done += len(here)
+                    task.advance(len(here), view)
+                    yield view, here, estimate
+                seconds = max(time.perf_counter() - started, 1e-9)
+            if done != len(times):
+                raise VideoError(f"{source.path}, view {view}: only {done} of {len(times)} frames could be read.")
+            reports[view] = ViewReport(done, done / seconds, str(engine), follow, run.limited_by(workers.count))
 
 
-def _view_estimates(
-    plan: _Plan, view: str, model: PoseModel, batch_size: int, place: torch.device, workers: runtime.Workers
-) -> Iterator[tuple[Ints, PoseEstimate]]:
-    source = plan.sources[view]
-    times = np.flatnonzero(plan.indices[view] >= 0)
-    wanted = plan.indices[view][times]
-
-    def batches() -> Iterator[npt.NDArray[np.uint8]]:
-        pictures: list[npt.NDArray[np.uint8]] = []
-        frames = iter(source) if np.array_equal(wanted, np.arange(len(source))) else source.read(wanted.tolist())
-        for _, picture in frames:
-            pictures.append(model.prepare(picture))
-            if len(pictures) == batch_size:
-                yield np.stack(pictures)
-                pictures = []
-        if pictures:
-            yield np.stack(pictures)
-
-    network = model.on(place)
-    done = 0
-    with (
-        closing(runtime.read_ahead(batches())) as prepared,
-        closing(workers.map(lambda batch: model.estimate(batch, source.size, network, place), prepared)) as estimates,
-    ):
-        for estimate in estimates:
-            n = len(estimate.position)
-            yield times[done : done + n], estimate
-            done += n
-
-
-def _write_empty(plan: _Plan, path: os.PathLike[str], attributes: Mapping[str, Any]) -> None:
-    """A file as `tracks.save_tracks` writes it, of no time yet; then its time axis, and -1 and NaN for all points."""
-    dataset = plan.empty(0).assign_attrs(attributes)
-    chunk = min(_CHUNK, max(1, len(plan.time)))
-    encoding: dict[str, dict[str, Any]] = {}
-    for name, variable in dataset.data_vars.items():
-        sizes = {dim: max(1, size) for dim, size in variable.sizes.items()} | {"time": chunk, "view": 1}
-        shape = tuple(sizes[str(dim)] for dim in variable.dims)
-        encoding[str(name)] = {"zlib": True, "complevel": 4, "chunksizes": shape}
-    dataset.to_netcdf(path, engine="h5netcdf", encoding=encoding, unlimited_dims=["time"])
-    with h5netcdf.File(path, "r+") as file:
-        file.resize_dimension("time", len(plan.time))
-        file.variables["time"][:] = plan.time
-        for number, view in enumerate(plan.sources):
-            file.variables["frame"][number] = plan.frame_numbers(view)
+def _make_engine(
+    model: PoseModel,
+    source: FrameSource,
+    wanted: Ints,
+    settings: _Settings,
+    workers: Workers,
+    follow: bool,
+    total: int,
+) -> Engine:
+    """What runs the network on a view, chosen or as asked for."""
+    name = settings.runtime
+    if name == "auto" and (total < WORTH_MEASURING or not len(wanted)):
+        name = REFERENCE
+    network = model.on(settings.device)
+    samples: list[Picture] = []
+    if len(wanted) and (name == "auto" or name.endswith("-bfloat16")):
+        samples = _samples(model, source, wanted, create_engine(REFERENCE, network, settings.device), follow)
+    if name == "auto":
+        name = choose_runtime(model, samples, settings.device, threads=settings.threads, streams=workers.count)
+    return create_engine(
+        name,
+        network,
+        settings.device,
+        threads=settings.threads,
+        streams=workers.count,
+        samples=[model.prepare(sample)[None] for sample in samples],
+    )
 
 
-def _write_view(file: h5netcdf.File, number: int, parts: Iterator[tuple[Ints, PoseEstimate]]) -> None:
-    """Write one view's points, a chunk of the time axis at a time; times without a picture become NaN, confidence 0."""
-    n_times = file.dimensions["time"].size
-    waiting: list[tuple[Ints, PoseEstimate]] = []
-    following = next(parts, None)
-    for start in range(0, n_times, _CHUNK):
-        end = min(start + _CHUNK, n_times)
-        while following is not None and following[0][0] < end:
-            waiting.append(following)
-            following = next(parts, None)
-        for name, empty in (("position", np.nan), ("confidence", 0.0), ("covariance", np.nan)):
-            variable = file.variables[name]
-            block = np.full((end - start, *variable.shape[2:]), empty)
-            for times, estimate in waiting:
-                here = (times >= start) & (times < end)
-                block[times[here] - start, 0] = getattr(estimate, name)[here]
-            variable[number, start:end] = block
-        waiting = [part for part in waiting if part[0][-1] >= end]
+def _samples(model: PoseModel, source: FrameSource, wanted: Ints, reference: Engine, follow: bool) -> list[Picture]:
+    """Pictures evenly over a view as the network will get them; of one that is followed, the first crop's size."""
+    chosen = wanted[np.unique(np.linspace(0, len(wanted) - 1, SAMPLES).astype(int))]
+    pictures = [picture for _, picture in source.read(chosen.tolist())]
+    if not follow:
+        return pictures
+    crops = []
+    for picture in pictures:
+        tracker = Tracker(model, source.size, reference)
+        tracker.track(picture)
+        crops.append(tracker.middle_crop().cut(picture))
+    return crops
+
+
+class _ViewRun:
+    """One view's pictures through decoding, preparation and the network, each in its own thread or threads."""
+
+    def __init__(
+        self, source: FrameSource, wanted: Ints, model: PoseModel, engine: Engine, batch_size: int, follow: bool
+    ) -> None:
+        self._source, self._wanted = source, wanted
+        self._model, self._engine = model, engine
+        self._batch_size = batch_size
+        self._tracker = Tracker(model, source.size, engine) if follow else None
+        self._watches = {name: Stopwatch() for name in ("decoding", "pre-processing", "network")}
+
+    def estimates(self, workers: Workers) -> Iterator[PoseEstimate]:
+        """The points of batch after batch, in order."""
+        network = self._watches["network"]
+        if self._tracker is not None:
+            with closing(read_ahead(self._pictures(), depth=4)) as pictures:
+                yield from workers.map(network.watch(self._tracker.track), pictures)
+            return
+        with (
+            closing(read_ahead(self._pictures())) as pictures,
+            closing(read_ahead(self._batches(pictures))) as batches,
+            closing(workers.map(network.watch(self._estimate), batches)) as estimates,
+        ):
+            yield from estimates
+
+    def limited_by(self, workers: int) -> str:
+        """Which part was busy for the longest time."""
+        busy = {name: watch.seconds for name, watch in self._watches.items()}
+        busy["network"] /= workers
+        return max(busy, key=busy.__getitem__)
+
+    def _estimate(self, prepared: Picture) -> PoseEstimate:
+        return self._model.estimate(prepared, self._source.size, self._engine)
+
+    def _pictures(self) -> Iterator[Picture]:
+        in_order = np.array_equal(self._wanted, np.arange(len(self._source)))
+        frames = iter(self._source) if in_order else self._source.read(self._wanted.tolist())
+        for _, picture in self._watches["decoding"].watch_items(frames):
+            yield picture
+
+    def _batches(self, pictures: Iterator[Picture]) -> Iterator[Picture]:
+        prepare = self._watches["pre-processing"].watch(self._model.prepare)
+        prepared: list[Picture] = []
+        for picture in pictures:
+            prepared.append(prepare(picture))
+            if len(prepared) == self._batch_size:
+                yield np.stack(prepared)
+                prepared = []
+        if prepared:
+            yield np.stack(prepared)

@@ -1,12 +1,14 @@
-"""Where and how networks run: the device, its arithmetic, the thread budget, and pictures read ahead in a thread."""
+"""Where and how work runs: the device, the thread budget, and items read ahead in a thread; how busy each part was."""
 
 from __future__ import annotations
 
 import os
+import threading
+import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from typing import TypeVar
 
 import torch
@@ -47,17 +49,6 @@ def choose_batch_size(device: torch.device) -> int:
     return 1 if device.type == "cpu" else 16
 
 
-def autocast(device: torch.device) -> AbstractContextManager[None]:
-    """Half precision on GPUs that are fast in it, for inference; float32 elsewhere."""
-    halved = device.type == "cuda" and torch.cuda.is_bf16_supported()
-    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=halved)
-
-
-def describe(device: torch.device, threads: int) -> str:
-    """What runs the network, for reports."""
-    return f"torch, {device.type}" + (f", {threads} threads" if device.type == "cpu" else "")
-
-
 class Workers:
     """The threads of the budget, each running whole calls of torch and OpenCV.
 
@@ -84,16 +75,29 @@ class Workers:
                 future.cancel()
 
 
-@contextmanager
-def share_threads(threads: int | None, device: torch.device) -> Iterator[Workers]:
-    """Workers for as many threads as the budget says (None: all cores; on a GPU one), while the block runs."""
+def thread_count(threads: int | None) -> int:
+    """Threads of the budget; None stands for all cores.
+
+    Raises:
+        ModelError: fewer than one.
+    """
     count = threads if threads is not None else (os.cpu_count() or 1)
     if count < 1:
         raise ModelError(f"threads must be at least 1, got {count}.")
+    return count
+
+
+@contextmanager
+def share_threads(threads: int | None, device: torch.device, *, together: bool = False) -> Iterator[Workers]:
+    """Workers for as many threads as the budget says (None: all cores; on a GPU one), while the block runs.
+
+    With `together` there is one worker whose calls use all threads: for items that need the results of those before.
+    """
+    budget = thread_count(threads)
     torch_before, opencv_before = torch.get_num_threads(), cv2.getNumThreads()
-    torch.set_num_threads(1)
+    torch.set_num_threads(budget if together else 1)
     opencv.set_threads(1)
-    count = count if device.type == "cpu" else 1
+    count = budget if device.type == "cpu" and not together else 1
     executor = ThreadPoolExecutor(count, thread_name_prefix="pose2d")
     try:
         yield Workers(executor, count)
@@ -101,6 +105,34 @@ def share_threads(threads: int | None, device: torch.device) -> Iterator[Workers
         executor.shutdown(wait=True, cancel_futures=True)
         torch.set_num_threads(torch_before)
         opencv.set_threads(opencv_before)
+
+
+class Stopwatch:
+    """Wall seconds that the calls of one part of the work took in all."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+        self._lock = threading.Lock()
+
+    def watch(self, function: Callable[[Item], Result]) -> Callable[[Item], Result]:
+        """The same function, its time counted, whichever thread calls it."""
+
+        def watched(item: Item) -> Result:
+            started = time.perf_counter()
+            try:
+                return function(item)
+            finally:
+                with self._lock:
+                    self.seconds += time.perf_counter() - started
+
+        return watched
+
+    def watch_items(self, items: Iterable[Item]) -> Iterator[Item]:
+        """The same items, the time to get each counted."""
+        iterator = iter(items)
+        following = self.watch(lambda _: next(iterator, _END))
+        while (item := following(None)) is not _END:
+            yield item  # type: ignore[misc]
 
 
 def read_ahead(items: Iterable[Item], depth: int = 2) -> Generator[Item, None, None]:

@@ -89,6 +89,9 @@ def test_from_labels_to_key_points(tmp_path: Path) -> None:
     assert np.isnan(keypoints["position"].sel(view="top").values[0]).all()
     assert np.isfinite(keypoints["position"].sel(view="back").values).all()
     assert keypoints.attrs["matched_by"] == "offsets back 0, top -1"
+    assert keypoints.attrs["runtime"].startswith("torch ")
+    assert keypoints.attrs["runtime"] == result["views"]["back"]["runtime"]
+    assert result["views"]["back"]["limited_by"] in ("decoding", "pre-processing", "network")
 
     page = keypoints_page(project, project.recording("day2"), 3)
     assert "top, frame 2" in page.read_text(encoding="utf-8")

@@ -12,7 +12,7 @@ import torch
 import xarray as xr
 
 from multipose.errors import DataError, ModelError, VideoError
-from multipose.pose2d import runtime
+from multipose.pose2d import prediction, runtime
 from multipose.pose2d.dataset import PoseDataset
 from multipose.pose2d.model import PoseModel
 from multipose.pose2d.network import PoseNetwork
@@ -118,8 +118,10 @@ def test_long_videos_cross_chunks_of_the_file(tmp_path: Path) -> None:
     model = untrained()
     frames = {"a": np.r_[np.arange(300), -np.ones(250, int), np.arange(300, 320)]}
     sources = {"a": Pictures(320, lambda i: np.full((32, 32, 3), i % 256, np.uint8))}
-    predict_to_file({"a": model}, sources, tmp_path / "long.nc", frames=frames, batch_size=48, threads=1)
-    expected = predict({"a": model}, sources, frames=frames, batch_size=48, threads=1)
+    predict_to_file(
+        {"a": model}, sources, tmp_path / "long.nc", frames=frames, batch_size=48, threads=1, runtime="torch"
+    )
+    expected = predict({"a": model}, sources, frames=frames, batch_size=48, threads=1, runtime="torch")
     xr.testing.assert_identical(load_tracks(tmp_path / "long.nc"), expected)
 
 
@@ -135,13 +137,62 @@ def test_memory_does_not_grow_with_the_video(tmp_path: Path) -> None:
     def peak(count: int) -> int:
         sources = {"a": Pictures(count, lambda i: np.full((32, 32, 3), i % 256, np.uint8))}
         tracemalloc.start()
-        predict_to_file({"a": model}, sources, tmp_path / f"{count}.nc", batch_size=32, threads=1)
+        predict_to_file({"a": model}, sources, tmp_path / f"{count}.nc", batch_size=32, threads=1, runtime="torch")
         _, highest = tracemalloc.get_traced_memory()
         tracemalloc.stop()
         return highest
 
     peak(32)
     assert peak(480) - peak(160) < 150_000
+
+
+def test_a_followed_animal_has_the_points_of_whole_pictures(trained: TrainingResult, make_discs: Make) -> None:
+    """Discs that wander as one through a picture of five times the area of a crop."""
+    discs = make_discs(1, seed=4)
+    corners = np.stack([np.linspace(0, 250, 12), np.linspace(60, 200, 12)], -1).astype(int)
+    xy = discs.xy[0] + corners[:, None]
+    grey = np.random.default_rng(0).normal(110, 8, (288, 352, 3)).clip(0, 255).astype(np.uint8)
+
+    def picture(index: int) -> npt.NDArray[np.uint8]:
+        whole = grey.copy()
+        (x, y), discs_picture = corners[index], discs.picture(0)
+        whole[y : y + discs_picture.shape[0], x : x + discs_picture.shape[1]] = discs_picture
+        return whole
+
+    source = Pictures(12, picture)
+    whole, followed = (
+        predict({"top": trained.model}, {"top": source}, threads=1, follow=follow) for follow in (False, None)
+    )
+    assert (whole.attrs["followed"], followed.attrs["followed"]) == ("no view", "top")
+    assert whole.attrs["runtime"] == f"torch {torch.__version__}, float32, cpu"
+    seen = (whole["confidence"] > 0.5) & (followed["confidence"] > 0.5)
+    assert float(seen.mean()) > 0.9
+    moved = np.hypot(*np.moveaxis((whole["position"] - followed["position"]).values, -1, 0))
+    assert np.median(moved[seen.values]) < 0.1
+    assert np.median(errors(followed, "top", xy)) < 1.5
+
+
+@pytest.mark.parametrize("runtime_name", ["auto", "torch-bfloat16"])
+def test_a_view_without_any_picture(moving: PoseDataset, runtime_name: str) -> None:
+    models = dict.fromkeys(("top", "side"), untrained())
+    sources = {view: Pictures(2, moving.picture) for view in models}
+    frames = {"top": [0, 1], "side": [-1, -1]}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(prediction, "WORTH_MEASURING", 1)
+        patch.setattr(prediction, "choose_runtime", lambda *_, **__: "torch")
+        found = predict(models, sources, frames=frames, threads=1, runtime=runtime_name)
+    assert np.isnan(found["position"].sel(view="side").values).all()
+    assert np.isfinite(found["position"].sel(view="top").values).all()
+
+
+def test_the_slowest_part_is_named(moving: PoseDataset, tmp_path: Path) -> None:
+    def slowly(index: int) -> npt.NDArray[np.uint8]:
+        time.sleep(0.2)
+        return moving.picture(index)
+
+    reports = predict_to_file({"a": untrained()}, {"a": Pictures(3, slowly)}, tmp_path / "a.nc", threads=1)
+    assert reports["a"].limited_by == "decoding"
+    assert not reports["a"].followed
 
 
 def test_uneven_clocks_go_by_timestamps(moving: PoseDataset) -> None:
