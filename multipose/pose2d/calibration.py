@@ -3,39 +3,101 @@
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 from scipy import optimize, stats
 
 from multipose.pose2d.evaluation import Evaluation
-from multipose.pose2d.model import PoseCalibration
+from multipose.pose2d.model import PoseCalibration, excess
+
+Array = npt.NDArray[np.float64]
 
 _PRIOR_WEIGHT = 1.0  # of slope 1 and offset 0, in units of one point one logit off
-_MATCHED_QUANTILE = 0.9
 _FEWEST_POINTS = 5
+_SURE_QUANTILE = 0.1  # of the variances of the maps: what a sure network's have
+_FREEDOM = 4.0  # degrees of freedom of Student's t
+_USUAL_SPREAD = 0.5  # where the prior of the spread has its middle; a factor of e either way costs half a logit
+_SMALLEST_FLOOR = 0.01  # px²
+_MEDIAN = float(stats.chi2(2).median())
+_LARGEST_SQUARE = 9.0  # larger squared errors count as this when the floor of a key point is found
+_SHRINKAGE = 4.0  # errors of the common size that each key point is given
+_MATCHED = (0.9, 0.95)
 
 
 def fit_calibration(evaluation: Evaluation) -> PoseCalibration:
     """Calibration of the network whose uncalibrated outputs are given.
 
     Presence: logistic regression on the map's maximum (Platt scaling), held near the identity by a weak prior, so that
-    held-out frames without absent points leave it sensible. Covariance: the factor under which 90 % of the held-out
-    points lie in their 90 % ellipses; 1 where fewer than 5 points are held out.
+    held-out frames without absent points leave it sensible. Covariance: the floor and the spread under which the
+    held-out errors are likeliest.
     """
     known = np.isfinite(evaluation.present)
-    logit, present = evaluation.presence_logit[known], evaluation.present[known]
+    slope, offset = _fit_presence(evaluation.presence_logit[known], evaluation.present[known])
+    return PoseCalibration(slope, offset, *_fit_covariance(evaluation))
 
-    def cost(values: np.ndarray) -> float:
+
+def _fit_presence(logit: Array, present: Array) -> tuple[float, float]:
+    """Slope and offset of the logistic regression."""
+
+    def cost(values: Array) -> float:
         z = values[0] * logit + values[1]
         prior = _PRIOR_WEIGHT * ((values[0] - 1.0) ** 2 + values[1] ** 2)
         return float(np.logaddexp(0.0, z).sum() - (present * z).sum() + prior)
 
     slope, offset = optimize.minimize(cost, (1.0, 0.0), bounds=((0.05, None), (None, None))).x
-    return PoseCalibration(float(slope), float(offset), _covariance_factor(evaluation))
+    return float(slope), float(offset)
 
 
-def _covariance_factor(evaluation: Evaluation) -> float:
+def _fit_covariance(evaluation: Evaluation) -> tuple[tuple[float, ...], float, float]:
+    """Floor of each key point, spread and blur, as of `PoseCalibration`; (0, 1, 0) of too few points.
+
+    Floor and spread maximise the likelihood of the errors under Student's t, so that a few gross ones do not widen all
+    ellipses. Each key point's floor is then multiplied by the mean of its squared errors, shrunk to that of all as if
+    every key point had four more errors of the common size. At last all are scaled to hold 90 and 95 % of the points.
+    """
     labelled = np.isfinite(evaluation.error)
     if labelled.sum() < _FEWEST_POINTS:
-        return 1.0
-    difference = (evaluation.position - evaluation.truth)[labelled]
-    distance = np.einsum("ni,nij,nj->n", difference, np.linalg.inv(evaluation.covariance[labelled]), difference)
-    return float(np.quantile(distance, _MATCHED_QUANTILE) / stats.chi2(2).ppf(_MATCHED_QUANTILE))
+        return (0.0,), 1.0, 0.0
+    error = (evaluation.position - evaluation.truth)[labelled]
+    moment = evaluation.covariance[labelled]
+    keypoint = np.nonzero(labelled)[1]
+    blur = float(np.quantile(np.linalg.eigvalsh(moment), _SURE_QUANTILE))
+    beyond = excess(moment, blur)
+
+    def covariance(floor: Array, spread: float) -> Array:
+        return floor[:, None, None] * np.eye(2) + spread * beyond
+
+    def cost(logs: Array) -> float:
+        floor, spread = np.exp(logs)
+        tried = covariance(np.full(len(error), floor), spread)
+        likelihood = np.log(np.linalg.det(tried)) + (_FREEDOM + 2) * np.log1p(_squares(error, tried) / _FREEDOM)
+        return float(likelihood.sum() + (logs[1] - np.log(_USUAL_SPREAD)) ** 2) / 2
+
+    usual = max(float(np.median((error**2).sum(1))) / _MEDIAN, _SMALLEST_FLOOR)
+    limits = [(np.log(_SMALLEST_FLOOR), None), (None, None)]
+    logs = optimize.minimize(cost, (np.log(usual), np.log(_USUAL_SPREAD)), method="Nelder-Mead", bounds=limits).x
+    floor, spread = np.exp(logs)
+    squares = _squares(error, covariance(np.full(len(error), floor), spread))
+    squares = np.minimum(squares * _MEDIAN / max(float(np.median(squares)), 1e-12), _LARGEST_SQUARE)
+    floors = np.array(
+        [
+            floor * (squares[keypoint == k].sum() / 2 + _SHRINKAGE) / ((keypoint == k).sum() + _SHRINKAGE)
+            for k in range(labelled.shape[1])
+        ]
+    )
+    factor = _matching_factor(_squares(error, covariance(floors[keypoint], spread)))
+    return tuple((factor * floors).tolist()), float(factor * spread), blur
+
+
+def _squares(error: Array, covariance: Array) -> Array:
+    """Squared errors (n,) in units of their covariances."""
+    return np.asarray(np.einsum("ni,nij,nj->n", error, np.linalg.inv(covariance), error))
+
+
+def _matching_factor(squares: Array) -> float:
+    """Factor of the covariances under which the ellipses of 90 and 95 % hold as many points, in the geometric mean.
+
+    A finite sample's quantiles are taken a little higher, so that points yet unseen are held too.
+    """
+    levels = np.array(_MATCHED)
+    found = np.quantile(squares, np.minimum(1.0, levels * (len(squares) + 1) / len(squares)))
+    return float(np.exp(np.mean(np.log(np.maximum(found, 1e-12) / stats.chi2(2).ppf(levels)))))

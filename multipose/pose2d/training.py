@@ -33,7 +33,7 @@ from multipose.pose2d.checkpoints import CHECKPOINT_FILE, load_checkpoint, save_
 from multipose.pose2d.dataset import PoseDataset, ShrunkPictures, choose_scale
 from multipose.pose2d.evaluation import Evaluation, evaluate
 from multipose.pose2d.model import PoseModel
-from multipose.pose2d.network import PoseNetwork
+from multipose.pose2d.network import STRIDE, PoseNetwork
 from multipose.pose2d.recipe import (
     RECIPE,
     Budget,
@@ -43,6 +43,7 @@ from multipose.pose2d.recipe import (
     parameter_groups,
     pose_loss,
 )
+from multipose.pose2d.shape import fit_shape
 from multipose.progress import SILENT, Progress
 from multipose.skeleton import Skeleton
 
@@ -131,6 +132,7 @@ def train(
         settings = replace(settings, learning_rate=settings.learning_rate / 2)
     fitted, held_out = split_held_out(dataset, settings.held_out, seed)
     scale = choose_scale(dataset) if scale is None else scale
+    settings = replace(settings, target_px=max(float(STRIDE), settings.target_px * scale))
     augmentation = choose_augmentation(dataset, scale) if augmentation is None else augmentation
     place = Path(folder)
     place.mkdir(parents=True, exist_ok=True)
@@ -152,7 +154,7 @@ def train(
         network = PoseNetwork(backbone, len(dataset.skeleton), pretrained=pretrained and start is None)
         if start is not None:
             _begin_with(network, start, backbone, dataset.skeleton)
-        model = PoseModel(network, backbone, dataset.skeleton, scale)
+        model = PoseModel(network, backbone, dataset.skeleton, scale, shape=fit_shape(fitted))
         run = _Run(model, held_out, budget, settings, workers, device)
         checkpoint = place / CHECKPOINT_FILE
         identity = hash_value(description)
@@ -352,10 +354,11 @@ class _Run:
         """Look at the held-out pictures, keep the averaged network if it is the best, write a row of the history."""
         self._judged = int(min(self.share, 1.0) * _EVALUATIONS)
         evaluation = self._evaluate(self._average, self._watched)
-        if evaluation.mean_px <= _TOLERANCE * self._best_error:
+        error = evaluation.typical_px
+        if error <= _TOLERANCE * self._best_error:
             self._best = copy.deepcopy(self._average.network.state_dict())
-        self._worse = 0 if evaluation.mean_px < _FALL * self._best_error else self._worse + 1
-        self._best_error = min(self._best_error, evaluation.mean_px)
+        self._worse = 0 if error < _FALL * self._best_error else self._worse + 1
+        self._best_error = min(self._best_error, error)
         seconds, cpu_seconds = self.clocks
         row = {
             "step": self.step,
