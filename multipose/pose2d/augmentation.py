@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -10,7 +10,7 @@ import numpy.typing as npt
 from multipose.errors import DataError
 from multipose.opencv import cv2
 from multipose.pose2d.backbones import INPUT_MULTIPLE
-from multipose.pose2d.dataset import PoseDataset, longest_side, shows_whole_pictures
+from multipose.pose2d.dataset import PoseDataset, ShrunkPictures, longest_side, shows_whole_pictures
 from multipose.pose2d.posture import animal_length, is_seen_from_above, lies_steadily
 
 Array = npt.NDArray[np.float64]
@@ -120,6 +120,36 @@ def augment(
     points = xy @ matrix.T + shift
     order = swap if mirrored else np.arange(len(xy))
     return _disturb(crop, settings, random), points[order], order
+
+
+def make_crops(dataset: PoseDataset, scale: float, settings: Augmentation, count: int, seed: int) -> PoseDataset:
+    """Crops of all pictures as training makes them, in their own light, as pictures at the network's scale.
+
+    Points outside a crop are absent from it: so a few pictures tell much of which points a network finds to be there.
+
+    Args:
+        dataset: labelled pictures.
+        scale: of the network.
+        settings: the augmentation.
+        count: how many crops in all, at least one of each picture.
+        seed: of the chance.
+    """
+    plain = replace(settings, contrast=0.0, brightness=0.0, gamma=0.0, blur=0.0, noise=0.0)
+    pictures = ShrunkPictures(dataset, scale)
+    crops, points, states, names = [], [], [], []
+    for number in range(max(count, len(dataset))):
+        item = number % len(dataset)
+        random = np.random.default_rng((seed, 4, number))
+        crop, xy, order = augment(*pictures[item], plain, dataset.skeleton.swap, random)
+        state = dataset.state[item][order]
+        placed = np.isfinite(xy).all(-1)
+        outside = placed & ~((xy > -0.5) & (xy < settings.crop - 0.5)).all(-1)
+        state = np.where((state == "occluded") & ~placed, "unlabelled", np.where(outside, "absent", state))
+        crops.append(crop)
+        points.append(np.where(outside[:, None], np.nan, xy))
+        states.append(state)
+        names.append(f"{dataset.names[item]}, crop {number}")
+    return PoseDataset(tuple(crops), np.stack(points), np.stack(states), dataset.skeleton, tuple(names), tuple(names))
 
 
 def _disturb(crop: Picture, settings: Augmentation, random: np.random.Generator) -> Picture:

@@ -11,11 +11,13 @@ from multipose.pose2d.model import PoseCalibration, excess
 
 Array = npt.NDArray[np.float64]
 
-_PRIOR_WEIGHT = 1.0  # of slope 1 and offset 0, in units of one point one logit off
+_PRESENCE = ("presence_logit", "present")
+_PRIOR_WEIGHT = 0.2  # of slope 1 and offset 0, in units of one point one logit off
 _FEWEST_POINTS = 5
 _SURE_QUANTILE = 0.1  # of the variances of the maps: what a sure network's have
 _FREEDOM = 4.0  # degrees of freedom of Student's t
-_USUAL_SPREAD = 0.5  # where the prior of the spread has its middle; a factor of e either way costs half a logit
+_USUAL_SPREAD = 0.5  # the middle of the spread's prior; that of the floor's is what half of the errors speak for
+_PRIOR_SD = 0.7  # of the logarithms of both
 _SMALLEST_FLOOR = 0.01  # px²
 _MEDIAN = float(stats.chi2(2).median())
 _LARGEST_SQUARE = 9.0  # larger squared errors count as this when the floor of a key point is found
@@ -23,15 +25,21 @@ _SHRINKAGE = 4.0  # errors of the common size that each key point is given
 _MATCHED = (0.9, 0.95)
 
 
-def fit_calibration(evaluation: Evaluation) -> PoseCalibration:
+def fit_calibration(evaluation: Evaluation, crops: Evaluation | None = None) -> PoseCalibration:
     """Calibration of the network whose uncalibrated outputs are given.
 
     Presence: logistic regression on the map's maximum (Platt scaling), held near the identity by a weak prior, so that
     held-out frames without absent points leave it sensible. Covariance: the floor and the spread under which the
     held-out errors are likeliest.
+
+    Args:
+        evaluation: on held-out pictures.
+        crops: on crops of the same pictures, which parts of the animal have left; presence is learned from both.
     """
-    known = np.isfinite(evaluation.present)
-    slope, offset = _fit_presence(evaluation.presence_logit[known], evaluation.present[known])
+    parts = [evaluation] if crops is None else [evaluation, crops]
+    logit, present = (np.concatenate([getattr(part, name).ravel() for part in parts]) for name in _PRESENCE)
+    known = np.isfinite(present)
+    slope, offset = _fit_presence(logit[known], present[known])
     return PoseCalibration(slope, offset, *_fit_covariance(evaluation))
 
 
@@ -52,7 +60,8 @@ def _fit_covariance(evaluation: Evaluation) -> tuple[tuple[float, ...], float, f
 
     Floor and spread maximise the likelihood of the errors under Student's t, so that a few gross ones do not widen all
     ellipses. Each key point's floor is then multiplied by the mean of its squared errors, shrunk to that of all as if
-    every key point had four more errors of the common size. At last all are scaled to hold 90 and 95 % of the points.
+    every key point had four more errors of the common size. At last all are scaled to hold 90 and 95 % of the points,
+    and widened by one part in the number of pictures, for errors of one picture are alike and few pictures say little.
     """
     labelled = np.isfinite(evaluation.error)
     if labelled.sum() < _FEWEST_POINTS:
@@ -70,11 +79,12 @@ def _fit_covariance(evaluation: Evaluation) -> tuple[tuple[float, ...], float, f
         floor, spread = np.exp(logs)
         tried = covariance(np.full(len(error), floor), spread)
         likelihood = np.log(np.linalg.det(tried)) + (_FREEDOM + 2) * np.log1p(_squares(error, tried) / _FREEDOM)
-        return float(likelihood.sum() + (logs[1] - np.log(_USUAL_SPREAD)) ** 2) / 2
+        return float(likelihood.sum() + (((logs - usual) / _PRIOR_SD) ** 2).sum()) / 2
 
-    usual = max(float(np.median((error**2).sum(1))) / _MEDIAN, _SMALLEST_FLOOR)
+    typical = max(float(np.median((error**2).sum(1))) / _MEDIAN, _SMALLEST_FLOOR)
+    usual = np.log([typical, _USUAL_SPREAD])
     limits = [(np.log(_SMALLEST_FLOOR), None), (None, None)]
-    logs = optimize.minimize(cost, (np.log(usual), np.log(_USUAL_SPREAD)), method="Nelder-Mead", bounds=limits).x
+    logs = optimize.minimize(cost, usual, method="Nelder-Mead", bounds=limits).x
     floor, spread = np.exp(logs)
     squares = _squares(error, covariance(np.full(len(error), floor), spread))
     squares = np.minimum(squares * _MEDIAN / max(float(np.median(squares)), 1e-12), _LARGEST_SQUARE)
@@ -85,6 +95,7 @@ def _fit_covariance(evaluation: Evaluation) -> tuple[tuple[float, ...], float, f
         ]
     )
     factor = _matching_factor(_squares(error, covariance(floors[keypoint], spread)))
+    factor *= 1 + 1 / labelled.any(1).sum()
     return tuple((factor * floors).tolist()), float(factor * spread), blur
 
 

@@ -26,7 +26,7 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 from multipose.errors import DataError, ModelError
 from multipose.files import hash_value, write_text
 from multipose.pose2d import runtime
-from multipose.pose2d.augmentation import Augmentation, augment, choose_augmentation
+from multipose.pose2d.augmentation import Augmentation, augment, choose_augmentation, make_crops
 from multipose.pose2d.backbones import DEFAULT_BACKBONE
 from multipose.pose2d.calibration import fit_calibration
 from multipose.pose2d.checkpoints import CHECKPOINT_FILE, load_checkpoint, save_checkpoint
@@ -52,6 +52,7 @@ _DEFAULT_MINUTES = 10.0
 _EVALUATIONS = 8  # of the held-out pictures, evenly over the budget ...
 _FIRST_EVALUATION = 4  # ... from this one on; the network is too raw before
 _WATCHED = 12  # held-out pictures looked at in each of them, at most: they cost time that training lacks
+_PRESENCE_CROPS = 48  # of the held-out pictures, on which the confidence is calibrated
 _PATIENCE = 3  # evaluations without a lower error until training stops
 _FALL = 0.995  # an error counts as lower if it is at most this many times the lowest so far
 _TOLERANCE = 1.02  # the later of two networks is kept if its held-out error is at most this many times the earlier's
@@ -178,7 +179,7 @@ def train(
                 if time.monotonic() - saved >= checkpoint_seconds:
                     save_checkpoint(checkpoint, identity, run.state())
                     saved = time.monotonic()
-        result = _finish(run, description, len(fitted), len(held_out))
+        result = _finish(run, description, len(fitted), held_out, augmentation)
     result.model.save(place)
     checkpoint.unlink(missing_ok=True)
     return result
@@ -262,7 +263,7 @@ class _Run:
         workers: runtime.Workers,
         device: str,
     ) -> None:
-        self._held_out, self._budget, self._settings = held_out, budget, settings
+        self._budget, self._settings = budget, settings
         self._watched = held_out.subset(np.unique(np.linspace(0, len(held_out) - 1, _WATCHED).round().astype(int)))
         self._workers, self._device = workers, device
         from lightning_fabric import Fabric  # here, for its 3 s of CPU time are of no use to predictions
@@ -353,7 +354,7 @@ class _Run:
     def judge(self) -> None:
         """Look at the held-out pictures, keep the averaged network if it is the best, write a row of the history."""
         self._judged = int(min(self.share, 1.0) * _EVALUATIONS)
-        evaluation = self._evaluate(self._average, self._watched)
+        evaluation = self.evaluate(self._average, self._watched)
         error = evaluation.typical_px
         if error <= _TOLERANCE * self._best_error:
             self._best = copy.deepcopy(self._average.network.state_dict())
@@ -372,11 +373,8 @@ class _Run:
         self._rows.append(row)
         self._losses.clear()
 
-    def evaluate(self, model: PoseModel) -> Evaluation:
-        """A network on the held-out pictures."""
-        return self._evaluate(model, self._held_out)
-
-    def _evaluate(self, model: PoseModel, pictures: PoseDataset) -> Evaluation:
+    def evaluate(self, model: PoseModel, pictures: PoseDataset) -> Evaluation:
+        """A network on labelled pictures."""
         return evaluate(model, pictures, threads=self._workers.count, device=self._device)
 
     def best(self) -> PoseModel:
@@ -425,19 +423,23 @@ class _Run:
         torch.set_rng_state(state["random"])
 
 
-def _finish(run: _Run, description: dict[str, Any], n_fitted: int, n_held_out: int) -> TrainingResult:
+def _finish(
+    run: _Run, description: dict[str, Any], n_fitted: int, held_out: PoseDataset, augmentation: Augmentation
+) -> TrainingResult:
     """Calibrate the best network and describe how it came about."""
     raw = run.best()
-    model = replace(raw, calibration=fit_calibration(run.evaluate(raw)))
-    held_out = run.evaluate(model)
+    crops = make_crops(held_out, raw.scale, augmentation, _PRESENCE_CROPS, description["seed"])
+    on_crops = run.evaluate(replace(raw, scale=1.0, shape=None), crops)
+    model = replace(raw, calibration=fit_calibration(run.evaluate(raw, held_out), on_crops))
+    judged = run.evaluate(model, held_out)
     seconds, cpu_seconds = run.clocks
     training = description | {
         "steps": run.step,
         "minutes": seconds / 60,
         "cpu_minutes": cpu_seconds / 60,
         "pictures": n_fitted,
-        "held_out_pictures": n_held_out,
-        "held_out_mean_px": held_out.mean_px,
-        "held_out_median_px": held_out.median_px,
+        "held_out_pictures": len(held_out),
+        "held_out_mean_px": judged.mean_px,
+        "held_out_median_px": judged.median_px,
     }
-    return TrainingResult(replace(model, training=training), run.history, held_out, seconds / 60)
+    return TrainingResult(replace(model, training=training), run.history, judged, seconds / 60)

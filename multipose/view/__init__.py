@@ -12,6 +12,7 @@ from multipose.view.drawing import contact_sheet, draw_comparison, draw_keypoint
 from multipose.view.overlay import keypoints_on_frame
 from multipose.view.pages import Facts, Page, Picture, Pictures, Section, Table, Text, save_figure
 from multipose.view.player import trajectories
+from multipose.view.quality import error_curves, reliability
 from multipose.view.reports import calibration_page, evaluation_page
 from multipose.view.scene import rig
 from multipose.view.videos import labelled_video
@@ -29,10 +30,12 @@ __all__ = [
     "coverage",
     "draw_comparison",
     "draw_keypoints",
+    "error_curves",
     "evaluation_page",
     "keypoints_on_frame",
     "labelled_video",
     "offsets",
+    "reliability",
     "reprojection_errors",
     "residuals",
     "rig",

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from multipose.errors import DataError
-from multipose.pose2d.augmentation import Augmentation, augment, choose_augmentation
+from multipose.pose2d.augmentation import Augmentation, augment, choose_augmentation, make_crops
 from multipose.pose2d.dataset import PoseDataset, choose_scale
 from multipose.skeleton import Skeleton
 
@@ -126,6 +126,21 @@ def test_whole_crops_hold_the_picture() -> None:
         _, points, _ = augment(spot(50, 40), corners, settings, np.arange(4), np.random.default_rng(seed))
         assert ((points > 0) & (points < 127)).all()
         assert np.abs(points.mean(0) - 63.5).max() < 10
+
+
+def test_crops_for_judging_know_which_points_they_lost(make_discs: Callable[..., PoseDataset]) -> None:
+    dataset = make_discs(3, size=(160, 120), absent=0.4)
+    crops = make_crops(dataset, 1.0, replace(PLAIN, crop=64, zoom=0.0), 20, seed=0)
+    assert len(crops) == 20
+    for number in range(20):
+        picture = crops.picture(number)
+        assert picture.shape == (64, 64, 3)
+        source = dataset.state[number % 3]
+        assert (crops.state[number][source == "absent"] == "absent").all()
+        for (x, y), seen, colour in zip(crops.xy[number], crops.present[number], (0, 1, 2), strict=True):
+            if seen and 4 < x < 59 and 4 < y < 59:
+                assert picture[round(y), round(x)].argmax() == colour
+    assert 0 < crops.present.sum() < dataset.present.sum() * 20 / 3
 
 
 def test_cameras_that_look_aslant_keep_up_and_down_apart() -> None:
