@@ -143,7 +143,7 @@ def make_crops(dataset: PoseDataset, scale: float, settings: Augmentation, count
         crop, xy, order = augment(*pictures[item], plain, dataset.skeleton.swap, random)
         state = dataset.state[item][order]
         placed = np.isfinite(xy).all(-1)
-        outside = placed & ~((xy > -0.5) & (xy < settings.crop - 0.5)).all(-1)
+        outside = placed & np.any((xy <= -0.5) | (xy >= settings.crop - 0.5), axis=-1)
         state = np.where((state == "occluded") & ~placed, "unlabelled", np.where(outside, "absent", state))
         crops.append(crop)
         points.append(np.where(outside[:, None], np.nan, xy))

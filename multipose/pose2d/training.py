@@ -9,7 +9,6 @@ import copy
 import math
 import os
 import time
-from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import asdict, dataclass, replace
 from functools import reduce
@@ -23,12 +22,13 @@ import torch
 from torch import Tensor
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
-from multipose.errors import DataError, ModelError
+from multipose.errors import ModelError
 from multipose.files import hash_value, write_text
 from multipose.pose2d import runtime
-from multipose.pose2d.augmentation import Augmentation, augment, choose_augmentation, make_crops
+from multipose.pose2d.augmentation import Augmentation, choose_augmentation, make_crops
 from multipose.pose2d.backbones import DEFAULT_BACKBONE
-from multipose.pose2d.calibration import fit_calibration
+from multipose.pose2d.batches import Batch, make_batches, split_held_out
+from multipose.pose2d.calibration import fit_calibration, label_noise
 from multipose.pose2d.checkpoints import CHECKPOINT_FILE, load_checkpoint, save_checkpoint
 from multipose.pose2d.dataset import PoseDataset, ShrunkPictures, choose_scale
 from multipose.pose2d.evaluation import Evaluation, evaluate
@@ -92,6 +92,7 @@ def train(
     device: str = "auto",
     scale: float | None = None,
     augmentation: Augmentation | None = None,
+    labelled_again: PoseDataset | None = None,
     settings: TrainingSettings = RECIPE,
     checkpoint_seconds: float = 30.0,
     progress: Progress = SILENT,
@@ -117,6 +118,8 @@ def train(
         device: as for `runtime.choose_device`.
         scale: as of `PoseModel`; by default `choose_scale`.
         augmentation: by default `choose_augmentation`.
+        labelled_again: some of the pictures with labels from a second time or hand: the noise of labels is estimated
+            from them and taken off the network's covariances.
         settings: the recipe's numbers.
         checkpoint_seconds: wall time between checkpoints.
         progress: is told in percent of the budget.
@@ -131,6 +134,7 @@ def train(
     budget = Budget(steps, minutes, cpu_minutes)
     if start is not None:
         settings = replace(settings, learning_rate=settings.learning_rate / 2)
+    label_sd = label_noise(dataset, labelled_again) if labelled_again is not None else None
     fitted, held_out = split_held_out(dataset, settings.held_out, seed)
     scale = choose_scale(dataset) if scale is None else scale
     settings = replace(settings, target_px=max(float(STRIDE), settings.target_px * scale))
@@ -163,7 +167,7 @@ def train(
             run.restore(load_checkpoint(checkpoint, identity))
             progress.note(f"Resumed after step {run.step}.")
         pictures = ShrunkPictures(fitted, scale)
-        batches = _batches(fitted, pictures, augmentation, settings.batch, seed, first=run.step)
+        batches = make_batches(fitted, pictures, augmentation, settings.batch, seed, first=run.step)
         saved = time.monotonic()
         with progress.task("Training", 100) as task, closing(runtime.read_ahead(batches, depth=3)) as prepared:
             task.advance(int(100 * min(1.0, run.share)))  # what was done before an interruption
@@ -179,7 +183,7 @@ def train(
                 if time.monotonic() - saved >= checkpoint_seconds:
                     save_checkpoint(checkpoint, identity, run.state())
                     saved = time.monotonic()
-        result = _finish(run, description, len(fitted), held_out, augmentation)
+        result = _finish(run, description, len(fitted), held_out, augmentation, label_sd)
     result.model.save(place)
     checkpoint.unlink(missing_ok=True)
     return result
@@ -193,62 +197,6 @@ def _begin_with(network: PoseNetwork, start: PoseModel, backbone: str, skeleton:
             f"{', '.join(start.skeleton.keypoints)}; expected {backbone} and {', '.join(skeleton.keypoints)}."
         )
     network.load_state_dict(start.network.state_dict())
-
-
-def split_held_out(dataset: PoseDataset, share: float, seed: int) -> tuple[PoseDataset, PoseDataset]:
-    """The pictures to learn from and those held out, drawn at random among the pictures with positions.
-
-    Raises:
-        DataError: fewer than two pictures have positions, or nothing is labelled of some key point.
-    """
-    unlabelled = [name for k, name in enumerate(dataset.skeleton.keypoints) if not dataset.known[:, k].any()]
-    if unlabelled:
-        raise DataError(
-            f"Nothing is labelled of {', '.join(unlabelled)} in these {len(dataset)} pictures. Label where it is, "
-            "state it absent, or take it out of the skeleton."
-        )
-    placed = np.flatnonzero(np.isfinite(dataset.xy).reshape(len(dataset), -1).any(axis=1))
-    if len(placed) < 2:
-        raise DataError(
-            f"Only {len(placed)} labelled picture has a point with a position; training needs at least 2, one of "
-            "them to judge by. Label more frames (100 are a good number)."
-        )
-    count = min(len(placed) - 1, max(1, round(share * len(placed))))
-    chosen = np.random.default_rng((seed, 1)).choice(placed, count, replace=False)
-    return dataset.subset(np.setdiff1d(np.arange(len(dataset)), chosen)), dataset.subset(np.sort(chosen))
-
-
-Batch = tuple[Tensor, Tensor, Tensor]
-
-
-def _batches(
-    dataset: PoseDataset, pictures: ShrunkPictures, augmentation: Augmentation, size: int, seed: int, first: int
-) -> Iterator[Batch]:
-    """Endless batches from step `first` on, each determined by the seed and its step alone.
-
-    A batch is crops (n, side, side, 3) uint8, points (n, keypoint, 2) and known (n, keypoint) as of `pose_loss`.
-    """
-    located = np.isfinite(dataset.xy).all(-1)
-    known = dataset.known & (located | (dataset.state != "occluded"))
-    step = first
-    while True:
-        crops: list[npt.NDArray[np.uint8]] = []
-        points: list[npt.NDArray[np.float64]] = []
-        certain: list[npt.NDArray[np.bool_]] = []
-        for slot in range(size):
-            epoch, place = divmod(step * size + slot, len(dataset))
-            item = int(np.random.default_rng((seed, 2, epoch)).permutation(len(dataset))[place])
-            random = np.random.default_rng((seed, 3, step, slot))
-            crop, xy, order = augment(*pictures[item], augmentation, dataset.skeleton.swap, random)
-            crops.append(crop)
-            points.append(xy)
-            certain.append(known[item][order])
-        yield (
-            torch.from_numpy(np.stack(crops)),
-            torch.from_numpy(np.stack(points).astype(np.float32)),
-            torch.from_numpy(np.stack(certain)),
-        )
-        step += 1
 
 
 class _Run:
@@ -424,13 +372,18 @@ class _Run:
 
 
 def _finish(
-    run: _Run, description: dict[str, Any], n_fitted: int, held_out: PoseDataset, augmentation: Augmentation
+    run: _Run,
+    description: dict[str, Any],
+    n_fitted: int,
+    held_out: PoseDataset,
+    augmentation: Augmentation,
+    label_sd: npt.NDArray[np.float64] | None,
 ) -> TrainingResult:
     """Calibrate the best network and describe how it came about."""
     raw = run.best()
     crops = make_crops(held_out, raw.scale, augmentation, _PRESENCE_CROPS, description["seed"])
     on_crops = run.evaluate(replace(raw, scale=1.0, shape=None), crops)
-    model = replace(raw, calibration=fit_calibration(run.evaluate(raw, held_out), on_crops))
+    model = replace(raw, calibration=fit_calibration(run.evaluate(raw, held_out), on_crops, label_sd))
     judged = run.evaluate(model, held_out)
     seconds, cpu_seconds = run.clocks
     training = description | {
@@ -441,5 +394,6 @@ def _finish(
         "held_out_pictures": len(held_out),
         "held_out_mean_px": judged.mean_px,
         "held_out_median_px": judged.median_px,
+        "label_sd_px": [] if label_sd is None else label_sd.tolist(),
     }
     return TrainingResult(replace(model, training=training), run.history, judged, seconds / 60)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from multipose.errors import DataError, ModelError
-from multipose.pose2d.calibration import fit_calibration
+from multipose.pose2d.calibration import fit_calibration, label_noise
 from multipose.pose2d.crossvalidation import choose_folds, cross_validate
 from multipose.pose2d.dataset import PoseDataset
 from multipose.pose2d.evaluation import Evaluation, evaluate, join_evaluations
@@ -125,6 +125,27 @@ def test_ellipses_hold_what_they_say_of_points_that_did_not_fit_them() -> None:
     ).mean(0)
     assert 0.42 < shares[0] < 0.62
     assert 0.92 < shares[1] < 0.97
+
+
+def test_noise_of_labels_is_measured_and_taken_off(make_discs: Make) -> None:
+    dataset = make_discs(60)
+    random = np.random.default_rng(3)
+    sd = np.array([0.5, 1.0, 2.0])
+    first, second = (
+        replace(dataset, xy=dataset.xy + sd[:, None] * random.normal(size=dataset.xy.shape)) for _ in range(2)
+    )
+    found = label_noise(first, second.subset(np.arange(59, 9, -1)))
+    assert found == pytest.approx(sd, rel=0.2)
+    judged = make_unequal_errors(400, seed=5)
+    with_noise, without = fit_calibration(judged), fit_calibration(judged, label_sd=np.array([0.5, 1.0]))
+    taken = np.array(with_noise.covariance_floor) - without.covariance_floor
+    np.testing.assert_allclose(taken, [0.25, 1.0])
+    huge = fit_calibration(judged, label_sd=np.array([50.0, 50.0]))
+    np.testing.assert_allclose(huge.covariance_floor, np.array(with_noise.covariance_floor) / 10)
+    with pytest.raises(DataError, match="labelled a second time"):
+        label_noise(dataset, replace(dataset, names=tuple(f"other/{i}" for i in range(60))))
+    with pytest.raises(DataError, match="same key points"):
+        label_noise(dataset, replace(dataset, skeleton=Skeleton(("red", "green", "violet"))))
 
 
 def test_brier_score_and_reliability_of_known_confidences() -> None:

@@ -17,13 +17,14 @@ import torch
 
 from multipose.errors import DataError, ModelError
 from multipose.pose2d.augmentation import Augmentation
+from multipose.pose2d.batches import split_held_out
 from multipose.pose2d.checkpoints import CHECKPOINT_FILE
 from multipose.pose2d.dataset import PoseDataset
 from multipose.pose2d.evaluation import evaluate
 from multipose.pose2d.model import PoseModel
 from multipose.pose2d.network import STRIDE
 from multipose.pose2d.recipe import Budget, TrainingSettings, find_inside, pose_loss
-from multipose.pose2d.training import METRICS_FILE, TrainingResult, split_held_out, train
+from multipose.pose2d.training import METRICS_FILE, TrainingResult, train
 from multipose.skeleton import Skeleton
 
 Make = Callable[..., PoseDataset]
