@@ -24,7 +24,7 @@ _SMALLEST_FLOOR = 0.01  # px²
 _MEDIAN = float(stats.chi2(2).median())
 _LARGEST_SQUARE = 9.0  # larger squared errors count as this when the floor of a key point is found
 _SHRINKAGE = 4.0  # errors of the common size that each key point is given
-_MATCHED = (0.9, 0.95)
+_MATCHED = (0.5, 0.8, 0.9, 0.95)
 
 
 def label_noise(first: PoseDataset, second: PoseDataset) -> Array:
@@ -97,8 +97,8 @@ def _fit_covariance(evaluation: Evaluation) -> tuple[tuple[float, ...], float, f
 
     Floor and spread maximise the likelihood of the errors under Student's t, so that a few gross ones do not widen all
     ellipses. Each key point's floor is then multiplied by the mean of its squared errors, shrunk to that of all as if
-    every key point had four more errors of the common size. At last all are scaled to hold 90 and 95 % of the points,
-    and widened by one part in the number of pictures, for errors of one picture are alike and few pictures say little.
+    every key point had four more errors of the common size. At last all are scaled to hold 50, 80, 90 and 95 % of
+    the points, and widened by one part in the number of pictures: errors of one picture are alike, and few say little.
     """
     labelled = np.isfinite(evaluation.error)
     if labelled.sum() < _FEWEST_POINTS:
@@ -142,7 +142,7 @@ def _squares(error: Array, covariance: Array) -> Array:
 
 
 def _matching_factor(squares: Array) -> float:
-    """Factor of the covariances under which the ellipses of 90 and 95 % hold as many points, in the geometric mean.
+    """Factor of the covariances under which ellipses hold as many points as they say; geometric mean over some sizes.
 
     A finite sample's quantiles are taken a little higher, so that points yet unseen are held too.
     """

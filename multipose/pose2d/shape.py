@@ -18,6 +18,7 @@ from multipose.pose2d.posture import lies_steadily
 Array = npt.NDArray[np.float64]
 
 _FEWEST_FRAMES = 20
+# Measured on one fold of a treadmill recording that no published figure is of (docs/recipe.md).
 _SHRINKAGE = 0.05  # of the correlations; 0.05 and 0.1 foretold points of frames left out best
 _ITERATIONS = 15
 _LABEL_SD = 2.0  # px; finer than labels are, no prediction of a point by the others is
