@@ -1,72 +1,107 @@
-"""Speed and accuracy of triangulation on a synthetic rig, and the offsets of a real recording.
+"""Speed and accuracy of triangulation beside its peers, on a synthetic rig, and the offsets of a real recording.
 
-python benchmarks/triangulation.py                       # 6 cameras, known truth
-python benchmarks/triangulation.py mouse_four_views      # folder of that recording set: offsets, before and after
+    python benchmarks/triangulation.py --peer opencv=peers/opencv/bin/python ...      # 6 cameras, known truth
+    python benchmarks/triangulation.py --points 1000000 --threads 2                   # and how two threads gain
+    python benchmarks/triangulation.py mouse_four_views      # folder of that recording set: offsets, before and after
+
+`--peer NAME=PYTHON` names a peer and the Python that it is installed for; benchmarks/README.md says how to install
+them. Every program gets the same points (20 parts of a moving body, six views, 0.5 px of noise, 5 % missing, 3 % off by
+50 to 200 px) and runs in a process of its own with one thread. Printed are points per CPU second (the smallest time of
+up to 3 runs after a first one), the error in mm over all points and over the contaminated ones, the share of points
+without an answer, and the memory beyond inputs and outputs. Slow ways are timed on their first points alone.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
+import subprocess
+import sys
+import tempfile
 import time
 from pathlib import Path
 
 import numpy as np
+from triangulation_case import SIZE, Case, make_case
 
 from multipose.board import CharucoBoard
 from multipose.calibration import calibrate, detect_board
-from multipose.camera import Camera, CameraRig
 from multipose.formats.sleap import read_keypoints
-from multipose.geometry import look_at
-from multipose.lens import BrownLens
 from multipose.triangulate import estimate_offsets, reconstruct, remove_offsets, triangulate
 
-SIZE = (1280, 1024)
+OURS = "multipose"
+PROGRAMS = {
+    OURS: "triangulate_multipose.py",
+    "opencv": "triangulate_opencv.py",
+    "pycolmap": "triangulate_pycolmap.py",
+    "aniposelib": "triangulate_aniposelib.py",
+    "aniposelib-pytorch": "triangulate_aniposelib.py",
+}
+PLAIN, ROBUST = ("linear", "refined", "triangulate", "triangulate_fast", "one_pair"), "robust"
 
 
-def make_rig(n_views: int = 6, distance: float = 750.0, seed: int = 0) -> CameraRig:
-    """Cameras on a ring around the origin at two heights, 1300 px of focal length, with distortion; unit mm."""
-    rng = np.random.default_rng(seed)
-    cameras = []
-    for i in range(n_views):
-        azimuth, height = 2 * np.pi * i / n_views, np.deg2rad([15, 40][i % 2])
-        center = distance * np.array(
-            [np.cos(azimuth) * np.cos(height), np.sin(azimuth) * np.cos(height), np.sin(height)]
+def compare(pythons: dict[str, str], n: int) -> None:
+    """All programs on the same points, and the ratios of their speed."""
+    case = make_case(n)
+    speeds: dict[str, float] = {}
+    print(f"{n} points, {int(case.contaminated.sum())} of them contaminated")
+    print(f"{'':44}{'points per':>12}{'all points, mm':>18}{'contaminated, mm':>18}{'without':>10}{'memory':>9}")
+    print(f"{'':44}{'CPU second':>12}{'median':>9}{'95 %':>9}{'median':>9}{'95 %':>9}{'answer':>10}{'MB':>9}")
+    for program, python in pythons.items():
+        for way, (position, seconds, memory) in run(program, python, case).items():
+            count = len(position)
+            off = np.linalg.norm(position - case.xyz[:count], axis=1)
+            hit = case.contaminated[:count]
+            figures = [np.nanquantile(part, share) for part in (off, off[hit]) for share in (0.5, 0.95)]
+            speeds[f"{program} {way}"] = count / seconds
+            row = "".join(f"{figure:9.3f}" for figure in figures)
+            lost = 100 * np.isnan(off).mean()
+            print(f"{program + ' ' + way:44}{count / seconds:12.3g}{row}{lost:9.2f}%{memory:9.0f}", flush=True)
+    print(f"load of the machine (1, 5, 15 minutes): {', '.join(f'{load:.1f}' for load in os.getloadavg())}")
+    for name, speed in speeds.items():
+        if name.split()[0] != OURS:
+            own = f"{OURS} linear" if name.split()[1] in PLAIN else f"{OURS} {ROBUST}"
+            print(f"points per CPU second, {own} / {name}: {speeds[own] / speed:.3g}")
+
+
+def run(program: str, python: str, case: Case) -> dict[str, tuple[np.ndarray, float, float]]:
+    """Of every way of a program: positions of the first points, CPU seconds, memory in MB."""
+    with tempfile.TemporaryDirectory() as folder:
+        np.savez(
+            Path(folder) / "case.npz",
+            px=case.px,
+            size=np.array(SIZE),
+            intrinsics=np.array(
+                [[*camera.lens.packed()[1:5], *camera.lens.packed()[5:10]] for camera in case.rig.cameras]
+            ),
+            camera_from_world=np.array([camera.camera_from_world for camera in case.rig.cameras]),
         )
-        focal, k1, k2 = 1300 + rng.normal(0, 25), -0.15 + rng.normal(0, 0.02), 0.06 + rng.normal(0, 0.01)
-        lens = BrownLens(focal, focal, 639.5, 511.5, (k1, k2, 0.0, 0.0, 0.0))
-        cameras.append(Camera(f"cam_{i}", SIZE, lens, look_at(center, rng.normal(0, 5, 3), (0, 0, 1))))
-    return CameraRig(tuple(cameras), unit="mm")
+        environment = os.environ | {"OMP_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+        command = [python, str(Path(__file__).parent / "peers" / PROGRAMS[program]), "case.npz", "found.npz"]
+        done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
+        if done.returncode:
+            raise SystemExit(f"{program} ended with {done.returncode}:\n{done.stderr}")
+        with np.load(Path(folder) / "found.npz") as found:
+            ways = [name.removesuffix("_seconds") for name in found.files if name.endswith("_seconds")]
+            return {
+                way: (found[f"{way}_position"], float(found[f"{way}_seconds"]), float(found[f"{way}_memory"]))
+                for way in ways
+            }
 
 
-def measure_synthetic(n: int) -> None:
-    """0.5 px noise, 5 % missing, 3 % gross errors of 50 to 200 px."""
-    rig = make_rig()
-    rng = np.random.default_rng(1)
-    xyz = rng.uniform(-100, 100, (n, 3))
-    px = rig.project(xyz) + rng.normal(0, 0.5, (len(rig), n, 2))
-    gross = rng.random(px.shape[:2]) < 0.03
-    angle = rng.uniform(0, 2 * np.pi, gross.shape)
-    px += (gross * rng.uniform(50, 200, gross.shape))[..., None] * np.stack([np.cos(angle), np.sin(angle)], -1)
-    missing = rng.random(gross.shape) < 0.05
-    px[missing] = np.nan
-    hit = (gross & ~missing).any(0)
-    start = time.process_time()
-    triangulate(px[:, :1], rig)
-    print(f"{n} points in {len(rig)} views; first call {time.process_time() - start:.1f} s of CPU time")
-    print(f"{'':10}{'points per':>12}{'all points, mm':>24}{'contaminated, mm':>24}{'without':>10}")
-    print(f"{'':10}{'CPU second':>12}{'median':>12}{'95 %':>12}{'median':>12}{'95 %':>12}{'answer':>10}")
-    for name, options in {
-        "linear": {"refine": False},
-        "refined": {},
-        "robust": {"max_error_px": 3.0},
-    }.items():
-        start = time.process_time()
-        found = triangulate(px, rig, threads=1, **options)
-        seconds = time.process_time() - start
-        off = np.linalg.norm(found.position - xyz, axis=1)
-        figures = [np.nanquantile(part, q) for part in (off, off[hit]) for q in (0.5, 0.95)]
-        row = "".join(f"{figure:12.3f}" for figure in figures)
-        print(f"{name:10}{n / seconds:12.3g}{row}{100 * np.isnan(off).mean():9.2f}%")
+def measure_threads(n: int, threads: int) -> None:
+    """Wall time of one and of several threads; it says something on an idle machine only."""
+    case = make_case(n)
+    for name, options in {"linear": {"refine": False}, "robust": {"max_error_px": 3.0}}.items():
+        walls = []
+        for count in (1, threads):
+            times = []
+            for _ in range(4):
+                began = time.perf_counter()
+                triangulate(case.px, case.rig, threads=count, **options)
+                times.append(time.perf_counter() - began)
+            walls.append(min(times))
+        print(f"{name}: {threads} threads take {walls[1]:.3f} s, one {walls[0]:.3f} s: {walls[0] / walls[1]:.2f} times")
 
 
 def measure_mouse(folder: Path) -> None:
@@ -96,16 +131,29 @@ def measure_mouse(folder: Path) -> None:
         print(f"{method:10}before {before:.2f}, after {after:.2f} ({known:.1f} % of the points)")
 
 
+def named_python(text: str) -> tuple[str, str]:
+    """NAME=PYTHON."""
+    name, _, python = text.partition("=")
+    if name not in PROGRAMS or name == OURS or not python:
+        peers = ", ".join(peer for peer in PROGRAMS if peer != OURS)
+        raise argparse.ArgumentTypeError(f"expected NAME=PYTHON with a name of {peers}, got {text!r}")
+    return name, python
+
+
 def main() -> None:
     """Measure."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", nargs="?", type=Path, help="folder of mouse_four_views")
+    parser.add_argument("--peer", action="append", default=[], type=named_python, metavar="NAME=PYTHON")
     parser.add_argument("--points", type=int, default=200_000)
+    parser.add_argument("--threads", type=int, help="how much so many threads gain")
     arguments = parser.parse_args()
-    if arguments.folder is None:
-        measure_synthetic(arguments.points)
-    else:
+    if arguments.folder is not None:
         measure_mouse(arguments.folder)
+    elif arguments.threads is not None:
+        measure_threads(arguments.points, arguments.threads)
+    else:
+        compare({OURS: sys.executable, **dict(arguments.peer)}, arguments.points)
 
 
 if __name__ == "__main__":

@@ -19,9 +19,10 @@ from multipose.cli.options import Result, project_option, reporting
     help="csv: tables for anything; movement: netCDF; deeplabcut: 2D, csv and h5 per view; anipose: 3D csv.",
 )
 @click.option("--to", "target", type=click.Path(file_okay=False, path_type=Path), help="Folder; by default exports/.")
+@click.option("--smoothed", is_flag=True, help="The smoothed trajectories instead of those of single frames.")
 @project_option
 @reporting
-def command(names: tuple[str, ...], kind: str, target: Path | None, folder: str) -> Result:
+def command(names: tuple[str, ...], kind: str, target: Path | None, smoothed: bool, folder: str) -> Result:
     """Write results in the formats of other tools.
 
     Without names all recordings are written.
@@ -32,7 +33,7 @@ def command(names: tuple[str, ...], kind: str, target: Path | None, folder: str)
     project = Project.find(folder)
     place = target or project.folder / "exports"
     written = {
-        recording.name: [str(path) for path in export_recording(project, recording, kind, place)]
+        recording.name: [str(path) for path in export_recording(project, recording, kind, place, smoothed=smoothed)]
         for recording in project.select(names)
     }
     return Result({"recordings": written}, "\n".join(path for paths in written.values() for path in paths))

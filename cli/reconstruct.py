@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from multipose.cli.options import Result, number, project_option, reporting, table, threads_option
 
-_BELIEVABLE_OFFSET_PX = 50.0
+if TYPE_CHECKING:
+    from multipose.pipeline.provenance import Hashes
+    from multipose.project import Project
+
+_OFTEN_OFF = 0.02  # share of a view's points
 
 
 @click.command("reconstruct")
@@ -26,56 +30,132 @@ _BELIEVABLE_OFFSET_PX = 50.0
 @click.option(
     "--offsets", "show_offsets", is_flag=True, help="Print the table of constant offsets, whatever their size."
 )
+@click.option(
+    "--smooth/--no-smooth",
+    "smoothed",
+    default=None,
+    help="Also solve all frames together: smoothed trajectories with uncertainty; by default as multipose.toml says.",
+)
+@click.option("--max-gap", type=click.IntRange(min=0), help="With --smooth: longest gap in frames that is written.")
 @threads_option
 @project_option
 @reporting
-def command(names: tuple[str, ...], show_offsets: bool, threads: int, folder: str, **settings: Any) -> Result:
+def command(
+    names: tuple[str, ...],
+    show_offsets: bool,
+    smoothed: bool | None,
+    max_gap: int | None,
+    threads: int,
+    folder: str,
+    **settings: Any,
+) -> Result:
     """Turn 2D key points into 3D trajectories.
 
     Without names all recordings whose trajectories are missing or stale are done.
     """
-    from multipose.pipeline.plan import describe, judge_all, open_hashes
-    from multipose.pipeline.reconstruction import large_offsets, reconstruct_recording
+    from multipose.pipeline.plan import open_hashes
+    from multipose.pipeline.reconstruction import reconstruct_recording
+    from multipose.pipeline.smoothing import smooth_recording
     from multipose.progress import RichProgress
     from multipose.project import Project
 
     project = Project.find(folder)
+    if smoothed is None:
+        smoothed = project.config.smoothing.enabled or max_gap is not None
+    elif not smoothed and max_gap is not None:
+        raise click.UsageError("--max-gap is for --smooth.")
     hashes, progress = open_hashes(project), RichProgress()
     recordings = project.select(names)
-    if not names and not any(value is not None for value in settings.values()):
-        products = [describe(project, "reconstruct", recording.name) for recording in recordings]
-        judged = judge_all(project, products, hashes)
-        unsettled = {judgement.product.subject for judgement in judged if not judgement.settled}
-        recordings = tuple(recording for recording in recordings if recording.name in unsettled)
+    everything = bool(names) or any(value is not None for value in settings.values())
     results = {}
     with project.lock():
         for recording in recordings:
-            results[recording.name] = reconstruct_recording(
-                project, recording, hashes, settings=settings, threads=threads, progress=progress
-            )
+            if everything or _unsettled(project, "reconstruct", recording.name, hashes):
+                results[recording.name] = reconstruct_recording(
+                    project, recording, hashes, settings=settings, threads=threads, progress=progress
+                )
+            if smoothed and (
+                everything or max_gap is not None or _unsettled(project, "smooth", recording.name, hashes)
+            ):
+                results.setdefault(recording.name, {})["smoothed"] = smooth_recording(
+                    project, recording, hashes, settings={"max_gap": max_gap}, threads=threads, progress=progress
+                )
     if not results:
         return Result(
             {"recordings": {}}, "The trajectories of every recording are up to date (name one to do it anew)."
         )
     lines = []
     for name, result in results.items():
-        large = large_offsets(result["offsets_px"])
-        views = ", ".join(f"{view} {number(value)}" for view, value in result["leave_one_out_px"].items())
-        lines += [
-            f"{name}: {result['points']} points, {number(100 * result['reconstructed_fraction'], 1)} % of those that "
-            f"enough views saw; median reprojection error {number(result['median_reprojection_px'])} px",
-            f"  each view against the others (median, px): {views}",
-        ]
-        if large and not result["offsets_removed"]:
-            lines.append(
-                f"  ! {len(large)} constant offsets above 3 px, the largest {large[0][2]:.1f} px ({large[0][1]} in "
-                f"view {large[0][0]}): they mean different points of the body, or the calibration no longer holds. "
-                "--remove-offsets takes them off."
-            )
-        if large or show_offsets:
-            lines += ["", _describe_offsets(result["offsets_px"]), ""]
-        lines.append(f"  {result['trajectories']}")
+        if "points" in result:
+            lines += _describe(name, result, show_offsets)
+        if "smoothed" in result:
+            lines += _describe_smoothed(name, result["smoothed"])
     return Result({"recordings": results}, "\n".join(lines))
+
+
+def _unsettled(project: Project, stage: str, recording: str, hashes: Hashes) -> bool:
+    """Whether a product of a recording is missing or stale."""
+    from multipose.pipeline.plan import describe, judge_all
+
+    (judged,) = judge_all(project, [describe(project, stage, recording)], hashes)
+    return not judged.settled
+
+
+def _describe(name: str, result: dict[str, Any], show_offsets: bool) -> list[str]:
+    """Lines on the points that were solved frame by frame."""
+    from multipose.pipeline.reconstruction import large_offsets
+
+    large = large_offsets(result["offsets_px"])
+    views = ", ".join(f"{view} {number(value)}" for view, value in result["leave_one_out_px"].items())
+    lines = [
+        f"{name}: {result['points']} points, {number(100 * result['reconstructed_fraction'], 1)} % of those that "
+        f"enough views saw; median reprojection error {number(result['median_reprojection_px'])} px",
+        f"  each view against the others (median, px): {views}",
+    ]
+    lines += _describe_diagnostics(result["diagnostics"])
+    if large and not result["offsets_removed"]:
+        lines.append(
+            f"  ! {len(large)} constant offsets above 3 px, the largest {large[0][2]:.1f} px ({large[0][1]} in "
+            f"view {large[0][0]}): they mean different points of the body, or the calibration no longer holds. "
+            "--remove-offsets takes them off."
+        )
+    if large or show_offsets:
+        lines += ["", _describe_offsets(result["offsets_px"]), ""]
+    return [*lines, f"  {result['trajectories']}", f"  {result['diagnostics_page']}"]
+
+
+def _describe_diagnostics(found: dict[str, Any]) -> list[str]:
+    """Lines on the view that disagrees and on exchanged sides, where there is something to say."""
+    lines = []
+    first = found["views"][0]
+    if (first["most_off"] or 0) > _OFTEN_OFF:
+        lines.append(
+            f"  ! {first['view']} is clearly off, and farther than every other view, in "
+            f"{100 * first['most_off']:.0f} % of its points; {100 * first['within_95']:.0f} % lie where the others "
+            "expect 95 %."
+        )
+    lines += [
+        f"  ! {' and '.join(swap['pair'])} are exchanged in view {swap['view']}, frames "
+        + ", ".join(f"{first}-{last}" for first, last in swap["frames"])
+        for swap in found["swaps"]
+    ]
+    return lines
+
+
+def _describe_smoothed(name: str, result: dict[str, Any]) -> list[str]:
+    """Lines on the smoothed trajectories."""
+    lasting = result["noise_autocorrelation"]
+    lines = [
+        f"{name}, smoothed: {result['points']} points, of which {result['bridged_points']} bridge gaps; standard "
+        f"deviation of a coordinate {number(result['median_sd'])} {result['unit']} (median)",
+        f"  2D errors correlate by {number(lasting['1'])} from frame to frame, by {number(lasting['10'])} over ten",
+    ]
+    if result["limbs"]:
+        limbs = ", ".join(
+            f"{limb} {number(one['length'])} ({number(one['sd'])})" for limb, one in result["limbs"].items()
+        )
+        lines.append(f"  limbs, {result['unit']} (variation): {limbs}")
+    return [*lines, f"  {result['trajectories']}", f"  {result['player']}"]
 
 
 def _describe_offsets(offsets: dict[str, dict[str, list[float]]]) -> str:

@@ -17,21 +17,30 @@ _HOMES = {
     "CharucoBoard": "multipose.board",
     "Chessboard": "multipose.board",
     "Corners": "multipose.corners",
+    "EgocentricConfig": "multipose.kinematics_config",
     "FisheyeLens": "multipose.lens",
+    "KinematicsConfig": "multipose.kinematics_config",
     "Labels": "multipose.labels",
     "PoseModel": "multipose.pose2d",
     "Project": "multipose.project",
     "RationalLens": "multipose.lens",
+    "RigCovariance": "multipose.triangulate",
     "Skeleton": "multipose.skeleton",
     "TelecentricLens": "multipose.lens",
     "calibrate": "multipose.calibration",
     "check_rig": "multipose.calibration",
     "detect_board": "multipose.calibration",
     "evaluate": "multipose.pose2d",
+    "OnlineSmoother": "multipose.triangulate",
+    "estimate_offsets": "multipose.triangulate",
     "keypoints2d": "multipose.tracks",
+    "kinematics": "multipose.triangulate",
+    "learn_motion": "multipose.triangulate",
     "predict": "multipose.pose2d",
     "reconstruct": "multipose.triangulate",
     "refine_rig": "multipose.calibration",
+    "remove_offsets": "multipose.triangulate",
+    "smooth": "multipose.triangulate",
     "train": "multipose.pose2d",
     "trajectories3d": "multipose.tracks",
 }
@@ -47,23 +56,32 @@ __all__ = [
     "CharucoBoard",
     "Chessboard",
     "Corners",
+    "EgocentricConfig",
     "FisheyeLens",
+    "KinematicsConfig",
     "Labels",
+    "OnlineSmoother",
     "PoseModel",
     "Project",
     "RationalLens",
+    "RigCovariance",
     "Skeleton",
     "TelecentricLens",
     "calibrate",
     "check_rig",
     "detect_board",
     "errors",
+    "estimate_offsets",
     "evaluate",
     "formats",
     "keypoints2d",
+    "kinematics",
+    "learn_motion",
     "predict",
     "reconstruct",
     "refine_rig",
+    "remove_offsets",
+    "smooth",
     "train",
     "trajectories3d",
     "view",
@@ -75,13 +93,23 @@ if TYPE_CHECKING:
     from multipose.calibration import Calibration, calibrate, check_rig, detect_board, refine_rig
     from multipose.camera import Camera, CameraRig
     from multipose.corners import Corners
+    from multipose.kinematics_config import EgocentricConfig, KinematicsConfig
     from multipose.labels import Labels
     from multipose.lens import BrownLens, FisheyeLens, RationalLens, TelecentricLens
     from multipose.pose2d import PoseModel, evaluate, predict, train
     from multipose.project import Project
     from multipose.skeleton import Skeleton
     from multipose.tracks import keypoints2d, trajectories3d
-    from multipose.triangulate import reconstruct
+    from multipose.triangulate import (
+        OnlineSmoother,
+        RigCovariance,
+        estimate_offsets,
+        kinematics,
+        learn_motion,
+        reconstruct,
+        remove_offsets,
+        smooth,
+    )
 else:
 
     def __getattr__(name: str) -> Any:

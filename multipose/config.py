@@ -20,7 +20,9 @@ from typing import Any, Literal, TypeAlias
 
 from multipose.errors import ConfigError, DataError, MultiposeError
 from multipose.files import SCHEMA_VERSION, check_schema
+from multipose.kinematics_config import KinematicsConfig
 from multipose.skeleton import Skeleton
+from multipose.smoothing_config import SmoothingConfig
 
 CONFIG_NAME = "multipose.toml"
 """Name of the file that makes a folder a project."""
@@ -285,6 +287,8 @@ class ProjectConfig:
         skeleton: key points, edges, left/right pairs, definitions.
         board: None for a project whose rig was calibrated elsewhere.
         view: settings of single views.
+        smoothing: how trajectories are smoothed.
+        kinematics: what is measured on the trajectories.
     """
 
     name: str
@@ -296,6 +300,8 @@ class ProjectConfig:
     training: TrainingConfig = TrainingConfig()
     prediction: PredictionConfig = PredictionConfig()
     reconstruction: ReconstructionConfig = ReconstructionConfig()
+    smoothing: SmoothingConfig = field(default_factory=SmoothingConfig)
+    kinematics: KinematicsConfig = field(default_factory=KinematicsConfig)
     schema_version: int = SCHEMA_VERSION
 
     def __post_init__(self) -> None:
@@ -323,6 +329,8 @@ class ProjectConfig:
         for session, views in self.calibration.views.items():
             for name in views:
                 self._check_view(name, f"[calibration.views.{session}]")
+        self.kinematics.check_keypoints(self.skeleton.keypoints)
+        self.smoothing.check_keypoints(self.skeleton.keypoints)
 
     def _check_view(self, name: str, where: str) -> None:
         if name not in self.views:
@@ -482,7 +490,7 @@ def _show(value: Any) -> str:
 def template(name: str, views: Iterable[str], skeleton: Skeleton, board: BoardConfig | None = None) -> str:
     """The text of a new multipose.toml: what was given, and every other setting as a comment with its default."""
     calibration, training = CalibrationConfig(), TrainingConfig()
-    reconstruction = ReconstructionConfig()
+    reconstruction, smoothing = ReconstructionConfig(), SmoothingConfig()
     definitions = "\n".join(
         f"{_quote_key(key)} = {_show(skeleton.definitions.get(key, ''))}" for key in skeleton.keypoints
     )
@@ -552,6 +560,34 @@ pairs = {_show_list([list(pair) for pair in skeleton.pairs])}
 # min_confidence = {reconstruction.min_confidence}       # 2D points below it are not used
 #   max_error_px = 10.0     # robust: a view farther off is left out; by default 6 times the noise in the data
 # min_views = {reconstruction.min_views}
+
+# Trajectories over time (`multipose reconstruct --smooth`); how smoothly each key point moves is learned.
+[smoothing]
+# enabled = {_show(smoothing.enabled)}            # true: `multipose run` smooths every recording
+# prior = {_show(smoothing.prior)}     # what changes little between frames: acceleration or jerk
+#   limbs = [["hip", "knee"]]          # distances that hardly change; by default the skeleton's edges
+#   limb_lengths = [["hip", "knee", 21.5]]             # where they are known, in the rig's unit
+#   joint_limits = [["hip", "knee", "ankle", 20, 175]] # angles at the middle one, in degrees
+#   max_gap = 20                       # frames; longer gaps are not written
+
+# What is measured on the trajectories, by names of your own (`multipose kinematics`); angles are in radians.
+[kinematics]
+# smoothed = false           # true: measure on the smoothed trajectories
+# speed_reach = 1            # a speed is the slope of the positions over so many frames on either side
+#   [kinematics.angles]
+#   knee = ["hip", "knee", "ankle"]          # at the middle one; four key points: between two segments
+#   [kinematics.inclinations]
+#   head = ["neck", "nose", "z"]             # from, to, and an axis of the world
+#   [kinematics.chains]
+#   spine = ["neck", "back", "hip", "tail"]  # the angle at each but the first and last
+#   [kinematics.distances]
+#   gape = ["jaw", "nose"]
+#   [kinematics.speeds]
+#   body = ["neck", "hip"]                   # of their mean
+#   [kinematics.egocentric]                  # all key points in the animal's frame
+#   origin = "hip"
+#   forward = ["neck"]                       # x; the mean of these
+#   up = "z"                                 # z is as near to it as x allows: a world axis or a key point
 """
 
 

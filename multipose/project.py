@@ -4,10 +4,11 @@
 
     multipose.toml                  settings, see multipose.config
     recordings.csv                  the manifest: one row per recording, see `read_manifest`
-    calibration/<session>/          <view>.mp4 or <view>/ with pictures; rig.toml, report.html, report.json
+    calibration/<session>/          <view>.mp4 or <view>/ with pictures; rig.toml, covariance.npz,
+                                    report.html, report.json
     labels/                         labels.csv, frames/<recording>/<view>/000123.png
     models/<view>/                  one network per view, or models/shared/
-    recordings/<name>/              keypoints2d.nc, trajectories3d.nc, player.html
+    recordings/<name>/              keypoints2d.nc, trajectories3d.nc, kinematics.nc, player.html, diagnostics.html
 
 A project is a value: adding recordings gives a new one, and only `save_manifest` writes.
 """
@@ -330,6 +331,9 @@ class Project:
     def rig_path(self, session: str) -> Path:
         return self.session_folder(session) / "rig.toml"
 
+    def covariance_path(self, session: str) -> Path:
+        return self.session_folder(session) / "covariance.npz"
+
     def board_sources(self, session: str) -> dict[str, str]:
         """Where the board's pictures of each view are: of the configuration, else calibration/<session>/<view>.*.
 
@@ -396,8 +400,17 @@ class Project:
     def trajectories_path(self, recording: str) -> Path:
         return self.results_folder(recording) / "trajectories3d.nc"
 
+    def smooth_path(self, recording: str) -> Path:
+        return self.results_folder(recording) / "trajectories3d_smooth.nc"
+
     def player_path(self, recording: str) -> Path:
         return self.results_folder(recording) / "player.html"
+
+    def diagnostics_path(self, recording: str) -> Path:
+        return self.results_folder(recording) / "diagnostics.html"
+
+    def kinematics_path(self, recording: str) -> Path:
+        return self.results_folder(recording) / "kinematics.nc"
 
 
 def _find_sources(folder: Path, view: str) -> list[Path]:

@@ -51,6 +51,8 @@ _TRAJECTORIES3D = _Schema(
         "n_views": _POINT,
         "covariance": (*_POINT, "space", "space_"),
         "inlier": ("view", *_POINT),
+        "parallax": _POINT,
+        "variance_factor": ("view", "keypoint"),
     },
     required=("position", "confidence", "reprojection_error", "n_views", "covariance"),
     space=("x", "y", "z"),

@@ -29,7 +29,6 @@ from multipose.lens import Lens
 
 FloatArray: TypeAlias = NDArray[np.float64]
 BoolArray: TypeAlias = NDArray[np.bool_]
-POSE_NAMES = ("rotation_x", "rotation_y", "rotation_z", "translation_x", "translation_y", "translation_z")
 _LARGEST_DAMPING = 1e10
 _STRONGEST_RELIEF = 1 / 30  # of the damping, after a step that gained what was expected
 # Keeps the pose of a board of which only corners on one line are used solvable, and changes nothing that counts else.

@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 
 from multipose.calibration.adjustment import Adjusted, adjust_rig, as_grid, plane_seen
 from multipose.calibration.bundle import (
-    POSE_NAMES,
     free_unknowns,
     invert_determined,
     offsets,
@@ -31,6 +30,7 @@ from multipose.errors import CalibrationError, DataError
 from multipose.files import natural_key
 from multipose.lens import Lens
 from multipose.progress import SILENT, Progress
+from multipose.triangulate.rig_covariance import POSE_NAMES, parameter_names
 
 FloatArray: TypeAlias = NDArray[np.float64]
 BoolArray: TypeAlias = NDArray[np.bool_]
@@ -264,9 +264,7 @@ def _describe(
         rig=rig,
         report=report,
         covariance=covariance[:n, :n],
-        parameter_names=tuple(
-            f"{camera.name}.{parameter}" for camera in rig for parameter in (*POSE_NAMES, *camera.lens.param_names)
-        ),
+        parameter_names=parameter_names(rig),
         corners=corners,
         world_from_board=np.where(boards[:, None, None], state.world_from_board, np.nan),
         residuals=error,

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from multipose.camera import CameraRig
 from multipose.corners import Corners
+from multipose.triangulate.rig_covariance import RigCovariance, change_world
 
 FloatArray: TypeAlias = NDArray[np.float64]
 BoolArray: TypeAlias = NDArray[np.bool_]
@@ -185,15 +186,29 @@ class Calibration:
     held_out_residuals: FloatArray
     rejected: BoolArray
 
+    @property
+    def rig_covariance(self) -> RigCovariance:
+        """The covariance with its rig, to be carried on to points, distances and angles, and to be saved."""
+        return RigCovariance.from_matrix(self.rig, self.covariance)
+
     def in_world(self, new_from_world: FloatArray, description: str) -> Calibration:
         """The same calibration in another world (4, 4), which `description` names in the rig's metadata.
 
-        The covariance stays: changes on the left of `camera_from_world` do not depend on the world.
+        The covariance of the poses changes with it: a camera turns about the world's origin.
         """
         rig = self.rig.transformed(new_from_world)
+        change = change_world(self.rig, rig)
+        covariance = change @ self.covariance @ change.T
+        sd = dict(zip(self.parameter_names, np.sqrt(np.diag(covariance)).tolist(), strict=True))
+        cameras = {
+            name: replace(camera, sd={parameter: sd[f"{name}.{parameter}"] for parameter in camera.sd})
+            for name, camera in self.report.cameras.items()
+        }
         return replace(
             self,
             rig=replace(rig, metadata={**rig.metadata, "world": description}),
+            report=replace(self.report, cameras=cameras),
+            covariance=covariance,
             world_from_board=new_from_world @ self.world_from_board,
         )
 

@@ -14,11 +14,11 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from multipose.calibration.bundle import offsets
 from multipose.calibration.intrinsics import spread
 from multipose.calibration.report import Calibration
 from multipose.camera import Camera, CameraRig
 from multipose.geometry import skew, transform
+from multipose.triangulate.rig_covariance import parameter_starts, pixel_derivatives
 
 FloatArray: TypeAlias = NDArray[np.float64]
 
@@ -69,12 +69,12 @@ def picture_uncertainty(calibration: Calibration, name: str) -> PictureUncertain
     distance = np.median(np.linalg.norm(corners - camera.center, axis=-1))
     places = np.where(np.isfinite(directions), origins + distance * directions, np.nan)
     known = np.isfinite(places).all(-1)
-    by_corner, by_place = _by_camera(camera, corners), _by_camera(camera, places[known])
+    by_corner, by_place = pixel_derivatives(camera, corners)[1], pixel_derivatives(camera, places[known])[1]
     # The pose that puts the corners back undoes what it can of a change of the parameters.
     n = by_corner.shape[-1]
     undoing = np.linalg.lstsq(by_corner[..., :6].reshape(-1, 6), by_corner.reshape(-1, n), rcond=None)[0]
     left = by_place - by_place[..., :6] @ undoing
-    starts = offsets([one.lens for one in calibration.rig])
+    starts = parameter_starts(calibration.rig)
     own = calibration.covariance[starts[view] : starts[view + 1], starts[view] : starts[view + 1]]
     sd = np.full(len(pixels), np.nan)
     sd[known] = np.sqrt(np.maximum(np.linalg.eigvalsh(left @ own @ np.swapaxes(left, -1, -2))[:, -1], 0.0))
@@ -89,14 +89,14 @@ def volume_uncertainty(calibration: Calibration) -> VolumeUncertainty:
     xyz, seen = xyz[seen.sum(0) >= 2], seen[:, seen.sum(0) >= 2]
     if not len(xyz):
         return VolumeUncertainty(xyz, np.empty(0), np.full((len(rig), 3, 3), np.nan))
-    by_parameters = _points_by_parameters(rig, xyz, seen)
+    error = calibration.rig_covariance
+    moves = error.moves(xyz, seen)
     motions = _rigid_motions(xyz, xyz)
-    undoing = np.linalg.lstsq(motions.reshape(-1, 6), by_parameters.reshape(len(xyz) * 3, -1), rcond=None)[0]
-    left = by_parameters - motions @ undoing
-    sd = np.sqrt(np.einsum("nip,pq,niq->n", left, calibration.covariance, left))
+    undoing = np.linalg.lstsq(motions.reshape(-1, 6), moves.reshape(len(xyz) * 3, -1), rcond=None)[0]
+    left = moves - motions @ undoing
     centers = np.stack([camera.center for camera in rig])
-    moved = _centers_by_parameters(rig) - _rigid_motions(centers, xyz) @ undoing
-    return VolumeUncertainty(xyz, sd, moved @ calibration.covariance @ np.swapaxes(moved, -1, -2))
+    moved = _centers_by_parameters(rig) @ error.factor - _rigid_motions(centers, xyz) @ undoing
+    return VolumeUncertainty(xyz, np.sqrt((left**2).sum((1, 2))), moved @ np.swapaxes(moved, -1, -2))
 
 
 def _corners_seen(calibration: Calibration, view: int) -> FloatArray:
@@ -119,32 +119,9 @@ def _in_picture(camera: Camera, xyz: FloatArray) -> NDArray[np.bool_]:
         return np.asarray(((px >= -0.5) & (px <= np.array(camera.size) - 0.5)).all(-1))
 
 
-def _by_camera(camera: Camera, xyz: FloatArray) -> FloatArray:
-    """(n, 2, 6 + P) derivatives of the pixels of world points (n, 3) by the camera's parameters."""
-    own = transform(camera.camera_from_world, xyz)
-    _, by_point, by_lens = camera.lens.jacobian(own)
-    arm = own - camera.translation
-    return np.concatenate([np.cross(arm[:, None], by_point), by_point, by_lens], axis=-1)
-
-
-def _points_by_parameters(rig: CameraRig, xyz: FloatArray, seen: NDArray[np.bool_]) -> FloatArray:
-    """(n, 3, C) derivatives of triangulated points by all parameters."""
-    starts = offsets([camera.lens for camera in rig])
-    system = np.zeros((len(xyz), 3, 3))
-    right = np.zeros((len(xyz), 3, starts[-1]))
-    for view, camera in enumerate(rig):
-        points = xyz[seen[view]]
-        _, by_point, _ = camera.lens.jacobian(transform(camera.camera_from_world, points))
-        by_world = by_point @ camera.rotation
-        transposed = np.swapaxes(by_world, -1, -2)
-        system[seen[view]] += transposed @ by_world
-        right[seen[view], :, starts[view] : starts[view + 1]] = -transposed @ _by_camera(camera, points)
-    return np.asarray(np.linalg.solve(system, right))
-
-
 def _centers_by_parameters(rig: CameraRig) -> FloatArray:
     """(view, 3, C) derivatives of the cameras' places by all parameters."""
-    starts = offsets([camera.lens for camera in rig])
+    starts = parameter_starts(rig)
     result = np.zeros((len(rig), 3, starts[-1]))
     for view, camera in enumerate(rig):
         # center = -Rᵀ t, and a turn w and a shift s make R and t to exp(w) R and t + s.

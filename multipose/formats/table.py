@@ -2,7 +2,8 @@
 
 Trajectories: time, individual, keypoint, x, y, z, confidence, reprojection_error, n_views, cov_xx, cov_xy, cov_xz,
 cov_yy, cov_yz, cov_zz, unit, fps, schema_version. Key points: view, frame, time, individual, keypoint, x, y,
-confidence, cov_xx, cov_xy, cov_yy, unit, fps, schema_version. Empty cells are unknown. Every digit is kept.
+confidence, cov_xx, cov_xy, cov_yy, unit, fps, schema_version. Quantities: time, individual, name, quantity, value, sd,
+calibration_sd, unit, schema_version; angles in radians. Empty cells are unknown. Every digit is kept.
 """
 
 from __future__ import annotations
@@ -45,6 +46,41 @@ def write_keypoints(dataset: xr.Dataset, path: str | os.PathLike[str]) -> list[P
     frame = dataset["frame"].broadcast_like(dataset["confidence"]).transpose(*dataset["confidence"].dims)
     table.insert(1, "frame", frame.values.ravel())
     return _write(table, dataset, Path(path))
+
+
+def write_quantities(dataset: xr.Dataset, path: str | os.PathLike[str]) -> list[Path]:
+    """Write what `kinematics` measured as a tidy CSV; egocentric coordinates as `egocentric.<key point>.<axis>`."""
+    place = Path(path)
+    index = pd.MultiIndex.from_product([dataset[dim].values for dim in ("time", "individual")])
+    rows = index.set_names(["time", "individual"]).to_frame(index=False)
+    parts = [
+        _quantity_rows(rows, str(name), values.attrs["quantity"], values.attrs["unit"], dataset, values)
+        for name, values in dataset.data_vars.items()
+        if "quantity" in values.attrs
+    ]
+    if "egocentric" in dataset:
+        for keypoint, axis in itertools.product(dataset["keypoint"].values, dataset["space"].values):
+            values = dataset["egocentric"].sel(keypoint=keypoint, space=axis)
+            variance = dataset["egocentric_covariance"].sel(keypoint=keypoint, space=axis, space_=axis).values
+            name, unit = f"egocentric.{keypoint}.{axis}", dataset["egocentric"].attrs["unit"]
+            part = _quantity_rows(rows, name, "egocentric", unit, dataset, values)
+            parts.append(part.assign(sd=np.sqrt(variance).ravel()))
+    with atomic_path(place) as temporary:
+        pd.concat(parts, ignore_index=True).to_csv(temporary, index=False, lineterminator="\n")
+    return [place]
+
+
+def _quantity_rows(
+    rows: pd.DataFrame, name: str, quantity: str, unit: str, dataset: xr.Dataset, values: xr.DataArray
+) -> pd.DataFrame:
+    def sd(ending: str) -> npt.NDArray[np.float64]:
+        key = f"{name}_{ending}"
+        return dataset[key].values.ravel() if key in dataset else np.full(len(rows), np.nan)
+
+    return rows.assign(
+        name=name, quantity=quantity, value=values.values.ravel(), sd=sd("sd"), calibration_sd=sd("calibration_sd"),
+        unit=unit, schema_version=SCHEMA_VERSION,
+    )  # fmt: skip
 
 
 def read_trajectories(path: str | os.PathLike[str]) -> xr.Dataset:

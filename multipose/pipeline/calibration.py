@@ -1,4 +1,6 @@
-"""The stage `calibrate`: pictures of the board of one session -> rig.toml, report.json, report.html, corners.npz."""
+"""The stage `calibrate`: pictures of the board of one session -> rig.toml, covariance.npz, report.json,
+report.html, corners.npz.
+"""
 
 from __future__ import annotations
 
@@ -85,6 +87,7 @@ def calibrate_session(
         text = json.dumps({"schema_version": SCHEMA_VERSION, **report}, indent=1, ensure_ascii=False)
         write_text(folder / "report.json", text + "\n")
         calibration_page(calibration, subtitle=f"session {session}").save(folder / "report.html")
+        calibration.rig_covariance.save(project.covariance_path(session))
         calibration.rig.save(product.path)
     return {"session": session, **report, "rig": str(product.path), "page": str(folder / "report.html")}
 

@@ -12,12 +12,15 @@ from multipose.tracks import load_tracks
 _SUFFIXES = {"csv": ".csv", "movement": ".nc", "anipose": ".csv"}
 
 
-def export_recording(project: Project, recording: Recording, kind: str, folder: Path) -> list[Path]:
+def export_recording(
+    project: Project, recording: Recording, kind: str, folder: Path, *, smoothed: bool = False
+) -> list[Path]:
     """Write what a recording has and a format can hold: 3D trajectories, 2D key points, or both.
 
     Args:
         kind: name of the format.
         folder: where the files go; their names begin with the recording's.
+        smoothed: write the smoothed trajectories, and nothing else, instead of those of single frames.
 
     Returns:
         The paths written.
@@ -27,11 +30,13 @@ def export_recording(project: Project, recording: Recording, kind: str, folder: 
     """
     written: list[Path] = []
     trajectories, keypoints = project.trajectories_path(recording.name), project.keypoints_path(recording.name)
+    if smoothed:
+        trajectories = project.smooth_path(recording.name)
     folder.mkdir(parents=True, exist_ok=True)
     if kind in formats_with("write_trajectories") and trajectories.exists():
-        path = folder / f"{recording.name}_{kind}_3d{_SUFFIXES[kind]}"
+        path = folder / f"{recording.name}_{kind}_3d{'_smooth' * smoothed}{_SUFFIXES[kind]}"
         written += find_function(kind, "write_trajectories")(load_tracks(trajectories), path)
-    if kind in formats_with("write_keypoints") and keypoints.exists():
+    if not smoothed and kind in formats_with("write_keypoints") and keypoints.exists():
         dataset = load_tracks(keypoints)
         write = find_function(kind, "write_keypoints")
         if kind == "deeplabcut":
@@ -43,6 +48,10 @@ def export_recording(project: Project, recording: Recording, kind: str, folder: 
             "write_trajectories": "trajectories (multipose reconstruct)",
             "write_keypoints": "key points (multipose predict)",
         }
+        if smoothed:
+            verbs = {"write_trajectories": "smoothed trajectories (multipose reconstruct --smooth)"}
         needed = " or ".join(text for verb, text in verbs.items() if kind in formats_with(verb))
+        if not needed:
+            raise ProjectError(f"The format {kind} holds no trajectories.")
         raise ProjectError(f"Recording {recording.name!r} has no {needed} to write as {kind}.")
     return written

@@ -14,7 +14,9 @@ _COMMANDS = {
     "train": "multipose train --view {}",
     "predict": "multipose predict {}",
     "reconstruct": "multipose reconstruct {}",
+    "smooth": "multipose reconstruct --smooth {}",
     "view": "multipose view player {}",
+    "kinematics": "multipose kinematics {}",
 }
 
 

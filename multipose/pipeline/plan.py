@@ -21,7 +21,15 @@ from multipose.pipeline.provenance import Hashes, Judgement, Product, judge
 from multipose.project import SHARED_MODEL, Project, Recording
 
 # A change of what a stage computes from the same inputs raises its number; products of the older one are stale then.
-VERSIONS = {"calibrate": 2, "train": 1, "predict": 1, "reconstruct": 1, "view": 1}
+VERSIONS = {
+    "calibrate": 2,
+    "train": 1,
+    "predict": 1,
+    "reconstruct": 2,
+    "smooth": 1,
+    "view": 1,
+    "kinematics": 1,
+}
 
 
 def plan(project: Project) -> list[Product]:
@@ -35,7 +43,12 @@ def plan(project: Project) -> list[Product]:
         products += rigs
     if len(project.views) > 1:
         products += [trajectories_product(project, recording) for recording in project.recordings]
+        measured = project.config.kinematics
+        if project.config.smoothing.enabled or (measured.declared and measured.smoothed):
+            products += [smooth_product(project, recording) for recording in project.recordings]
         products += [player_product(project, recording) for recording in project.recordings]
+        if measured.declared:
+            products += [kinematics_product(project, recording) for recording in project.recordings]
     return products
 
 
@@ -45,7 +58,13 @@ def describe(project: Project, stage: str, subject: str) -> Product:
         return calibration_product(project, subject)
     if stage == "train":
         return model_product(project, subject)
-    of_recording = {"predict": keypoints_product, "reconstruct": trajectories_product, "view": player_product}
+    of_recording = {
+        "predict": keypoints_product,
+        "reconstruct": trajectories_product,
+        "smooth": smooth_product,
+        "view": player_product,
+        "kinematics": kinematics_product,
+    }
     return of_recording[stage](project, project.recording(subject))
 
 
@@ -271,6 +290,33 @@ def trajectories_product(project: Project, recording: Recording) -> Product:
     )
 
 
+def smooth_product(project: Project, recording: Recording) -> Product:
+    """Smoothed 3D trajectories of a recording."""
+    inputs = {
+        "the 2D key points": project.keypoints_path(recording.name),
+        "the trajectories": project.trajectories_path(recording.name),
+    }
+    lacking = []
+    if not inputs["the trajectories"].exists():
+        lacking.append(f"Recording {recording.name!r} has no trajectories. Make them with `multipose reconstruct`.")
+    try:
+        inputs["the rig"] = project.rig_path(project.session_of(recording))
+    except ProjectError as error:
+        lacking.append(str(error))
+    return Product(
+        stage="smooth",
+        version=VERSIONS["smooth"],
+        subject=recording.name,
+        path=project.smooth_path(recording.name),
+        inputs=inputs,
+        parameters={
+            **dataclasses.asdict(project.config.smoothing),
+            "edges": [list(edge) for edge in project.config.skeleton.edges],
+        },
+        lacking=tuple(lacking),
+    )
+
+
 def player_product(project: Project, recording: Recording) -> Product:
     """The page with the 3D player of a recording."""
     inputs = {"the trajectories": project.trajectories_path(recording.name)}
@@ -288,6 +334,36 @@ def player_product(project: Project, recording: Recording) -> Product:
         path=project.player_path(recording.name),
         inputs=inputs,
         parameters={"edges": [list(edge) for edge in project.config.skeleton.edges]},
+        lacking=tuple(lacking),
+    )
+
+
+def kinematics_product(project: Project, recording: Recording) -> Product:
+    """What is measured on the trajectories of a recording."""
+    settings = project.config.kinematics
+    path = project.trajectories_path(recording.name)
+    command = "multipose reconstruct"
+    if settings.smoothed:
+        path, command = project.smooth_path(recording.name), "multipose reconstruct --smooth"
+    inputs, lacking = {"the trajectories": path}, []
+    if not path.exists():
+        lacking.append(f"Recording {recording.name!r} has no {path.name}. Make it with `{command}`.")
+    if not settings.declared:
+        lacking.append("multipose.toml declares nothing to measure. Say it in [kinematics.angles] and its like.")
+    try:
+        session = project.session_of(recording)
+        inputs["the rig"] = project.rig_path(session)
+        if project.covariance_path(session).exists():
+            inputs["the rig's covariance"] = project.covariance_path(session)
+    except ProjectError as error:
+        lacking.append(str(error))
+    return Product(
+        stage="kinematics",
+        version=VERSIONS["kinematics"],
+        subject=recording.name,
+        path=project.kinematics_path(recording.name),
+        inputs=inputs,
+        parameters=settings.to_dict(),
         lacking=tuple(lacking),
     )
 

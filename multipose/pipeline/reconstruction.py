@@ -1,4 +1,6 @@
-"""The stages `reconstruct` and `view player`: keypoints2d.nc and rig.toml -> trajectories3d.nc, .csv, player.html."""
+"""The stages `reconstruct` and `view player`: keypoints2d.nc and rig.toml -> trajectories3d.nc, .csv, diagnostics.html,
+player.html.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +11,7 @@ import numpy as np
 import xarray as xr
 
 from multipose.camera import CameraRig
-from multipose.errors import ProjectError
+from multipose.errors import DataError, ProjectError
 from multipose.formats.table import write_trajectories
 from multipose.pipeline.plan import player_product, trajectories_product
 from multipose.pipeline.provenance import Hashes, making
@@ -18,8 +20,8 @@ from multipose.progress import SILENT, Progress
 from multipose.project import Project, Recording
 from multipose.skeleton import Skeleton
 from multipose.tracks import load_tracks, save_tracks
-from multipose.triangulate import estimate_offsets, leave_one_out, reconstruct, remove_offsets
-from multipose.view import Page, Section, reprojection_errors, trajectories
+from multipose.triangulate import RigCovariance, diagnose, estimate_offsets, reconstruct, remove_offsets
+from multipose.view import Page, Section, diagnostics_page, reprojection_errors, trajectories
 
 LARGE_OFFSET_PX = 3.0
 """A constant offset above this is worth a warning: the views' labels of that key point mean different points."""
@@ -42,7 +44,7 @@ def reconstruct_recording(
 
     Returns:
         points, reconstructed_fraction (of the points that at least min_views views saw), median_reprojection_px,
-        leave_one_out_px by view, offsets_px by view and key point, unit.
+        leave_one_out_px by view, offsets_px by view and key point, unit, diagnostics (as `Diagnostics.to_dict`), paths.
 
     Raises:
         ProjectError: the 2D key points or the rig are missing.
@@ -62,16 +64,23 @@ def reconstruct_recording(
             "offsets": "constant offsets of each key point and view were estimated on these data and taken off"
             if takes_off
             else "none taken off",
+            "offsets_removed": int(takes_off),
         }
+        error = load_rig_covariance(project, recording, rig, progress)
+        found = diagnose(keypoints, tracks, rig, project.config.skeleton, calibration=error, threads=threads)
+        page = project.diagnostics_path(recording.name)
+        diagnostics_page(found, subtitle=f"recording {recording.name}").save(page)
         write_trajectories(tracks, product.path.with_suffix(".csv"))
         save_tracks(tracks, product.path)
     return {
         **count_points(keypoints, tracks, chosen["min_confidence"], chosen["min_views"]),
         "median_reprojection_px": _median(tracks["reprojection_error"].values),
-        "leave_one_out_px": leave_one_out(keypoints, rig, min_confidence=chosen["min_confidence"]),
+        "leave_one_out_px": found.leave_one_out_px,
         "offsets_px": offsets_table(offsets),
         "offsets_removed": takes_off,
         "unit": rig.unit,
+        "diagnostics": found.to_dict(),
+        "diagnostics_page": str(page),
         "trajectories": str(product.path),
     }
 
@@ -102,6 +111,21 @@ def load_rig(project: Project, recording: Recording, keypoints: xr.Dataset) -> C
                     f"[calibration.views.{session}.{view}], so that both are the same."
                 )
     return rig.subset(views)
+
+
+def load_rig_covariance(
+    project: Project, recording: Recording, rig: CameraRig, progress: Progress = SILENT
+) -> RigCovariance | None:
+    """The uncertainty of a recording's rig; none, and a note why, for a rig that this project did not calibrate."""
+    path = project.covariance_path(project.session_of(recording))
+    if not path.exists():
+        progress.note(f"{path} does not exist: the rig counts as exact. `multipose calibrate` writes it.")
+        return None
+    try:
+        return RigCovariance.load(path, rig)
+    except DataError as error:
+        progress.note(f"The rig counts as exact: {error}")
+        return None
 
 
 def count_points(keypoints: xr.Dataset, tracks: xr.Dataset, min_confidence: float, min_views: int) -> dict[str, Any]:
@@ -140,11 +164,12 @@ def make_player(
         progress.note(f"{recording.name}: writing {product.path.name}")
         tracks = load_tracks(product.inputs["the trajectories"])
         rig = CameraRig.load(product.inputs["the rig"])
-        _player_page(recording.name, tracks, rig, project.config.skeleton).save(product.path)
+        player_page(recording.name, tracks, rig, project.config.skeleton).save(product.path)
     return {"player": str(product.path)}
 
 
-def _player_page(name: str, tracks: xr.Dataset, rig: CameraRig, skeleton: Skeleton) -> Page:
+def player_page(name: str, tracks: xr.Dataset, rig: CameraRig, skeleton: Skeleton) -> Page:
+    """The 3D player of trajectories, with their reprojection errors."""
     sections = [Section("Trajectories", (trajectories(tracks, rig, skeleton, title=name),))]
     if np.isfinite(tracks["reprojection_error"].values).any():
         sections.append(Section("Reprojection error", (reprojection_errors(tracks),)))

@@ -69,10 +69,18 @@ def make(
         from multipose.pipeline.prediction import predict_recording
 
         return predict_recording(project, recording, hashes, threads=threads, progress=progress)
+    if product.stage == "kinematics":
+        from multipose.pipeline.kinematics import measure_recording
+
+        return measure_recording(project, recording, hashes, progress=progress)
     from multipose.pipeline.reconstruction import make_player, reconstruct_recording
 
     if product.stage == "reconstruct":
         return reconstruct_recording(project, recording, hashes, threads=threads, progress=progress)
+    if product.stage == "smooth":
+        from multipose.pipeline.smoothing import smooth_recording
+
+        return smooth_recording(project, recording, hashes, threads=threads, progress=progress)
     return make_player(project, recording, hashes, progress=progress)
 
 

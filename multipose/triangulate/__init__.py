@@ -3,20 +3,35 @@
 from __future__ import annotations
 
 from multipose.triangulate.comparison import RigComparison, align_rigs, compare_rigs, position_errors
+from multipose.triangulate.diagnostics import Diagnostics, diagnose
 from multipose.triangulate.offsets import estimate_offsets, remove_offsets
+from multipose.triangulate.online import OnlineSmoother
 from multipose.triangulate.points import STATES, Points, triangulate
+from multipose.triangulate.quantities import kinematics, save_kinematics
 from multipose.triangulate.reconstruction import leave_one_out, reconstruct
+from multipose.triangulate.rig_covariance import RigCovariance
+from multipose.triangulate.smoothing import learn_motion, smooth
+from multipose.triangulate.swaps import Swap
 
 __all__ = [
     "STATES",
+    "Diagnostics",
+    "OnlineSmoother",
     "Points",
     "RigComparison",
+    "RigCovariance",
+    "Swap",
     "align_rigs",
     "compare_rigs",
+    "diagnose",
     "estimate_offsets",
+    "kinematics",
+    "learn_motion",
     "leave_one_out",
     "position_errors",
     "reconstruct",
     "remove_offsets",
+    "save_kinematics",
+    "smooth",
     "triangulate",
 ]

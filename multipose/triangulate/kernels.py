@@ -12,6 +12,9 @@ Each point is solved as follows (`triangulate`):
    the projections by less than 1e-9 px.
 4. Robust only: where a view is farther off than the gate, every pair of views proposes a point; the one with the
    smallest truncated error is refitted on the views that agree with it.
+
+The ordinary points are solved in blocks, much faster (multipose.triangulate.blocks); the others, and all of a rig with
+a fisheye lens, one by one. Both ways give the same answers, which the tests hold them to.
 """
 
 from __future__ import annotations
@@ -21,21 +24,28 @@ import math
 import numpy as np
 
 from multipose.compilation import Kernel
+from multipose.triangulate import blocks
+from multipose.triangulate.blocks import (
+    AMBIGUOUS,
+    CONSISTENT,
+    INCONSISTENT,
+    LANES,
+    MISSING,
+    OPEN,
+    PARALLEL,
+    POINT_ROWS,
+    TIE,
+    TWO_VIEWS,
+    VIEW_ROWS,
+    information,
+    vectorizable,
+)
 from multipose.triangulate.projection import TELECENTRIC, device, project, undistort
 
-# What became of a point.
-MISSING = 0  # fewer views than asked for
-CONSISTENT = 1  # three or more views agree
-TWO_VIEWS = 2  # rests on two views: an error along their epipolar lines would go unseen
-AMBIGUOUS = 3  # different sets of views agree on different points, equally well
-INCONSISTENT = 4  # too few views agree, or the rays meet behind a camera or nowhere
-
+solve_blocks = blocks.solve
 
 _CONVERGED_PX2 = 1e-18
 _GAUSS_NEWTON_STEPS = 30
-_PARALLEL = 1e-13  # least det / (trace/3)³ of a 3x3 system that counts as solvable: a parallax of about 1e-6 rad
-_SMALLEST_VARIANCE = 1e-4  # px²; no detector knows a point better than 0.01 px
-_TIE = 0.9  # a rival with this share of the best support is as good
 
 
 @device
@@ -68,7 +78,7 @@ def _invert(a, inverse):  # type: ignore[no-untyped-def]
     c2 = a[1] * a[4] - a[2] * a[3]
     det = a[0] * c0 + a[1] * c1 + a[2] * c2
     mean = (a[0] + a[3] + a[5]) / 3.0
-    if not det > _PARALLEL * mean * mean * mean:
+    if not det > PARALLEL * mean * mean * mean:
         return False
     scale = 1.0 / det
     inverse[0] = c0 * scale
@@ -162,9 +172,10 @@ def _weigh(cameras, view, seen, chosen, n, a, inverse, b, point):  # type: ignor
 
 
 @device
-def _evaluate(cameras, view, seen, chosen, n, point, errors, a, spread, b):  # type: ignore[no-untyped-def]
-    """Squared reprojection errors of all views in px² (inf where a view cannot see the point), and of the chosen ones
-    the normal equations a, b, the matrix `spread` of the noise they let through, and the weighted sum of squares."""
+def _evaluate(cameras, view, seen, chosen, n, limits, point, errors, a, spread, b):  # type: ignore[no-untyped-def]
+    """Squared reprojection errors of all views, in px² and in gates (inf where a view cannot see the point), and of the
+    chosen ones the normal equations a, b, the matrix `spread` of the noise they let through, and the weighted sum of
+    squares. limits: reciprocals of the squared gates in px and in standard deviations."""
     for i in range(6):
         a[i] = 0.0
         spread[i] = 0.0
@@ -175,13 +186,19 @@ def _evaluate(cameras, view, seen, chosen, n, point, errors, a, spread, b):  # t
         eu = seen[k, 0] - u
         ev = seen[k, 1] - v
         squared = eu * eu + ev * ev
-        if not squared >= 0.0:
-            squared = math.inf
-        errors[k] = squared
+        if not squared < math.inf:
+            errors[0, k] = errors[1, k] = math.inf
+            if chosen[k]:
+                return math.inf
+            continue
+        own = seen[k, 9] * eu * eu + 2.0 * seen[k, 10] * eu * ev + seen[k, 11] * ev * ev
+        errors[0, k] = squared
+        errors[1, k] = squared * limits[0]
+        own *= limits[1]
+        if own < errors[1, k]:
+            errors[1, k] = own
         if not chosen[k]:
             continue
-        if squared == math.inf:
-            return math.inf
         w = seen[k, 8]
         i00, i01, i11 = w * seen[k, 9], w * seen[k, 10], w * seen[k, 11]
         p0, p1, p2 = i00 * u0 + i01 * v0, i00 * u1 + i01 * v1, i00 * u2 + i01 * v2
@@ -212,7 +229,7 @@ def _evaluate(cameras, view, seen, chosen, n, point, errors, a, spread, b):  # t
 
 
 @device
-def _refine(cameras, view, seen, chosen, n, point, errors, a, spread, b, inverse, step, trial):  # type: ignore[no-untyped-def]
+def _refine(cameras, view, seen, chosen, n, limits, point, errors, a, spread, b, inverse, step, trial):  # type: ignore[no-untyped-def]
     """Gauss-Newton on the reprojection error of the chosen views, from `point`, in place; False where it fails.
 
     On return `errors`, `a` and `spread` are those of a point a last step (well below 1e-4 px) before the answer.
@@ -221,7 +238,7 @@ def _refine(cameras, view, seen, chosen, n, point, errors, a, spread, b, inverse
     for k in range(n):
         if chosen[k]:
             weight += seen[k, 8] * 0.5 * (seen[k, 9] + seen[k, 11])
-    total = _evaluate(cameras, view, seen, chosen, n, point, errors, a, spread, b)
+    total = _evaluate(cameras, view, seen, chosen, n, limits, point, errors, a, spread, b)
     if total == math.inf:
         return False
     before = 0.0
@@ -239,14 +256,14 @@ def _refine(cameras, view, seen, chosen, n, point, errors, a, spread, b, inverse
         for _ in range(12):
             for i in range(3):
                 trial[i] = point[i] + step[i]
-            now = _evaluate(cameras, view, seen, chosen, n, trial, errors, a, spread, b)
+            now = _evaluate(cameras, view, seen, chosen, n, limits, trial, errors, a, spread, b)
             if now <= total * (1.0 + 1e-12):
                 lower = True
                 break
             for i in range(3):
                 step[i] *= 0.5
         if not lower:  # the rounding floor: no step lowers the error any more
-            _evaluate(cameras, view, seen, chosen, n, point, errors, a, spread, b)
+            _evaluate(cameras, view, seen, chosen, n, limits, point, errors, a, spread, b)
             return _invert(a, inverse)
         total = now
         for i in range(3):
@@ -259,33 +276,28 @@ def _gather(px, confidence, covariance, noise2, cameras, i, view, seen):  # type
     """Rows of `seen` for the views that have point i (pixel, ray, confidence, inverse covariance); their number."""
     n = np.int64(0)
     for c in range(px.shape[0]):
-        u, v = px[c, i, 0], px[c, i, 1]
+        u, v = px[c, 0, i], px[c, 1, i]
         w = confidence[c, i]
-        if not (w > 0.0 and u * u + v * v >= 0.0):
+        if not (w > 0.0 and u * u + v * v < math.inf):
             continue
         if not _ray(cameras, c, u, v, seen, n):
             continue
         seen[n, 0] = u
         seen[n, 1] = v
         seen[n, 8] = w
-        s00, s01, s11 = noise2, 0.0, noise2
-        if covariance.shape[1] > 0 and covariance[c, i, 0, 0] >= 0.0:
-            s00, s01, s11 = covariance[c, i, 0, 0], covariance[c, i, 0, 1], covariance[c, i, 1, 1]
-            if not s00 * s11 - s01 * s01 > _SMALLEST_VARIANCE**2:
-                s00 = max(s00, _SMALLEST_VARIANCE)
-                s11 = max(s11, _SMALLEST_VARIANCE)
-                s01 = 0.0
-        det = s00 * s11 - s01 * s01
-        seen[n, 9] = s11 / det
-        seen[n, 10] = -s01 / det
-        seen[n, 11] = s00 / det
+        i00, i01, i11 = 1.0 / noise2, 0.0, 1.0 / noise2
+        if covariance.shape[1] > 0:
+            i00, i01, i11 = information(covariance, noise2, c, i)
+        seen[n, 9] = i00
+        seen[n, 10] = i01
+        seen[n, 11] = i11
         view[n] = c
         n += 1
     return n
 
 
 @device
-def _propose(cameras, view, seen, n, gate2, nobody, pairs, errors, best, scratch):  # type: ignore[no-untyped-def]
+def _propose(cameras, view, seen, n, limits, nobody, pairs, errors, best, scratch):  # type: ignore[no-untyped-def]
     """Let every pair of views propose a point. Fill `pairs` with (support, x, y, z) of each, `best` with the point of
     smallest truncated error; returns the number of proposals that both of their views agree with."""
     a, inverse, b, point, spread = scratch[0], scratch[1], scratch[2, :3], scratch[3, :3], scratch[4]
@@ -301,14 +313,14 @@ def _propose(cameras, view, seen, n, gate2, nobody, pairs, errors, best, scratch
             nobody[q] = False
             if not solved:
                 continue
-            _evaluate(cameras, view, seen, nobody, n, point, errors, a, spread, b)
-            if not (errors[p] <= gate2 and errors[q] <= gate2):
+            _evaluate(cameras, view, seen, nobody, n, limits, point, errors, a, spread, b)
+            if not (errors[1, p] <= 1.0 and errors[1, q] <= 1.0):
                 continue
             cost = 0.0
             support = 0.0
             for k in range(n):
-                cost += seen[k, 8] * min(errors[k], gate2)
-                if errors[k] <= gate2:
+                cost += seen[k, 8] * min(errors[1, k], 1.0)
+                if errors[1, k] <= 1.0:
                     support += seen[k, 8]
             pairs[m, 0] = support
             for i in range(3):
@@ -322,17 +334,17 @@ def _propose(cameras, view, seen, n, gate2, nobody, pairs, errors, best, scratch
 
 
 @device
-def _agree(cameras, view, seen, n, gate2, nobody, chosen, point, errors, scratch):  # type: ignore[no-untyped-def]
+def _agree(cameras, view, seen, n, limits, nobody, chosen, point, errors, scratch):  # type: ignore[no-untyped-def]
     """Refit `point` on the views within the gate until that set stands still; returns its size, 0 where it fails."""
     a, inverse, b, step = scratch[0], scratch[1], scratch[2, :3], scratch[3, :3]
     spread, trial = scratch[4], scratch[5, :3]
-    _evaluate(cameras, view, seen, nobody, n, point, errors, a, spread, b)
+    _evaluate(cameras, view, seen, nobody, n, limits, point, errors, a, spread, b)
     for turn in range(8):
-        limit = 4.0 * gate2 if turn == 0 else gate2
+        limit = 4.0 if turn == 0 else 1.0
         count = 0
         same = True
         for k in range(n):
-            inside = errors[k] <= limit
+            inside = errors[1, k] <= limit
             same = same and inside == chosen[k]
             chosen[k] = inside
             if inside:
@@ -341,16 +353,16 @@ def _agree(cameras, view, seen, n, gate2, nobody, chosen, point, errors, scratch
             return 0
         if same and turn > 1:
             return count
-        if not _refine(cameras, view, seen, chosen, n, point, errors, a, spread, b, inverse, step, trial):
+        if not _refine(cameras, view, seen, chosen, n, limits, point, errors, a, spread, b, inverse, step, trial):
             return 0
     for k in range(n):
-        if chosen[k] and not errors[k] <= gate2:
+        if chosen[k] and not errors[1, k] <= 1.0:
             return 0
     return count
 
 
 @device
-def _rivalled(cameras, view, seen, n, gate2, nobody, chosen, pairs, m, errors, scratch):  # type: ignore[no-untyped-def]
+def _rivalled(cameras, view, seen, n, limits, nobody, chosen, pairs, m, errors, scratch):  # type: ignore[no-untyped-def]
     """Whether another proposal has as much support as the chosen views and puts the point elsewhere."""
     a, b, point, spread = scratch[0], scratch[2, :3], scratch[3, :3], scratch[4]
     support = 0.0
@@ -358,15 +370,60 @@ def _rivalled(cameras, view, seen, n, gate2, nobody, chosen, pairs, m, errors, s
         if chosen[k]:
             support += seen[k, 8]
     for p in range(m):
-        if pairs[p, 0] < _TIE * support:
+        if pairs[p, 0] < TIE * support:
             continue
         for i in range(3):
             point[i] = pairs[p, 1 + i]
-        _evaluate(cameras, view, seen, nobody, n, point, errors, a, spread, b)
+        _evaluate(cameras, view, seen, nobody, n, limits, point, errors, a, spread, b)
         for k in range(n):
-            if chosen[k] and errors[k] > 4.0 * gate2:
+            if chosen[k] and errors[1, k] > 4.0:
                 return True
     return False
+
+
+@device
+def _decide(cameras, view, seen, n, limits, min_views, nobody, chosen, pairs, point, errors, scratch):  # type: ignore[no-untyped-def]
+    """Find the views that agree, where not all do, and refit the point on them: what became of it."""
+    a, inverse, b, spread = scratch[0], scratch[1], scratch[2, :3], scratch[4]
+    m = _propose(cameras, view, seen, n, limits, nobody, pairs, errors, point, scratch)
+    if m == 0:
+        return INCONSISTENT
+    for k in range(n):
+        chosen[k] = False
+    count = _agree(cameras, view, seen, n, limits, nobody, chosen, point, errors, scratch)
+    if count < min_views:
+        return INCONSISTENT
+    if _rivalled(cameras, view, seen, n, limits, nobody, chosen, pairs, m, errors, scratch):
+        return AMBIGUOUS
+    _evaluate(cameras, view, seen, chosen, n, limits, point, errors, a, spread, b)
+    if not _invert(a, inverse):
+        return INCONSISTENT
+    return CONSISTENT
+
+
+@device
+def _fit(cameras, view, seen, n, limits, refine, chosen, point, errors, scratch):  # type: ignore[no-untyped-def]
+    """Fit the point to all views: whether all are within the gate."""
+    a, inverse, b, step = scratch[0], scratch[1], scratch[2, :3], scratch[3, :3]
+    spread, trial = scratch[4], scratch[5, :3]
+    for k in range(n):
+        chosen[k] = True
+    if not _nearest(seen, chosen, n, a, inverse, b, point):
+        return False
+    if not _weigh(cameras, view, seen, chosen, n, a, inverse, b, point):
+        return False
+    if refine:
+        if not _refine(cameras, view, seen, chosen, n, limits, point, errors, a, spread, b, inverse, step, trial):
+            return False
+    else:
+        if _evaluate(cameras, view, seen, chosen, n, limits, point, errors, a, spread, b) == math.inf:
+            return False
+        if not _invert(a, inverse):
+            return False
+    agree = True
+    for k in range(n):
+        agree = agree and errors[1, k] <= 1.0
+    return agree
 
 
 @Kernel
@@ -377,7 +434,7 @@ def triangulate(  # type: ignore[no-untyped-def]
     noise2,
     cameras,
     min_views,
-    gate2,
+    limits,
     refine,
     position,
     spread_out,
@@ -389,13 +446,14 @@ def triangulate(  # type: ignore[no-untyped-def]
     """Solve points from their pixels in several views; the outputs are written in place.
 
     Args:
-        px: (view, point, 2).
+        px: (view, 2, point).
         confidence: (view, point); 0 = the view does not count.
         covariance: (view, point, 2, 2) px², NaN where unknown; (view, 0, 2, 2) for none at all.
         noise2: px², the variance per coordinate of points whose covariance is unknown.
         cameras: (view, 28) of CameraRig.packed().
         min_views: least number of views of a point, at least 2.
-        gate2: px²; a view whose squared error is larger does not agree. Infinite: every view is believed.
+        limits: (2,) reciprocals of the squared error in px, and of that in standard deviations, up to which a view
+            agrees; either is enough. 0 in px: every view is believed. Infinite in standard deviations: px decide.
         refine: whether Gauss-Newton follows the linear answer.
         position: out (point, 3); spread_out: out (point, 3, 3) covariance of the position;
         error: out (point,) mean distance in px over the views used; inlier: out (view, point) the views used;
@@ -404,15 +462,40 @@ def triangulate(  # type: ignore[no-untyped-def]
     n_cameras = px.shape[0]
     view = np.empty(n_cameras, np.int64)
     seen = np.empty((n_cameras, 12))
-    errors = np.empty(n_cameras)
+    errors = np.empty((2, n_cameras))
     chosen = np.empty(n_cameras, np.bool_)
     nobody = np.zeros(n_cameras, np.bool_)
     pairs = np.empty((n_cameras * (n_cameras - 1) // 2, 4))
     scratch = np.empty((6, 6))
-    a, inverse, b, step = scratch[0], scratch[1], scratch[2, :3], scratch[3, :3]
-    spread, trial = scratch[4], scratch[5, :3]
+    inverse, spread = scratch[1], scratch[4]
+    step, trial, column = scratch[3, :3], scratch[5, :3], scratch[5, 3:6]
     point = np.empty(3)
-    for i in range(px.shape[1]):
+    if vectorizable(cameras):
+        solve_blocks(
+            np.empty((2, n_cameras, VIEW_ROWS * LANES)),
+            np.empty((2, POINT_ROWS * LANES)),
+            np.empty((2, LANES), np.int64),
+            px,
+            confidence,
+            covariance,
+            noise2,
+            cameras,
+            min_views,
+            limits,
+            refine,
+            position,
+            spread_out,
+            error,
+            inlier,
+            usable,
+            state,
+        )
+    else:
+        for i in range(px.shape[2]):
+            state[i] = OPEN
+    for i in range(px.shape[2]):
+        if state[i] != OPEN:
+            continue
         for r in range(3):
             position[i, r] = math.nan
             for k in range(3):
@@ -422,53 +505,32 @@ def triangulate(  # type: ignore[no-untyped-def]
             inlier[c, i] = False
         n = _gather(px, confidence, covariance, noise2, cameras, i, view, seen)
         usable[i] = n
+        state[i] = MISSING
         if n < min_views:
-            state[i] = MISSING
             continue
-        state[i] = INCONSISTENT
-        for k in range(n):
-            chosen[k] = True
-        solved = _nearest(seen, chosen, n, a, inverse, b, point)
-        solved = solved and _weigh(cameras, view, seen, chosen, n, a, inverse, b, point)
-        if solved and refine:
-            solved = _refine(cameras, view, seen, chosen, n, point, errors, a, spread, b, inverse, step, trial)
-        elif solved:
-            solved = _evaluate(cameras, view, seen, chosen, n, point, errors, a, spread, b) < math.inf
-            solved = solved and _invert(a, inverse)
-        good = solved
-        for k in range(n):
-            good = good and errors[k] <= gate2
-        count = n
-        if not good:
-            if n == 2 or gate2 == math.inf:
-                continue
-            m = _propose(cameras, view, seen, n, gate2, nobody, pairs, errors, point, scratch)
-            if m == 0:
-                continue
-            for k in range(n):
-                chosen[k] = False
-            count = _agree(cameras, view, seen, n, gate2, nobody, chosen, point, errors, scratch)
-            if count < min_views:
-                continue
-            if _rivalled(cameras, view, seen, n, gate2, nobody, chosen, pairs, m, errors, scratch):
-                state[i] = AMBIGUOUS
-                continue
-            _evaluate(cameras, view, seen, chosen, n, point, errors, a, spread, b)
-            if not _invert(a, inverse):
-                continue
-        state[i] = TWO_VIEWS if count == 2 else CONSISTENT
-        total = 0.0
+        state[i] = CONSISTENT
+        if not _fit(cameras, view, seen, n, limits, refine, chosen, point, errors, scratch):
+            state[i] = INCONSISTENT
+            if n > 2 and limits[0] > 0.0:
+                state[i] = _decide(
+                    cameras, view, seen, n, limits, min_views, nobody, chosen, pairs, point, errors, scratch
+                )
+        if state[i] != CONSISTENT:
+            continue
+        total, count = 0.0, 0
         for k in range(n):
             if chosen[k]:
                 inlier[view[k], i] = True
-                total += math.sqrt(errors[k])
+                total += math.sqrt(errors[0, k])
+                count += 1
+        state[i] = TWO_VIEWS if count == 2 else CONSISTENT
         error[i] = total / count
         for r in range(3):
             position[i, r] = point[r]
         # covariance = inverse @ spread @ inverse, the noise let through by the weights confidence / covariance
         for r in range(3):
-            _column(inverse, r, point)
-            _multiply(spread, point, trial)
+            _column(inverse, r, column)
+            _multiply(spread, column, trial)
             _multiply(inverse, trial, step)
             for k in range(3):
                 spread_out[i, k, r] = step[k]

@@ -5,10 +5,9 @@ back is not the one seen from the side. Such an error does not average out over 
 in px per key point and view, estimated together with the 3D points.
 
 **Gauge.** Offsets that one shift of the 3D point would make in all views cannot be told from that shift: 3 numbers
-per key point are free. They are fixed by asking that the offsets be orthogonal to the picture of every such shift
-(averaged over the frames), which makes them the smallest ones that explain the disagreement. Taking the offsets off
-therefore makes the views agree; where exactly on the body they then agree is a convention, the middle of what the
-views say.
+per key point are free. They are chosen such that the sum of the offsets' lengths is least: where most views mean the
+same place and one does not, the offset is that one view's, and the others have none. Taking the offsets off makes the
+views agree; where exactly on the body they then agree is a convention, what most views say.
 
 With V views 2V - 3 numbers per key point are estimated: two views show only the offset across their epipolar lines.
 """
@@ -38,6 +37,8 @@ _FEWEST_FRAMES = 10
 _MOST_FRAMES = 2000  # of a key point, evenly spread: errors last for many frames, so more would add little
 _UNDETERMINED = 1e-6  # least relative eigenvalue of a combination of offsets that counts as determined
 _HUBER = 1.5  # standard deviations
+_SMALL_PX = 0.5  # offsets well below it are made small in the mean of squares, larger ones in the mean
+_GAUGE_TURNS = 200
 
 
 @dataclass(frozen=True, eq=False)
@@ -166,8 +167,10 @@ def _solve(seen: Observations, rows: NDArray[np.int64], limit: float | None, thr
         elif moved < _CONVERGED_PX:
             break
     value, sd = unknown.copy(), unknown.copy()
-    variance = np.diag(covariance_of_step).reshape(-1, 2)
-    value[views] = np.where(np.isfinite(variance), offset[views], np.nan)
+    gauge = _gauge(offset[views], by_position.mean(axis=1))
+    variance = np.diag(gauge @ covariance_of_step @ gauge.T).reshape(-1, 2)
+    chosen = (gauge @ offset[views].ravel()).reshape(-1, 2)
+    value[views] = np.where(np.isfinite(variance), chosen, np.nan)
     sd[views] = np.sqrt(variance)
     return _KeypointOffsets(value, sd, len(solved), correlation)
 
@@ -221,6 +224,22 @@ def _gauge_basis(by_position: FloatArray) -> FloatArray:
     u, _, _ = np.linalg.svd(by_position)
     basis: FloatArray = u[:, 3:]
     return basis
+
+
+def _gauge(offset: FloatArray, by_position: FloatArray) -> FloatArray:
+    """The matrix (2 view, 2 view) that takes from offsets (view, 2) the shift of the 3D point which leaves the least
+    sum of their lengths (pseudo-Huber loss, Weiszfeld's iteration); by_position (view, 2, 3)."""
+    J = by_position.reshape(-1, 3)
+    matrix = np.eye(len(J))
+    left = offset.ravel()
+    for _ in range(_GAUGE_TURNS):
+        length = np.linalg.norm(left.reshape(-1, 2), axis=1)
+        weight = np.repeat(1 / np.hypot(length, max(_SMALL_PX, float(np.median(length)))), 2)
+        matrix = np.eye(len(J)) - J @ np.linalg.pinv(np.sqrt(weight)[:, None] * J) * np.sqrt(weight)
+        before, left = left, matrix @ offset.ravel()
+        if np.abs(left - before).max() < _CONVERGED_PX:
+            break
+    return matrix
 
 
 def autocorrelation_time(series: FloatArray) -> float:

@@ -16,7 +16,7 @@ from multipose.triangulate import kernels
 
 FloatArray = NDArray[np.float64]
 
-_CHUNK = 8192  # points solved at once; the scratch memory of a thread is about this times 56 bytes a view
+_CHUNK = 4096  # points solved at once; the scratch memory of a thread is about this times 56 bytes a view
 
 STATES = ("missing", "consistent", "two_views", "ambiguous", "inconsistent")
 """What can become of a point; the place in this tuple is its number in `Points.state`.
@@ -57,7 +57,9 @@ def triangulate(
     noise_px: float = 1.0,
     min_views: int = 2,
     max_error_px: float = np.inf,
+    max_error_sd: float = 0.0,
     refine: bool = True,
+    variance_factor: ArrayLike | None = None,
     threads: int | None = None,
     progress: Progress = SILENT,
 ) -> Points:
@@ -75,9 +77,12 @@ def triangulate(
         noise_px: standard deviation per coordinate of points without a covariance.
         min_views: least number of views that must agree on a point, at least 2.
         max_error_px: a view farther off than this does not agree, and the point is sought without it. Infinite: every
-        view
-            is believed.
+            view is believed.
+        max_error_sd: a view no farther off than this many standard deviations of its own 2D point (Mahalanobis) agrees
+            even where it is farther off than max_error_px. 0: px alone decide.
         refine: whether Gauss-Newton steps on the reprojection error follow the linear answer.
+        variance_factor: (view, k) by which the covariances (noise_px² where they are unknown) are multiplied: those of
+            point i by the column i % k. By default 1.
         threads: how many to use; by default one per core.
         progress: where to report.
 
@@ -97,12 +102,19 @@ def triangulate(
         raise DataError(f"confidence must have the shape {(n_views, n)} to go with px, got {weights.shape}.")
     if covariance is not None and spread.shape != (n_views, n, 2, 2):
         raise DataError(f"covariance must have the shape {(n_views, n, 2, 2)} to go with px, got {spread.shape}.")
+    factor = None if variance_factor is None else np.asarray(variance_factor, dtype=np.float64)
+    if factor is not None and not (factor.ndim == 2 and len(factor) == n_views and factor.size and (factor > 0).all()):
+        raise DataError(
+            f"variance_factor must have the shape ({n_views}, k) and values above 0, got the shape {factor.shape}."
+        )
     if min_views < 2:
         raise DataError(f"min_views must be at least 2, got {min_views}: one view gives a ray, not a point.")
     if not (noise_px > 0 and np.isfinite(noise_px)):
         raise DataError(f"noise_px must be a finite number above 0, got {noise_px}.")
     if not max_error_px > 0:
         raise DataError(f"max_error_px must be above 0, got {max_error_px}.")
+    if not max_error_sd >= 0:
+        raise DataError(f"max_error_sd must be at least 0, got {max_error_sd}.")
     if threads is not None and threads < 1:
         raise DataError(f"threads must be at least 1, got {threads}.")
     result = Points(
@@ -115,18 +127,21 @@ def triangulate(
     )
     cameras = np.array(rig.packed(), dtype=np.float64)
 
+    limits = np.array([max_error_px, max_error_sd]) ** 2
+    limits = np.divide(1.0, limits, out=np.full(2, np.inf), where=limits > 0)
+
     def solve(start: int) -> int:
         part = slice(start, min(start + _CHUNK, n))
         size: int = part.stop - part.start
         inlier = np.empty((n_views, size), np.bool_)
         kernels.triangulate(
-            _copy(points[:, part]),
+            _copy(np.swapaxes(points[:, part], 1, 2)),
             _copy(np.broadcast_to(weights, (n_views, size)) if confidence is None else weights[:, part]),
-            _copy(spread[:, part]),
+            _copy(spread[:, part]) if factor is None else _scaled(spread[:, part], factor, noise_px, part),
             noise_px**2,
             cameras,
             min_views,
-            max_error_px**2,
+            limits,
             refine,
             result.position[part],
             result.covariance[part],
@@ -145,6 +160,17 @@ def triangulate(
         for size in pool.map(solve, starts):
             task.advance(size)
     return result
+
+
+def _scaled(covariance: NDArray[np.generic], factor: FloatArray, noise_px: float, part: slice) -> FloatArray:
+    """The covariances of a chunk times their factors."""
+    columns = factor[:, np.arange(part.start, part.stop) % factor.shape[1]]
+    if covariance.shape[1] == 0:
+        return columns[..., None, None] * (noise_px**2 * np.eye(2))
+    own = _copy(covariance)
+    own[np.isnan(own).any(axis=(-2, -1))] = noise_px**2 * np.eye(2)
+    own *= columns[..., None, None]
+    return own
 
 
 def _copy(array: NDArray[np.generic]) -> FloatArray:

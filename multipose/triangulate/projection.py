@@ -12,9 +12,9 @@ from typing import Any
 
 import numba
 
-# model_id of the lenses (multipose.lens); what is neither of these is a Brown lens
-_RATIONAL = 1
-_FISHEYE = 2
+# model_id of the lenses (multipose.lens); what is none of these is a Brown lens
+RATIONAL = 1
+FISHEYE = 2
 TELECENTRIC = 3
 
 _NEWTON_PX2 = 1e-14  # before the last step of the undistortion, which squares the relative error
@@ -37,7 +37,7 @@ inlined: Any = numba.njit(forceinline=True, **_OPTIONS)
 def _distort(cameras, c, x, y):  # type: ignore[no-untyped-def]
     """Distorted plane coordinates and their derivatives by x, x and y (the matrix is symmetric), y."""
     r2 = x * x + y * y
-    if cameras[c, 0] == _FISHEYE:
+    if cameras[c, 0] == FISHEYE:
         r = math.sqrt(r2)
         if r == 0.0:
             return x, y, 1.0, 0.0, 1.0
@@ -45,11 +45,32 @@ def _distort(cameras, c, x, y):  # type: ignore[no-untyped-def]
         across = bent / r
         change = (slope / (1.0 + r2) - across) / r2
         return x * across, y * across, across + change * x * x, change * x * y, across + change * y * y
-    k1, k2, p1, p2, k3 = cameras[c, 5], cameras[c, 6], cameras[c, 7], cameras[c, 8], cameras[c, 9]
+    return polynomial(coefficients(cameras, c), cameras[c, 0] == RATIONAL, x, y)
+
+
+@inlined
+def coefficients(cameras, c):  # type: ignore[no-untyped-def]
+    """The eight numbers of distortion of a camera."""
+    return (
+        cameras[c, 5],
+        cameras[c, 6],
+        cameras[c, 7],
+        cameras[c, 8],
+        cameras[c, 9],
+        cameras[c, 10],
+        cameras[c, 11],
+        cameras[c, 12],
+    )
+
+
+@inlined
+def polynomial(k, rational, x, y):  # type: ignore[no-untyped-def]
+    """As `_distort`, of every lens but the fisheye, from its eight numbers of distortion."""
+    k1, k2, p1, p2, k3, k4, k5, k6 = k
+    r2 = x * x + y * y
     radial = 1.0 + r2 * (k1 + r2 * (k2 + r2 * k3))
     slope = k1 + r2 * (2.0 * k2 + r2 * 3.0 * k3)  # d radial / d r²
-    if cameras[c, 0] == _RATIONAL:
-        k4, k5, k6 = cameras[c, 10], cameras[c, 11], cameras[c, 12]
+    if rational:
         below = 1.0 / (1.0 + r2 * (k4 + r2 * (k5 + r2 * k6)))
         radial *= below
         slope = (slope - radial * (k4 + r2 * (2.0 * k5 + r2 * 3.0 * k6))) * below
@@ -101,7 +122,7 @@ def _radius(cameras, c, goal):  # type: ignore[no-untyped-def]
     """Undistorted radius in the plane of a distorted one by bisection, without the tangential terms."""
     low = 0.0
     high = math.sqrt(cameras[c, 13])
-    if cameras[c, 0] == _FISHEYE:
+    if cameras[c, 0] == FISHEYE:
         high = math.atan(high)
     elif high == math.inf:
         high = 1.0
@@ -115,17 +136,17 @@ def _radius(cameras, c, goal):  # type: ignore[no-untyped-def]
             low = middle
         else:
             high = middle
-    return math.tan(low) if cameras[c, 0] == _FISHEYE else low
+    return math.tan(low) if cameras[c, 0] == FISHEYE else low
 
 
 @device
 def _along(cameras, c, r):  # type: ignore[no-untyped-def]
     """Distorted radius of an undistorted one (of an angle, for a fisheye) without the tangential terms."""
-    if cameras[c, 0] == _FISHEYE:
+    if cameras[c, 0] == FISHEYE:
         return _bend(cameras, c, r)[0]
     t = r * r
     value = r * (1.0 + t * (cameras[c, 5] + t * (cameras[c, 6] + t * cameras[c, 9])))
-    if cameras[c, 0] == _RATIONAL:
+    if cameras[c, 0] == RATIONAL:
         value /= 1.0 + t * (cameras[c, 10] + t * (cameras[c, 11] + t * cameras[c, 12]))
     return value
 
@@ -153,7 +174,7 @@ def undistort(cameras, c, u, v):  # type: ignore[no-untyped-def]
     yd = (v - cameras[c, 4]) / cameras[c, 2]
     goal = math.sqrt(xd * xd + yd * yd)
     ratio = 1.0
-    if cameras[c, 0] == _FISHEYE and 0.0 < goal < 1.4:
+    if cameras[c, 0] == FISHEYE and 0.0 < goal < 1.4:
         ratio = math.tan(goal) / goal
     x, y, found = _newton(cameras, c, xd, yd, xd * ratio, yd * ratio)
     if not found:

@@ -15,13 +15,14 @@ from multipose.errors import DataError
 from multipose.progress import SILENT, Progress
 from multipose.tracks import check_keypoints2d, check_trajectories3d, trajectories3d
 from multipose.triangulate.points import STATES, FloatArray, Points, triangulate
-from multipose.triangulate.uncertainty import pair_noise, residual_noise
+from multipose.triangulate.uncertainty import pair_noise, parallax, residual_noise, variance_factors
 
 MIN_CONFIDENCE = 0.3
 """2D points of lower confidence are left out unless the caller says otherwise."""
 
 _GATE = 6.0  # a view this many standard deviations of the noise off does not agree
 _SMALLEST_GATE_PX = 3.0
+_SAMPLES = (3000, 12_000)  # points that the noise is learned from, roughly and in the end
 _SWAP_GAIN = 4.0  # views whose exchange lessens the disagreement by this factor have swapped names
 _SWAP_NOISE_PX = 8.0  # below this disagreement nobody asks whether names are swapped
 
@@ -63,9 +64,14 @@ def reconstruct(
     """3D trajectories of 2D key points.
 
     "linear" believes every view: the weighted linear answer in pixels, in closed form. "robust" minimises the weighted
-    squared reprojection error and leaves out views that disagree: where a view is farther than `max_error_px` from the
-    point that all views suggest, every two views propose a point, and the one that most views agree with is fitted to
-    these. Both weigh a view by its confidence and by the inverse of its 2D covariance.
+    squared reprojection error and leaves out views that disagree: where a view is too far from the point that all views
+    suggest, the point is sought that most views agree with, and fitted to these. Both weigh a view by its confidence
+    and by the inverse of its 2D covariance.
+
+    The 2D covariances are taken for right in their shape and from point to point, but not in their size: they are
+    multiplied by variance factors, one for each view and key point, that are learned from the residuals
+    (multipose.triangulate.uncertainty.variance_factors). Points without a covariance have the same noise in all
+    directions, and the factors too.
 
     What cannot be known is not decided. With two views an error along their epipolar lines goes unseen (state
     `two_views`), and when they disagree nobody can say which is wrong (`inconsistent`). With three views of which one
@@ -78,11 +84,11 @@ def reconstruct(
         method: "robust" or "linear".
         min_confidence: 2D points below it are left out and counted (attribute `n_low_confidence`, and a note to
             `progress`). A known point whose confidence is NaN (set by hand) counts as certain.
-        max_error_px: for "robust"; by default 6 times the standard deviation of the noise, learned from the views'
-            disagreement, and at least 3 px.
+        max_error_px: for "robust", how far a view may be off to agree; by default 6 standard deviations of its own 2D
+            point (by its covariance times the variance factor), and at least 3 px.
         min_views: least number of views that agree on a point.
         noise_px: standard deviation per coordinate of 2D points that carry no covariance; by default learned from the
-            residuals.
+            residuals. If it is given and no point has a covariance, it is believed: all variance factors are 1.
         threads: how many to use; by default one per core. The result does not depend on it.
         progress: where to report.
 
@@ -90,11 +96,13 @@ def reconstruct(
         Trajectories3D with `position`; `confidence` = the summed confidence of the views used over the number of views
         that had the point, so that a view left out lowers it (0 where there is no position); `reprojection_error` =
         mean distance in px over the views used; `n_views` used; `covariance` = that of the position under the 2D
-        covariances as given (or noise_px² I), without the calibration's share; beyond the schema `inlier` (view,
-        time, individual, keypoint) = the views used, and `state` (time, individual, keypoint), whose attributes name
-        its values.
-        Attributes: method, min_confidence, max_error_px, noise_px, n_low_confidence, and variance_factor = how many
-        times larger the residuals' variance is than the covariances say (1 = they tell the truth).
+        covariances times their factors, without the calibration's share; `inlier` (view, time, individual, keypoint) =
+        the views used; `parallax` (time, individual, keypoint) = the largest angle in radians between two of their
+        rays; `variance_factor` (view, keypoint); beyond the schema `state` (time, individual, keypoint), whose
+        attributes name its values.
+        Attributes: method, min_confidence, max_error_px (by default for a point with the typical noise), max_error_sd
+        (0 where max_error_px was given), noise_px, n_low_confidence, and variance_factor = how many times larger the
+        variances are than the covariances (or noise_px) say, the geometric mean over views and key points.
 
     Raises:
         DataError: names of views that the rig does not have or that are swapped, fewer than two views, or nothing to
@@ -109,29 +117,36 @@ def reconstruct(
             f"{seen.n_low} of {total} 2D points ({100 * seen.n_low / total:.1f} %) have a confidence below "
             f"{min_confidence:g} and are left out."
         )
-    gate, learned = error_limit(seen, threads) if max_error_px is None or noise_px is None else (max_error_px, noise_px)
-    gate = float("inf") if method == "linear" else gate if max_error_px is None else max_error_px
+    gate, learned = error_limit(seen, threads)
+    noise = learned if noise_px is None else noise_px
+    factors = _learn_factors(seen, gate, noise, threads)
+    believed = noise_px is not None and seen.covariance is None
+    everything = method == "linear"
+    own_gate = max_error_px is None and not everything
     points = triangulate(
         seen.px,
         seen.rig,
         confidence=seen.weight,
         covariance=seen.covariance,
-        noise_px=learned if noise_px is None else noise_px,
+        noise_px=noise,
         min_views=min_views,
-        max_error_px=gate,
-        refine=method == "robust",
+        max_error_px=np.inf if everything else _SMALLEST_GATE_PX if max_error_px is None else max_error_px,
+        max_error_sd=_GATE if own_gate else 0.0,
+        variance_factor=None if believed else factors,
+        refine=not everything,
         threads=threads,
         progress=progress,
     )
     attributes: dict[str, str | float | int] = {
         "method": method,
         "min_confidence": float(min_confidence),
-        "max_error_px": gate,
-        "noise_px": float(learned if noise_px is None else noise_px),
+        "max_error_px": float("inf") if everything else gate if max_error_px is None else float(max_error_px),
+        "max_error_sd": _GATE if own_gate else 0.0,
+        "noise_px": float(noise),
         "n_low_confidence": seen.n_low,
-        "variance_factor": _variance_factor(seen, points, learned if noise_px is None else noise_px),
+        "variance_factor": float(np.exp(np.log(factors).mean())),
     }
-    return _dataset(keypoints, seen, points, attributes)
+    return _dataset(keypoints, seen, points, np.ones_like(factors) if believed else factors, attributes)
 
 
 def leave_one_out(
@@ -277,16 +292,41 @@ def check_names(seen: Observations, threads: int | None = None) -> float:
     return noise
 
 
-def _variance_factor(seen: Observations, points: Points, noise_px: float) -> float:
-    if seen.covariance is None:
-        return float(residual_noise(seen.px, seen.rig, points) ** 2 / noise_px**2)
-    stated = np.isfinite(seen.covariance).all(axis=(-2, -1), keepdims=True)
-    covariance = np.where(stated, seen.covariance, np.eye(2) * noise_px**2)
-    return float(residual_noise(seen.px, seen.rig, points, covariance) ** 2)
+def _learn_factors(seen: Observations, gate: float, noise_px: float, threads: int | None) -> FloatArray:
+    """Variance factors (view, keypoint) from samples of instants: first with `gate` in px for all, then with the gate
+    that the factors give every point, as a common one cuts off the residuals of the noisiest views."""
+    n_keypoints = seen.shape[2]
+    instants = np.flatnonzero((seen.usable.sum(axis=0) >= 2).reshape(-1, n_keypoints).any(axis=1))
+    factors = None
+    for size in (_SAMPLES[0], _SAMPLES[0], _SAMPLES[1]):
+        count = min(len(instants), max(1, size // n_keypoints))
+        chosen = instants[np.unique(np.linspace(0, len(instants) - 1, count).astype(int))]
+        sample = (chosen[:, None] * n_keypoints + np.arange(n_keypoints)).ravel()
+        covariance = None if seen.covariance is None else seen.covariance[:, sample]
+        points = triangulate(
+            seen.px[:, sample],
+            seen.rig,
+            confidence=seen.weight[:, sample],
+            covariance=covariance,
+            noise_px=noise_px,
+            max_error_px=gate if factors is None else _SMALLEST_GATE_PX,
+            max_error_sd=0.0 if factors is None else _GATE,
+            variance_factor=factors,
+            threads=threads,
+        )
+        factors = variance_factors(
+            seen.px[:, sample], seen.rig, points, n_keypoints, covariance=covariance, noise_px=noise_px, start=factors
+        )
+    assert factors is not None
+    return factors
 
 
 def _dataset(
-    keypoints: xr.Dataset, seen: Observations, points: Points, attributes: dict[str, str | float | int]
+    keypoints: xr.Dataset,
+    seen: Observations,
+    points: Points,
+    factors: FloatArray,
+    attributes: dict[str, str | float | int],
 ) -> xr.Dataset:
     """The points as checked Trajectories3D with the coordinates of the key points."""
     shape = seen.shape
@@ -307,6 +347,8 @@ def _dataset(
     point = ("time", "individual", "keypoint")
     dataset = dataset.assign_coords(view=list(seen.rig.names))
     dataset["inlier"] = (("view", *point), points.inlier.reshape(len(seen.rig), *shape))
+    dataset["parallax"] = (point, parallax(points.position, seen.rig, points.inlier).reshape(shape))
+    dataset["variance_factor"] = (("view", "keypoint"), factors)
     meanings = {"flag_values": list(range(len(STATES))), "flag_meanings": " ".join(STATES)}
     dataset["state"] = (point, points.state.reshape(shape), meanings)
     dataset.attrs.update(attributes)

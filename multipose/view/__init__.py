@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from multipose.view.charts import offsets, reprojection_errors, training_curve
 from multipose.view.corners import coverage, residuals
+from multipose.view.diagnostics import diagnostics_page, disagreement, limb_lengths
 from multipose.view.drawing import contact_sheet, draw_comparison, draw_keypoints
 from multipose.view.overlay import keypoints_on_frame
 from multipose.view.pages import Facts, Page, Picture, Pictures, Section, Table, Text, save_figure
 from multipose.view.player import trajectories
 from multipose.view.quality import error_curves, reliability
+from multipose.view.quantities import kinematics, kinematics_page
 from multipose.view.reports import calibration_page, evaluation_page
 from multipose.view.scene import rig
 from multipose.view.videos import labelled_video
@@ -28,12 +30,17 @@ __all__ = [
     "calibration_page",
     "contact_sheet",
     "coverage",
+    "diagnostics_page",
+    "disagreement",
     "draw_comparison",
     "draw_keypoints",
     "error_curves",
     "evaluation_page",
     "keypoints_on_frame",
+    "kinematics",
+    "kinematics_page",
     "labelled_video",
+    "limb_lengths",
     "offsets",
     "reliability",
     "reprojection_errors",

@@ -69,6 +69,13 @@ def test_a_calibration_in_another_world_is_the_same() -> None:
     points = transform(calibration.world_from_board[known][:, None], CHARUCO.corners)
     points_moved = transform(moved.world_from_board[known][:, None], CHARUCO.corners)
     np.testing.assert_allclose(moved.rig.project(points_moved), calibration.rig.project(points), atol=1e-6)
+    xyz = points.reshape(-1, 3)[::17]
+    used = np.ones((len(moved.rig), len(xyz)), dtype=bool)
+    turned = moved.rig_covariance.moves(transform(other_from_world, xyz), used)
+    spread = turned @ np.swapaxes(turned, -1, -2)
+    moves = calibration.rig_covariance.moves(xyz, used)
+    turn = other_from_world[:3, :3]
+    np.testing.assert_allclose(spread, turn @ (moves @ np.swapaxes(moves, -1, -2)) @ turn.T, rtol=1e-4, atol=1e-9)
 
 
 def test_truth_is_recovered_within_the_covariance() -> None:

@@ -17,7 +17,7 @@ from multipose.pipeline.world import measure_scale
 from multipose.project import Project
 from multipose.synthetic import observe
 from multipose.tracks import save_tracks
-from multipose.triangulate import triangulate
+from multipose.triangulate import RigCovariance, triangulate
 
 CORNERS = np.array([[-60.0, -40.0, 0.0], [60.0, -40.0, 0.0], [-60.0, 50.0, 0.0]])  # of the sample's arena, in its world
 
@@ -53,6 +53,8 @@ def test_the_world_lies_on_the_named_points_and_has_their_scale(measured: Projec
     assert rig.metadata["world"] == f"key points {a}, {b}, {c} of recording day2"
     assert abs(report["diagonal_mean_percent"]) < 0.5  # the board's squares count for twice their length
     assert rig.unit == truth.unit
+    moves = RigCovariance.load(measured.covariance_path(session), rig).moves(found, np.ones((len(rig), 3), dtype=bool))
+    assert 0 < np.linalg.norm(moves[1] - moves[0]) < 1.0
     height = transform(rig.cameras[0].camera_from_world, [0.0, 0.0, 50.0])[2]
     assert height > 0  # before the camera
 

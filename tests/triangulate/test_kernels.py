@@ -1,4 +1,4 @@
-"""Compiling the kernels: in reasonable time, once, and also where no cache can be written."""
+"""The kernels: blocks of points against points one by one; compiled in reasonable time, once, cached or not."""
 
 from __future__ import annotations
 
@@ -7,10 +7,24 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from multipose.camera import Camera, CameraRig
 from multipose.compilation import kernel_folder, sources
-from multipose.triangulate import kernels, projection
+from multipose.geometry import look_at
+from multipose.lens import BrownLens, FisheyeLens, RationalLens, TelecentricLens
+from multipose.triangulate import blocks, kernels, projection
+from multipose.triangulate.points import STATES, triangulate
+
+LENSES = (
+    BrownLens(900.0, 905.0, 320.0, 250.0, (-0.2, 0.08, 1e-3, -8e-4, 0.01)),
+    BrownLens(880.0, 880.0, 318.0, 242.0, (-0.4, 0.2, 0.0, 0.0, 0.0)),
+    RationalLens(500.0, 498.0, 310.0, 245.0, (0.3, 0.02, 5e-4, -3e-4, 0.004, 0.6, 0.07, 0.002)),
+    TelecentricLens(2.5, 2.6, 315.0, 238.0, (1e-7, 0.0, 1e-7, -2e-7, 0.0)),
+    BrownLens(700.0, 700.0, 320.0, 240.0, (0.0, 0.0, 0.0, 0.0, 0.0)),
+)
+BLIND = FisheyeLens(400.0, 402.0, 330.0, 240.0, (-0.01, 0.004, -0.002, 0.0003))
 
 PROGRAM = """
 import time
@@ -43,6 +57,50 @@ def run(cache):
     return float(seconds), notes
 
 
+def camera(i, lens):
+    """Camera i of a ring around the origin."""
+    angle = 1.3 * i + 0.3
+    center = 400.0 * np.array([np.cos(angle), np.sin(angle), 0.5 + 0.1 * i])
+    return Camera(f"cam_{i}", (640, 480), lens, look_at(center, (3.0 * i, -4.0, 2.0), (0.0, 0.0, 1.0)))
+
+
+@pytest.mark.parametrize("refine", [False, True], ids=["linear", "refined"])
+@pytest.mark.parametrize("known", [False, True], ids=["same covariance", "own covariances"])
+def test_blocks_and_single_points_agree(refine, known):
+    """A view with a fisheye lens that sees nothing has the points solved one by one.
+
+    3000 points, gross errors and gaps among them: the same states and views, 1e-6 px from another.
+    """
+    rng = np.random.default_rng(3)
+    n, n_views = 3000, len(LENSES)
+    rig = CameraRig(tuple(camera(i, lens) for i, lens in enumerate(LENSES)), unit="mm")
+    px = rig.project(rng.normal(0, 30, (n, 3))) + rng.normal(0, 0.7, (n_views, n, 2))
+    px[rng.random((n_views, n)) < 0.1] = np.nan
+    gross = rng.random((n_views, n)) < 0.08
+    px[gross] += rng.uniform(-150, 150, (gross.sum(), 2))
+    options = {"refine": refine, "max_error_px": 5.0 if refine else np.inf, "noise_px": 0.7}
+    confidence = np.where(known, rng.uniform(0.3, 1.0, (n_views, n)), 1.0)
+    half = 0.7 * np.eye(2) + rng.uniform(-0.2, 0.2, (n_views, n, 2, 2))
+    covariance = half @ np.swapaxes(half, -1, -2)
+    covariance[(rng.random((n_views, n)) < 0.2) | (not known)] = np.nan
+    blockwise = triangulate(px, rig, confidence=confidence, covariance=covariance, **options)
+    blind = CameraRig((*rig.cameras, camera(n_views, BLIND)), unit="mm")
+    single = triangulate(
+        np.concatenate([px, np.full((1, n, 2), np.nan)]),
+        blind,
+        confidence=np.concatenate([confidence, np.ones((1, n))]),
+        covariance=np.concatenate([covariance, covariance[:1]]),
+        **options,
+    )
+    np.testing.assert_array_equal(blockwise.state, single.state)
+    np.testing.assert_array_equal(blockwise.inlier, single.inlier[:-1])
+    np.testing.assert_array_equal(blockwise.n_usable, single.n_usable)
+    assert (blockwise.state == STATES.index("consistent")).mean() > 0.9
+    assert np.nanmax(np.abs(rig.project(blockwise.position) - rig.project(single.position))) < 1e-6
+    np.testing.assert_allclose(blockwise.covariance, single.covariance, rtol=1e-4, atol=1e-7)
+    np.testing.assert_allclose(blockwise.error, single.error, atol=1e-4)
+
+
 @pytest.mark.slow
 def test_kernels_are_compiled_once_and_in_time(tmp_path):
     """Measured: 7.5 s of CPU time for the first call and 0.05 s for the first call of the next process."""
@@ -60,7 +118,7 @@ def test_kernels_are_compiled_once_and_in_time(tmp_path):
 
 
 def test_the_machine_code_is_kept_under_all_its_sources():
-    assert sources(kernels.triangulate.function) == (kernels.__file__, projection.__file__)
+    assert sources(kernels.triangulate.function) == (kernels.__file__, blocks.__file__, projection.__file__)
 
 
 @pytest.mark.slow

@@ -302,6 +302,8 @@ def test_a_covariance_without_size_is_a_hundredth_of_a_pixel():
         ({"min_views": 1}, "one view gives a ray"),
         ({"noise_px": 0.0}, "noise_px"),
         ({"max_error_px": -1.0}, "max_error_px"),
+        ({"max_error_sd": -1.0}, "max_error_sd"),
+        ({"variance_factor": np.ones((3, 2))}, "variance_factor"),
         ({"threads": 0}, "threads"),
     ],
 )
@@ -309,6 +311,45 @@ def test_wrong_arguments_are_told(changes, message):
     arguments = {"px": np.zeros((4, 5, 2)), **changes}
     with pytest.raises(DataError, match=message):
         triangulate(arguments.pop("px"), ring(LENSES), **arguments)
+
+
+def test_variance_factors_scale_the_covariances_of_their_key_points():
+    rig = ring(LENSES)
+    _, px, _, covariance = case(rig)
+    factor = np.random.default_rng(0).uniform(0.2, 4.0, (4, 3))
+    found = triangulate(px, rig, covariance=covariance, noise_px=0.7, variance_factor=factor)
+    stated = np.where(np.isnan(covariance), 0.49 * np.eye(2), covariance)
+    stated *= factor[:, np.arange(px.shape[1]) % 3, None, None]
+    same = triangulate(px, rig, covariance=stated)
+    np.testing.assert_allclose(found.position, same.position, atol=1e-9)
+    np.testing.assert_allclose(found.covariance, same.covariance, rtol=1e-9)
+    bare = triangulate(px, rig, noise_px=0.7, variance_factor=np.full((4, 1), 4.0))
+    np.testing.assert_allclose(bare.covariance, triangulate(px, rig, noise_px=1.4).covariance, rtol=1e-9)
+
+
+def test_a_view_is_believed_as_far_as_its_own_covariance_goes():
+    rig = ring((LENSES[0],) * 4)
+    _, px, _, _ = case(rig, n=40, noise=0.3, missing=0.0)
+    px[2] += 12.0
+    covariance = np.broadcast_to(0.09 * np.eye(2), (*px.shape, 2)).copy()
+    strict = triangulate(px, rig, covariance=covariance, max_error_px=3.0, max_error_sd=6.0)
+    assert not strict.inlier[2].any()
+    covariance[2] *= 100.0
+    own = triangulate(px, rig, covariance=covariance, max_error_px=3.0, max_error_sd=6.0)
+    assert own.inlier.all()
+    assert not triangulate(px, rig, covariance=covariance, max_error_px=3.0).inlier[2].any()
+
+
+def test_single_precision_and_strides_are_taken_as_they_are():
+    rig = ring((LENSES[0],) * 4)
+    _, px, confidence, _ = case(rig, n=300)
+    wide = np.zeros((300, 2, 4, 2))
+    wide[:, 1] = np.swapaxes(px, 0, 1)
+    view = np.swapaxes(wide[:, 1], 0, 1)
+    found = triangulate(px, rig, confidence=confidence)
+    np.testing.assert_array_equal(triangulate(view, rig, confidence=confidence).position, found.position)
+    single = triangulate(px.astype(np.float32), rig, confidence=confidence)
+    np.testing.assert_allclose(single.position, found.position, atol=1e-3)
 
 
 def test_no_points_are_no_trouble():

@@ -1,0 +1,71 @@
+"""Smoothing by aniposelib 0.8 or aniposelib-pytorch 1.0, whichever this Python has: `smooth_aniposelib.py CASE FOUND`.
+
+A case holds px (view, frame, keypoint, 2), limbs (limb, 2), size, intrinsics (view, 9) fx fy cx cy k1 k2 p1 p2 k3 and
+camera_from_world (view, 4, 4). The answer holds for each setting tried `NAME_position` (frame, keypoint, 3) and CPU
+`NAME_seconds`.
+"""
+
+import sys
+import time
+
+import cv2
+import numpy as np
+
+try:
+    import torch
+except ImportError:
+    torch = None
+from aniposelib.cameras import Camera, CameraGroup
+
+SETTINGS = {
+    "default": {},
+    "anipose": {"scale_smooth": 2, "scale_length": 2, "reproj_error_threshold": 5, "n_deriv_smooth": 3},
+    "second": {"reproj_error_threshold": 5, "n_deriv_smooth": 2},
+}
+"""Their defaults, those of anipose's configuration, and the second difference with a threshold that fits the noise."""
+
+
+def group_of(case):
+    """Their cameras."""
+    cameras = []
+    for view, (params, camera) in enumerate(zip(case["intrinsics"], case["camera_from_world"], strict=True)):
+        cameras.append(
+            Camera(
+                matrix=np.array([[params[0], 0, params[2]], [0, params[1], params[3]], [0, 0, 1]]),
+                dist=params[4:],
+                size=case["size"].tolist(),
+                rvec=cv2.Rodrigues(camera[:3, :3])[0][:, 0],
+                tvec=camera[:3, 3],
+                name=f"cam_{view}",
+                **({"n_dist": 5} if torch else {"extra_dist": True}),
+            )
+        )
+    return CameraGroup(cameras)
+
+
+def smooth(group, case, settings):
+    """Robust points where the library has them, then the trajectories."""
+    px, limbs = case["px"], case["limbs"].tolist()
+    if torch:
+        flat = px.reshape(len(px), -1, 2)
+        start = np.asarray(group.triangulate_robust(flat).p3d).reshape(*px.shape[1:3], 3)
+        return np.asarray(group.optim_points(px, start, constraints=limbs, **settings))
+    return group.triangulate_optim(px, constraints=limbs, **settings)
+
+
+def main():
+    """Solve with every setting."""
+    with np.load(sys.argv[1]) as file:
+        case = dict(file)
+    if torch:
+        torch.set_num_threads(1)
+    found = {}
+    for name in sys.argv[3:] or SETTINGS:
+        group = group_of(case)
+        began = time.process_time()
+        found[f"{name}_position"] = smooth(group, case, SETTINGS[name])
+        found[f"{name}_seconds"] = time.process_time() - began
+    np.savez(sys.argv[2], **found)
+
+
+main()

@@ -1,0 +1,256 @@
+"""What a recording says about its own noise, motion and limbs: the model that smoothing believes, learned from data."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import pairwise
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import minimize_scalar
+
+from multipose.triangulate.points import FloatArray
+from multipose.triangulate.posterior import (
+    Limbs,
+    Linear,
+    MotionModel,
+    Posterior,
+    Scene,
+    empty_band,
+    factorise,
+    find,
+    solve,
+)
+
+LAGS = (1, 2, 5, 10)
+"""Frames apart at which the autocorrelation of the 2D errors is measured."""
+
+_WHITE = 0.05  # a smaller autocorrelation counts as none
+_LONGEST = 0.995  # largest share of an error that lasts, and its decay
+_FEWEST_PAIRS = 200  # of errors, to measure an autocorrelation
+_WINSOR = 3.5  # standard deviations; larger errors are taken for these
+_RANGE = 12.0  # e-folds around the first guess in which the prior's spread is sought
+_ABOVE = 3.0  # ... and above it
+_NEAR = 0.7  # ... in the turns that follow
+_STEPS = 3  # towards the trajectories, in each turn
+_TURNS = 8
+_AGREED = 0.05  # e-folds; a smaller change ends the search
+_JUMP = 10.0  # standard deviations of a position that a jump has at least ...
+_JUMP_STEPS = 6.0  # ... and times the usual step nearby
+_NEARBY = 6  # frames
+_LONGEST_ERROR = 60  # frames that views may agree on a wrong place
+_LEAST_LIMB = 0.01  # share of a limb's length; nobody knows a limb better in every frame
+_FEWEST_LENGTHS = 10
+_MEDIAN_NORMAL = 0.6745  # median of the absolute value of a standard normal number
+
+
+def autocorrelations(error: FloatArray, used: NDArray[np.bool_]) -> dict[int, float]:
+    """Autocorrelation of the 2D errors at the lags of `LAGS`, pooled over views and key points.
+
+    The errors are residuals of points triangulated frame by frame: those parts of the errors that no motion can
+    explain. Each view's and key point's mean is a constant offset and is taken off.
+
+    Args:
+        error: (view, frame, keypoint, 2) in standard deviations; used: (view, frame, keypoint).
+
+    Returns:
+        0 where fewer than 200 pairs say something.
+    """
+    values = np.where(used[..., None], np.clip(np.nan_to_num(error), -_WINSOR, _WINSOR), 0.0)
+    count = np.maximum(used.sum(axis=1, keepdims=True), 1)[..., None]
+    values = np.where(used[..., None], values - values.sum(axis=1, keepdims=True) / count, 0.0)
+    found = {}
+    for lag in LAGS:
+        early, late = values[:, :-lag], values[:, lag:]
+        both = (used[:, :-lag] & used[:, lag:])[..., None]
+        power = np.sqrt((early**2 * both).sum() * (late**2 * both).sum())
+        found[lag] = float((early * late).sum() / power) if both.sum() >= _FEWEST_PAIRS and power > 0 else 0.0
+    return found
+
+
+def fit_memory(correlations: dict[int, float]) -> tuple[float, float]:
+    """(lasting, decay) of the autocorrelation lasting * decay^frames that fits best; (0, 0) for hardly correlated."""
+    if correlations[1] < _WHITE:
+        return 0.0, 0.0
+    lags = np.array(list(correlations))
+    measured = np.array(list(correlations.values()))
+    decay = np.linspace(0.0, _LONGEST, 400)[1:, None]
+    powers = decay**lags
+    lasting = np.clip((powers * measured).sum(axis=1) / (powers**2).sum(axis=1), 0.0, _LONGEST)
+    best = int(((lasting[:, None] * powers - measured) ** 2).sum(axis=1).argmin())
+    return float(lasting[best]), float(decay[best, 0])
+
+
+def implausible(position: FloatArray, sd: FloatArray) -> NDArray[np.bool_]:
+    """Frames of one key point in which views agree on a wrong place for a while (a swap of left and right, say).
+
+    Such a stretch begins and ends with a jump of one frame that is as long as the way to the wrong place, as no body
+    moves; a fast movement is reached through places in between.
+
+    Args:
+        position: (frame, 3), NaN where unknown; sd: (frame,) standard deviation of a position.
+    """
+    frames = np.flatnonzero(np.isfinite(position[:, 0]))
+    wrong = np.zeros(len(position), bool)
+    while len(frames) >= 3:
+        place = position[frames]
+        apart = np.diff(frames)
+        step = np.linalg.norm(np.diff(place, axis=0), axis=1) / apart
+        padded = np.pad(step, _NEARBY, constant_values=np.nan)
+        usual = np.nanmedian(np.lib.stride_tricks.sliding_window_view(padded, 2 * _NEARBY + 1), axis=1)
+        jumps = step * apart > np.maximum(_JUMP_STEPS * usual * apart, _JUMP * sd[frames[1:]])
+        bounds = np.flatnonzero(jumps) + 1
+        worst = _wrong_stretch(place, frames, bounds, _JUMP * sd[frames])
+        if worst is None:
+            break
+        wrong[frames[worst]] = True
+        frames = np.delete(frames, worst)
+    return wrong
+
+
+def _wrong_stretch(
+    place: FloatArray, frames: NDArray[np.int64], bounds: NDArray[np.int64], least: FloatArray
+) -> slice | None:
+    """The shortest stretch between two jumps that lies off the way between its neighbours."""
+    stretches = [slice(int(a), int(b)) for a, b in pairwise(bounds)]
+    for stretch in sorted(stretches, key=lambda one: one.stop - one.start):
+        first, last = stretch.start - 1, stretch.stop
+        if frames[last] - frames[first] > _LONGEST_ERROR:
+            continue
+        share = ((frames[stretch] - frames[first]) / (frames[last] - frames[first]))[:, None]
+        way = place[first] + share * (place[last] - place[first])
+        off = np.linalg.norm(place[stretch] - way, axis=1)
+        typical = float(np.median(off))
+        # in and out at one stroke: already the first and the last frame are as far off as the others
+        if typical > least[stretch].max() and min(off[0], off[-1]) > 0.5 * typical and off.min() > 0.25 * typical:
+            return stretch
+    return None
+
+
+def bridge(position: FloatArray) -> FloatArray:
+    """Positions (frame, keypoint, 3) with straight lines in gaps, the nearest at the ends; NaN if none is known."""
+    filled = position.copy()
+    frames = np.arange(len(position))
+    for k in range(position.shape[1]):
+        known = np.flatnonzero(np.isfinite(position[:, k]).all(axis=-1))
+        for axis in range(3 if len(known) else 0):
+            filled[:, k, axis] = np.interp(frames, known, position[known, k, axis])
+    return filled
+
+
+def learn_spread(
+    scenes: Sequence[Scene], starts: Sequence[Posterior], model: MotionModel
+) -> tuple[FloatArray, list[Posterior]]:
+    """Scale of the prior's differences per key point that makes the 2D points most probable.
+
+    The evidence (marginal likelihood) of the linearised model; it needs no truth and no test set (MacKay 1992). It is
+    maximised in turns with the trajectories and the calmness of their parts, until it hardly changes.
+
+    Args:
+        scenes: stretches of frames, each with all key points.
+        starts: positions and weights of each.
+        model: its order and correlation are used.
+
+    Returns:
+        (keypoint,) unit per frame^order, and the trajectories of each stretch.
+    """
+    found = list(starts)
+    spread = np.array(
+        [_rough_spread([one.position[:, [k]] for one in starts], model.order) for k in range(len(model.spread))]
+    )
+    reach = _RANGE
+    for _ in range(_TURNS):
+        before = spread
+        spread = _most_evident(scenes, found, model, spread, reach)
+        model, reach = replace(model, spread=spread), _NEAR
+        found = [
+            find(scene, model, one, reweigh=True, most_steps=_STEPS) for scene, one in zip(scenes, found, strict=True)
+        ]
+        if np.abs(np.log(spread / before)).max() < _AGREED:
+            break
+    return spread, found
+
+
+def _most_evident(
+    scenes: Sequence[Scene], found: Sequence[Posterior], model: MotionModel, guess: FloatArray, reach: float
+) -> FloatArray:
+    """The scales of highest evidence within `reach` e-folds of a guess, by key point."""
+    linear = [Linear.at(scene, model, one.position, one.weight) for scene, one in zip(scenes, found, strict=True)]
+    best = np.empty_like(guess)
+    for k in range(len(guess)):
+        group = np.array([k])
+        parts = [(part.of(group), one.of(group)) for part, one in zip(linear, found, strict=True)]
+        log = np.log(guess[k])
+        sought = minimize_scalar(
+            lambda log, parts=parts: -sum(_log_evidence(part, one, model, log) for part, one in parts),
+            bounds=(log - reach, log + min(reach, _ABOVE)),
+            method="bounded",
+            options={"xatol": 0.03},
+        )
+        best[k] = np.exp(sought.x)
+    return best
+
+
+def _rough_spread(positions: Sequence[FloatArray], order: int) -> float:
+    """Root mean square of the differences of positions as they are, noise and all."""
+    squares = np.concatenate([np.diff(position, order, axis=0).ravel() ** 2 for position in positions])
+    return max(float(np.sqrt(squares.mean())), 1e-9)
+
+
+def _log_evidence(linear: Linear, found: Posterior, model: MotionModel, log_spread: float) -> float:
+    """Of one key point, but for a constant."""
+    order = model.order
+    band = empty_band(found.position, model)
+    strength = found.calm * np.exp(-2 * log_spread)
+    gradient = linear.fill(band, found.position, strength, order)
+    factor = factorise(band)
+    differences = (np.diff(found.position, order, axis=0) ** 2).sum(axis=-1)
+    misfit = 0.5 * float((strength[order:] * differences).sum()) - 0.5 * float(gradient @ solve(factor, gradient))
+    freedom = 3 * (len(found.position) - order)
+    return -misfit - float(np.log(factor[:, 0]).sum()) - freedom * log_spread
+
+
+def learn_limbs(pairs: NDArray[np.int64], given: FloatArray, posteriors: Sequence[Posterior]) -> Limbs:
+    """Length of limbs and how much it varies, from trajectories that know nothing of limbs.
+
+    The length is the median over frames in which two views or more saw both ends, less what noise adds to a length;
+    its variation is the robust spread around it, less the noise's share, at least 1 % of the length. A limb that is
+    not stiff gets a large variation, and so little to say. What too few frames show is NaN.
+
+    Args:
+        pairs: (limb, 2) places on the key point axis, -1 for a key point that is not there.
+        given: (limb,) lengths that are known beforehand, NaN where not.
+        posteriors: stretches of frames, found without limbs.
+    """
+    found = [_learn_limb(a, b, known, posteriors) for (a, b), known in zip(pairs.tolist(), given, strict=True)]
+    length, sd = np.array(found).reshape(-1, 2).T
+    return Limbs(pairs, length, sd)
+
+
+def _learn_limb(a: int, b: int, given: float, posteriors: Sequence[Posterior]) -> tuple[float, float]:
+    """Length and variation of one limb."""
+    if min(a, b) < 0:
+        return np.nan, np.nan
+    lengths, noise = (np.concatenate(some) for some in zip(*(_lengths(one, a, b) for one in posteriors), strict=True))
+    if len(lengths) < _FEWEST_LENGTHS or not np.median(lengths) > 0:
+        return np.nan, np.nan
+    length = float(np.median(lengths)) if np.isnan(given) else given
+    variance = (float(np.median(np.abs(lengths - length))) / _MEDIAN_NORMAL) ** 2 - float(np.median(noise))
+    return length, float(np.sqrt(max(variance, (_LEAST_LIMB * length) ** 2)))
+
+
+def _lengths(found: Posterior, a: int, b: int) -> tuple[FloatArray, FloatArray]:
+    """Distances of two key points in frames that two views saw, less what noise adds, and their variances by noise."""
+    seen = ((found.weight > 0.5).sum(axis=0) >= 2)[:, [a, b]].all(axis=1)
+    way = found.position[seen, a] - found.position[seen, b]
+    length = np.maximum(np.linalg.norm(way, axis=1), 1e-12)
+    spread = unpack(found.covariance[seen, a] + found.covariance[seen, b])
+    along = np.einsum("ni,nij,nj->n", way, spread, way) / length**2
+    return length - (np.trace(spread, axis1=1, axis2=2) - along) / (2 * length), along
+
+
+def unpack(triangle: FloatArray) -> FloatArray:
+    """Symmetric matrices (..., 3, 3) from their upper triangles (..., 6)."""
+    full: FloatArray = triangle[..., [0, 1, 2, 1, 3, 4, 2, 4, 5]].reshape(*triangle.shape[:-1], 3, 3)
+    return full

@@ -1,0 +1,365 @@
+"""Trajectories over time: what a body can have done, given what the views saw.
+
+`reconstruct` solves every frame by itself. Here all frames of a recording are solved together: the 2D points with their
+errors, the smoothness of movements and the lengths of limbs. How smoothly each key point moves, how long errors last
+and how stiff limbs are is learned from the recording. The mathematics stand in `posterior`, the learning in `motion`.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from itertools import pairwise
+from typing import Literal
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from multipose.camera import CameraRig
+from multipose.errors import DataError
+from multipose.progress import SILENT, Progress
+from multipose.tracks import check_trajectories3d, trajectories3d
+from multipose.triangulate import smoothing_kernels as kernels
+from multipose.triangulate.layout import POINT, Layout
+from multipose.triangulate.motion import LAGS, autocorrelations, fit_memory, learn_limbs, learn_spread, unpack
+from multipose.triangulate.points import FloatArray
+from multipose.triangulate.posterior import Joints, Limbs, MotionModel, Posterior, find
+
+ORDERS = {"acceleration": 2, "jerk": 3}
+
+_WINDOW = 1000  # frames solved at once
+_STRETCH = 1000  # frames of a stretch that the model is learned from ...
+_STRETCHES = 3  # ... and their number at most
+_MEMORY = 10.0  # overlap of windows, in times that the posterior remembers
+_SHORTEST_OVERLAP = 20
+_LONGEST_OVERLAP = 1000
+_JOINT_SD = 0.1  # rad beyond its limits that a joint may well be
+_LEARNED = (
+    "prior_sd",
+    "variance_factor",
+    "limb_keypoints",
+    "limb_length",
+    "limb_sd",
+    "joint_keypoints",
+    "joint_limits",
+)  # variables of `learn_motion`
+
+
+def smooth(
+    tracks: xr.Dataset,
+    keypoints: xr.Dataset,
+    rig: CameraRig,
+    *,
+    motion: xr.Dataset | None = None,
+    prior: Literal["acceleration", "jerk"] = "acceleration",
+    limbs: Sequence[tuple[str, str]] = (),
+    limb_lengths: Mapping[tuple[str, str], float] | None = None,
+    joint_limits: Mapping[tuple[str, str, str], tuple[float, float]] | None = None,
+    max_gap: int | None = None,
+    threads: int | None = None,
+    progress: Progress = SILENT,
+) -> xr.Dataset:
+    """The most probable trajectories over time, with their uncertainty.
+
+    Args:
+        tracks: Trajectories3D that `reconstruct` made of these key points.
+        keypoints: Keypoints2D; offsets between views are taken off beforehand (`remove_offsets`).
+        rig: cameras with the names of the key points' views.
+        motion: result of `learn_motion`, or of `smooth` on another recording of the same animals and rig. By default it
+            is learned from these tracks, as `learn_motion` with prior, limbs, limb_lengths and joint_limits.
+        max_gap: points in longer runs of frames that fewer than two views support are NaN; by default none are: they
+            have the position that the movement before and after suggests, and a wide covariance.
+        threads: how many to use; the result does not depend on it.
+        progress: where to report.
+
+    Returns:
+        Trajectories3D; n_views, inlier, reprojection_error and confidence are of the 2D points that were believed
+        (confidence 0 where there is none). Beyond the schema: `velocity` (time, individual, keypoint, space) in unit
+        per second and `velocity_covariance`; `gap` (time, individual, keypoint) = frames of the run without two views
+        that the point lies in, 0 outside; and what `learn_motion` returns. Attributes: method, max_gap.
+
+    Raises:
+        DataError: the tracks were not made of these key points, an unknown name, times that are not evenly spaced, or
+            too few frames.
+    """
+    layout = Layout.build(tracks, keypoints, rig)
+    if motion is None:
+        motion, start = _learn(layout, prior, limbs, limb_lengths or {}, joint_limits or {}, progress)
+    elif prior != "acceleration" or limbs or limb_lengths or joint_limits:
+        raise DataError("prior, limbs, limb_lengths and joint_limits are part of `motion`: give the one or the others.")
+    else:
+        start = layout.guess(ORDERS[str(motion.attrs["prior"])])
+    model, present = _model(layout, motion)
+    found = _solve(layout.of(present), model, start.of(present), threads, progress)
+    return _dataset(layout, found, present, motion, max_gap)
+
+
+def learn_motion(
+    tracks: xr.Dataset,
+    keypoints: xr.Dataset,
+    rig: CameraRig,
+    *,
+    prior: Literal["acceleration", "jerk"] = "acceleration",
+    limbs: Sequence[tuple[str, str]] = (),
+    limb_lengths: Mapping[tuple[str, str], float] | None = None,
+    joint_limits: Mapping[tuple[str, str, str], tuple[float, float]] | None = None,
+    progress: Progress = SILENT,
+) -> xr.Dataset:
+    """How smoothly the key points of a recording move, how stiff limbs are, and how long 2D errors last.
+
+    Args:
+        tracks, keypoints, rig: as for `smooth`.
+        prior: what is small between frames: the acceleration, or its change.
+        limbs: pairs of key points whose distance hardly changes; how long and how stiff is learned.
+        limb_lengths: lengths in the rig's unit of limbs where they are known; they need not be named in `limbs`.
+        joint_limits: least and largest angle in radians at the middle one of three key points.
+        progress: where to report.
+
+    Returns:
+        A dataset with `prior_sd` (individual, keypoint) = scale of the acceleration (jerk) per coordinate in unit/s²
+        (unit/s³); `variance_factor` (view, keypoint) of the tracks; `limb_keypoints` (limb, end), `limb_length` and
+        `limb_sd` (individual, limb) in the rig's unit, NaN where too few frames show the limb; `joint_keypoints`
+        (joint, corner) and `joint_limits` (joint, bound). Attributes: prior, noise_autocorrelation_1, _2, _5, _10
+        (frames apart); memory_frames = frames after which a trajectory hardly remembers; noise_px, min_confidence,
+        max_error_px of the tracks.
+
+    Raises:
+        DataError: as `smooth`.
+    """
+    layout = Layout.build(tracks, keypoints, rig)
+    return _learn(layout, prior, limbs, limb_lengths or {}, joint_limits or {}, progress)[0]
+
+
+def _learn(
+    layout: Layout,
+    prior: str,
+    limbs: Sequence[tuple[str, str]],
+    lengths: Mapping[tuple[str, str], float],
+    limits: Mapping[tuple[str, str, str], tuple[float, float]],
+    progress: Progress,
+) -> tuple[xr.Dataset, Posterior]:
+    """`learn_motion`, and a better start of all frames."""
+    if prior not in ORDERS:
+        raise DataError(f"prior must be one of {', '.join(ORDERS)}, got {prior!r}.")
+    _check_limits(layout, limits)
+    if not kernels.observe.is_compiled:
+        progress.note("Compiling the smoothing for this machine, once: about 15 s.")
+    limbs = list(dict.fromkeys([*limbs, *lengths]))
+    pairs = layout.find_places(limbs, 2)
+    given = np.tile([lengths.get(limb, np.nan) for limb in limbs], layout.tracks.sizes["individual"])
+    error = layout.scene.standardise(layout.scene.px - layout.rig.project(layout.position))
+    correlations = autocorrelations(error, layout.believed & np.isfinite(error).all(axis=-1))
+    present = layout.find_present(ORDERS[prior])
+    if not len(present):
+        raise DataError(
+            f"Nothing can be smoothed: a key point needs positions in more than {ORDERS[prior]} of at least "
+            f"{ORDERS[prior] + 2} frames, and none of {len(layout.rows)} frames' key points has that."
+        )
+    stretches = _stretches(len(layout.position))
+    start = layout.guess(ORDERS[prior])
+    scenes = [layout.scene.part(stretch, present) for stretch in stretches]
+    starts = [start.frames(stretch).of(present) for stretch in stretches]
+    model = MotionModel(*fit_memory(correlations), ORDERS[prior], np.ones(len(present)))
+    shape = layout.tracks.sizes["individual"], layout.tracks.sizes["keypoint"]
+    with progress.task("learn the motion", total=1) as task:
+        spread, free = learn_spread(scenes, starts, model)
+        known = learn_limbs(_renumber(pairs, present, shape[0] * shape[1]), given, free)
+        task.advance(1)
+    scale = np.full(shape[0] * shape[1], np.nan)
+    scale[present] = spread / layout.step ** ORDERS[prior]
+    names = {dim: layout.tracks[dim].values for dim in ("individual", "keypoint")}
+    motion = xr.Dataset(
+        {"prior_sd": (("individual", "keypoint"), scale.reshape(shape))},
+        coords={**names, "view": list(layout.rig.names)},
+        attrs={
+            "prior": prior,
+            "memory_frames": overlap(layout.sd[present], replace(model, spread=spread)),
+            **{f"noise_autocorrelation_{lag}": value for lag, value in correlations.items()},
+            **{name: layout.tracks.attrs[name] for name in ("noise_px", "min_confidence", "max_error_px")},
+        },
+    )
+    motion["variance_factor"] = layout.tracks["variance_factor"]
+    if limbs:
+        motion["limb_keypoints"] = (("limb", "end"), np.array(limbs))
+        motion["limb_length"] = (("individual", "limb"), known.length.reshape(shape[0], -1))
+        motion["limb_sd"] = (("individual", "limb"), known.sd.reshape(shape[0], -1))
+    if limits:
+        motion["joint_keypoints"] = (("joint", "corner"), np.array(list(limits)))
+        motion["joint_limits"] = (("joint", "bound"), np.array(list(limits.values())))
+    return motion, start.replaced(stretches, present, free)
+
+
+def _model(layout: Layout, motion: xr.Dataset) -> tuple[MotionModel, NDArray[np.int64]]:
+    """What is believed of the present key points, and which these are."""
+    for dim in ("individual", "keypoint"):
+        ours, known = ([str(name) for name in dataset[dim].values] for dataset in (layout.tracks, motion))
+        if ours != known:
+            raise DataError(
+                f"The motion was learned for the {dim}s {', '.join(known)}, but the tracks have {', '.join(ours)}."
+            )
+    order = ORDERS[str(motion.attrs["prior"])]
+    spread = motion["prior_sd"].values.ravel() * layout.step**order
+    present = np.intersect1d(layout.find_present(order), np.flatnonzero(np.isfinite(spread)))
+    correlations = {lag: float(motion.attrs[f"noise_autocorrelation_{lag}"]) for lag in LAGS}
+    limbs, joints = Limbs(), Joints()
+    if "limb_keypoints" in motion:
+        pairs = _renumber(layout.find_places(motion["limb_keypoints"].values.tolist(), 2), present, len(spread))
+        length, sd = motion["limb_length"].values.ravel(), motion["limb_sd"].values.ravel()
+        there = (pairs >= 0).all(axis=1) & np.isfinite(length)
+        limbs = Limbs(pairs[there], length[there], sd[there])
+    if "joint_keypoints" in motion:
+        triples = _renumber(layout.find_places(motion["joint_keypoints"].values.tolist(), 3), present, len(spread))
+        bounds = np.tile(motion["joint_limits"].values, (layout.tracks.sizes["individual"], 1))
+        there = (triples >= 0).all(axis=1)
+        joints = Joints(triples[there], bounds[there, 0], bounds[there, 1], np.full(int(there.sum()), _JOINT_SD))
+    return MotionModel(*fit_memory(correlations), order, spread[present], limbs, joints), present
+
+
+def _solve(layout: Layout, model: MotionModel, start: Posterior, threads: int | None, progress: Progress) -> Posterior:
+    """The posterior of all frames, from overlapping windows."""
+    if not len(layout.sd):
+        return start
+    loose = replace(model, limbs=Limbs(), joints=Joints())
+
+    def one(window: tuple[slice, slice]) -> Posterior:
+        wide, core = window
+        scene = layout.scene.part(wide)
+        found = find(scene, loose, start.frames(wide), reweigh=True)
+        if model.binds:
+            found = find(scene, model, found, reweigh=False)
+        return found.frames(slice(core.start - wide.start, core.stop - wide.start))
+
+    parts = []
+    n = len(start.position)
+    with progress.task("smooth", total=n) as task, ThreadPoolExecutor(threads or os.cpu_count()) as pool:
+        for part in pool.map(one, _windows(start, overlap(layout.sd, model))):
+            parts.append(part)
+            task.advance(len(part.position))
+    return Posterior.joined(parts, axis=0)
+
+
+def _dataset(
+    layout: Layout, found: Posterior, present: NDArray[np.int64], motion: xr.Dataset, max_gap: int | None
+) -> xr.Dataset:
+    """The posterior as checked Trajectories3D, at the tracks' times."""
+    tracks = layout.tracks
+    believed = found.weight > 0.5
+    gap = _gaps(believed.sum(axis=0) >= 2)
+    if max_gap is not None:
+        found = found.without(gap > max_gap)
+    n_views = np.where(np.isfinite(found.position[..., 0]), believed.sum(axis=0), 0)
+    believed &= n_views > 0
+    scene = layout.scene.part(slice(None), present)
+    off = np.linalg.norm(scene.px - layout.rig.project(found.position), axis=-1)
+    with np.errstate(invalid="ignore"):
+        error = np.where(n_views > 0, np.where(believed, off, 0.0).sum(axis=0) / n_views, np.nan)
+    sure = layout.spread_out(layout.keypoints["confidence"].fillna(1.0).values, 0.0)[:, :, present]
+    confidence = np.where(believed, sure, 0.0).sum(axis=0) / np.maximum(scene.known.sum(axis=0), 1)
+    velocity, velocity_covariance = _velocity(found, layout.step)
+
+    def place(values: NDArray[np.generic], empty: float = np.nan) -> NDArray[np.generic]:
+        return layout.place(values, present, empty)
+
+    dataset = trajectories3d(
+        place(found.position),
+        place(np.clip(confidence, 0.0, 1.0), 0.0),
+        place(error),
+        place(n_views, 0),
+        place(unpack(found.covariance)),
+        keypoints=[str(name) for name in tracks["keypoint"].values],
+        individuals=[str(name) for name in tracks["individual"].values],
+        fps=tracks.attrs.get("fps"),
+        time=tracks["time"].values,
+        unit=layout.rig.unit,
+    )
+    dataset = dataset.assign_coords(view=list(layout.rig.names))
+    dataset["inlier"] = (("view", *POINT), np.stack([place(views, False) for views in believed]))
+    dataset["velocity"] = ((*POINT, "space"), place(velocity))
+    dataset["velocity_covariance"] = ((*POINT, "space", "space_"), place(velocity_covariance))
+    dataset["gap"] = (POINT, place(gap, len(gap)))
+    for name in _LEARNED:
+        if name in motion:
+            dataset[name] = motion[name]
+    learned = ("prior", "memory_frames", "noise_px", "min_confidence", "max_error_px")
+    dataset.attrs |= {
+        "method": "smoothed",
+        "max_gap": -1 if max_gap is None else max_gap,
+        **{name: value for name, value in motion.attrs.items() if name in learned or name.startswith("noise_auto")},
+    }
+    return check_trajectories3d(dataset)
+
+
+def _check_limits(layout: Layout, limits: Mapping[tuple[str, str, str], tuple[float, float]]) -> None:
+    layout.find_places(list(limits), 3)
+    for names, (least, largest) in limits.items():
+        if not 0 <= least < largest <= np.pi:
+            raise DataError(
+                f"The limits of the joint {'-'.join(names)} must be two rising angles between 0 and pi radians, "
+                f"got {least:g} and {largest:g}."
+            )
+
+
+def _renumber(places: NDArray[np.int64], present: NDArray[np.int64], count: int) -> NDArray[np.int64]:
+    """Places among the present key points of places among all `count`; -1 for those that are not present."""
+    number = np.full(count, -1)
+    number[present] = np.arange(len(present))
+    renumbered: NDArray[np.int64] = number[places]
+    return renumbered
+
+
+def _stretches(n_frames: int) -> list[slice]:
+    """Evenly spread stretches of frames to learn from."""
+    count = min(_STRETCHES, max(1, n_frames // _STRETCH))
+    length = min(n_frames, _STRETCH)
+    return [slice(int(first), int(first) + length) for first in np.linspace(0, n_frames - length, count).round()]
+
+
+def overlap(sd: FloatArray, model: MotionModel) -> int:
+    """Frames after which the posterior hardly remembers: ten times (noise / prior)^(1/order).
+
+    sd: (keypoint,) standard deviation of a coordinate that is solved from one frame.
+    """
+    reach = _MEMORY * float(((sd * model.inertia / model.spread) ** (1 / model.order)).max())
+    return int(np.clip(np.ceil(reach), _SHORTEST_OVERLAP, _LONGEST_OVERLAP))
+
+
+def _windows(start: Posterior, reach: int) -> list[tuple[slice, slice]]:
+    """(solved, kept) frames of each window; windows overlap by `reach` frames that two views see."""
+    n_frames = len(start.position)
+    count = max(1, round(n_frames / _WINDOW))
+    bounds = np.linspace(0, n_frames, count + 1).round().astype(int)
+    seen = np.vstack([np.zeros((1, start.position.shape[1])), np.cumsum((start.weight > 0).sum(axis=0) >= 2, axis=0)])
+    windows = []
+    for first, last in pairwise(bounds):
+        low, high = max(0, first - reach), min(n_frames, last + reach)
+        while low > 0 and first - low < _LONGEST_OVERLAP and (seen[first] - seen[low]).min() < reach:
+            low = max(0, low - reach)
+        while high < n_frames and high - last < _LONGEST_OVERLAP and (seen[high] - seen[last]).min() < reach:
+            high = min(n_frames, high + reach)
+        windows.append((slice(low, high), slice(int(first), int(last))))
+    return windows
+
+
+def _gaps(supported: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """(frame, keypoint) length of the run of unsupported frames around each frame, 0 where it is supported."""
+    gap = np.zeros(supported.shape, np.int64)
+    for k in range(supported.shape[1]):
+        edges = np.flatnonzero(np.diff(np.concatenate([[True], supported[:, k], [True]]).astype(int)))
+        for first, last in zip(edges[::2], edges[1::2], strict=True):
+            gap[first:last, k] = last - first
+    return gap
+
+
+def _velocity(found: Posterior, step: float) -> tuple[FloatArray, FloatArray]:
+    """Velocity (frame, keypoint, 3) by central differences (one-sided at both ends), and its covariance."""
+    full = unpack(found.covariance)
+    velocity = np.gradient(found.position, step, axis=0)
+    covariance = np.empty_like(full)
+    both = found.lags + np.swapaxes(found.lags, -1, -2)
+    covariance[1:-1] = (full[2:] + full[:-2] - both[2:, :, 1]) / (4 * step**2)
+    for at, late in ((0, 1), (-1, -1)):
+        covariance[at] = (full[late] + full[late - 1] - both[late, :, 0]) / step**2
+    return velocity, covariance
