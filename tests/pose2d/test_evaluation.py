@@ -208,3 +208,11 @@ def test_what_judges_was_never_seen(trained: TrainingResult, make_discs: Make) -
         assert not set(part.names) & set(names)
         assert set(part.names) | set(names) == set(dataset.names)
     assert join_evaluations(parts).names == dataset.names
+    every = list(learned)
+    for pictures in (2, 3):
+        learned.clear()
+        cross_validate(dataset, fit, folds=3, split="blocks", pictures=pictures, threads=1)
+        assert [len(names) for names in learned] == [pictures] * 3
+        assert all(set(few) <= set(names) for few, names in zip(learned, every, strict=True))
+    with pytest.raises(DataError, match="4 pictures; a network can learn from 2 to 4, not 5"):
+        cross_validate(dataset, fit, folds=3, pictures=5)
