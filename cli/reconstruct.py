@@ -131,8 +131,7 @@ def _describe_diagnostics(found: dict[str, Any]) -> list[str]:
     if (first["most_off"] or 0) > _OFTEN_OFF:
         lines.append(
             f"  ! {first['view']} is clearly off, and farther than every other view, in "
-            f"{100 * first['most_off']:.0f} % of its points; {100 * first['within_95']:.0f} % lie where the others "
-            "expect 95 %."
+            f"{100 * first['most_off']:.0f} % of its points; its noise is {number(first['noise_px'])} px"
         )
     lines += [
         f"  ! {' and '.join(swap['pair'])} are exchanged in view {swap['view']}, frames "

@@ -25,7 +25,7 @@ VERSIONS = {
     "calibrate": 2,
     "train": 1,
     "predict": 1,
-    "reconstruct": 2,
+    "reconstruct": 3,
     "smooth": 1,
     "view": 1,
     "kinematics": 1,

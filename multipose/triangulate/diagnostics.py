@@ -38,10 +38,12 @@ class Diagnostics:
     """What a recording says of its own errors.
 
     views: one row per view, the most suspect first: `points` compared; `median_px`, `p95_px` distance to what the other
-        views predict; `normalised` distance, in predicted standard deviations (robust, 1 = as predicted); `within_95`
-        share inside the predicted 95 % ellipse; `left_out` share of its points that the trajectories do not rest on
-        although the point was found; `most_off` share of the points in which it is clearly off and farther off than
-        every other view. Of two views, all is NaN: they cannot be judged by each other.
+        views predict; `noise_px` standard deviation of its 2D points, as the trajectories took it (median);
+        `normalised` distance, in predicted standard deviations (robust, 1 = as predicted); `within_95` share inside
+        the predicted 95 % ellipse; `left_out` share of its points that the trajectories do not rest on although the
+        point was found; `most_off` share of the points in which it is farther off than every other view, and clearly,
+        by the noise that the key point has in all views on average. Of two views, what compares them is NaN: they
+        cannot be judged by each other.
     keypoints: (view, keypoint) `median_px`, `normalised`, `within_95` and `points`, as above.
     limbs: one row per edge of the skeleton: `from`, `to`, `points`, `median` length, `cv` = robust standard deviation
         (quartile range / 1.349) over the median, `p05`, `p95`.
@@ -114,12 +116,17 @@ def diagnose(
             "that the trajectories were made from."
         )
     names = [str(name) for name in keypoints["keypoint"].values]
-    noise = _own_covariance(seen, tracks, threads)
+    stated, factor = _stated_covariance(seen, tracks, threads), _variance_factors(seen, tracks)
+    noise = stated * factor[..., None, None]
+    typical = stated * np.exp(np.log(factor).mean(0))[..., None, None]
     gate = tracks.attrs.get("max_error_px")
     limit = error_limit(seen, threads)[0] if gate is None else float(gate)
     predictions = [predict(seen, noise, view, limit, threads) for view in range(len(seen.rig))]
     shared = None if calibration is None else calibration.subset(seen.rig.names)
-    squared = np.stack([_squared(seen, noise, view, one, shared) for view, one in enumerate(predictions)])
+    squared, by_typical = (
+        np.stack([_squared(seen, own, view, one, shared) for view, one in enumerate(predictions)])
+        for own in (noise, typical)
+    )
     distance = np.stack([np.linalg.norm(seen.px[v] - one.px, axis=-1) for v, one in enumerate(predictions)])
     distance[~seen.usable] = np.nan
     cells = _by_keypoint(seen.rig.names, names, distance, squared)
@@ -127,7 +134,7 @@ def diagnose(
     pairs = () if skeleton is None or len(seen.rig) < 3 else skeleton.pairs
     pairs = tuple(pair for pair in pairs if set(pair) <= set(names))
     return Diagnostics(
-        views=_by_view(seen, tracks, distance, squared),
+        views=_by_view(seen, tracks, noise, distance, squared, by_typical),
         keypoints=cells,
         limbs=_limbs(skeleton, lengths),
         lengths=lengths,
@@ -137,21 +144,23 @@ def diagnose(
     )
 
 
-def _own_covariance(seen: Observations, tracks: xr.Dataset, threads: int | None) -> FloatArray:
-    """(view, n, 2, 2) px², what is said of the 2D points' noise, or learned from the views' disagreement, times the
-    trajectories' factors of each view and key point, where they have some.
-    """
+def _stated_covariance(seen: Observations, tracks: xr.Dataset, threads: int | None) -> FloatArray:
+    """(view, n, 2, 2) px², what is said of the 2D points' noise, or learned from the views' disagreement."""
     noise_px = tracks.attrs.get("noise_px")
     noise = error_limit(seen, threads)[1] if noise_px is None else float(noise_px)
     unstated = np.broadcast_to(np.eye(2) * noise**2, (*seen.px.shape, 2))
-    covariance = unstated
-    if seen.covariance is not None:
-        stated = np.isfinite(seen.covariance).all(axis=(-2, -1), keepdims=True)
-        covariance = np.where(stated, seen.covariance, unstated)
+    if seen.covariance is None:
+        return unstated
+    stated = np.isfinite(seen.covariance).all(axis=(-2, -1), keepdims=True)
+    return np.where(stated, seen.covariance, unstated)
+
+
+def _variance_factors(seen: Observations, tracks: xr.Dataset) -> FloatArray:
+    """(view, n) by what the trajectories multiplied the variances; 1 where they say nothing."""
     if "variance_factor" not in tracks:
-        return covariance
+        return np.ones(seen.px.shape[:2])
     factor = tracks["variance_factor"].sel(view=list(seen.rig.names)).transpose("view", "keypoint").fillna(1.0).values
-    return np.asarray(covariance * np.tile(factor, (1, covariance.shape[1] // factor.shape[1]))[..., None, None])
+    return np.tile(factor, (1, seen.px.shape[1] // factor.shape[1]))
 
 
 def _squared(
@@ -170,7 +179,14 @@ def _squared(
     return result
 
 
-def _by_view(seen: Observations, tracks: xr.Dataset, distance: FloatArray, squared: FloatArray) -> pd.DataFrame:
+def _by_view(
+    seen: Observations,
+    tracks: xr.Dataset,
+    noise: FloatArray,
+    distance: FloatArray,
+    squared: FloatArray,
+    by_typical: FloatArray,
+) -> pd.DataFrame:
     known = np.isfinite(distance)
     found = np.isfinite(tracks["position"].transpose("time", "individual", "keypoint", "space").values).all(-1).ravel()
     believed = np.zeros_like(known)
@@ -178,7 +194,8 @@ def _by_view(seen: Observations, tracks: xr.Dataset, distance: FloatArray, squar
         inlier = tracks["inlier"].sel(view=list(seen.rig.names)).transpose("view", "time", "individual", "keypoint")
         believed = inlier.values.reshape(known.shape).astype(bool)
     compared = np.isfinite(squared)
-    worst = np.where(compared, squared, -1.0).argmax(0)
+    worst = np.where(compared, by_typical, -1.0).argmax(0)
+    noise_px = np.sqrt(np.trace(noise, axis1=-2, axis2=-1) / 2)
     rows = {}
     for view, name in enumerate(seen.rig.names):
         own = distance[view, known[view]]
@@ -187,12 +204,13 @@ def _by_view(seen: Observations, tracks: xr.Dataset, distance: FloatArray, squar
             "points": len(own),
             "median_px": _quantile(own, 0.5),
             "p95_px": _quantile(own, 0.95),
+            "noise_px": _quantile(noise_px[view, seen.usable[view]], 0.5),
             **_normalised(squared[view]),
             "left_out": float((there & ~believed[view]).sum() / there.sum())
             if there.any() and "inlier" in tracks
             else float("nan"),
             "most_off": float(
-                (squared[view, compared[view] & (worst == view)] > _CHI2_999).sum() / compared[view].sum()
+                (by_typical[view, compared[view] & (worst == view)] > _CHI2_999).sum() / compared[view].sum()
             )
             if compared[view].any()
             else float("nan"),

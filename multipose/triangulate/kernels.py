@@ -29,17 +29,14 @@ from multipose.triangulate.blocks import (
     AMBIGUOUS,
     CONSISTENT,
     INCONSISTENT,
-    LANES,
     MISSING,
     OPEN,
-    PARALLEL,
-    POINT_ROWS,
     TIE,
     TWO_VIEWS,
-    VIEW_ROWS,
     information,
     vectorizable,
 )
+from multipose.triangulate.lanes import LANES, PARALLEL, POINT_ROWS, VIEW_ROWS
 from multipose.triangulate.projection import TELECENTRIC, device, project, undistort
 
 solve_blocks = blocks.solve

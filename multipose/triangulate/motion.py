@@ -45,28 +45,55 @@ _FEWEST_LENGTHS = 10
 _MEDIAN_NORMAL = 0.6745  # median of the absolute value of a standard normal number
 
 
-def autocorrelations(error: FloatArray, used: NDArray[np.bool_]) -> dict[int, float]:
+def autocorrelations(error: FloatArray, slope: FloatArray, used: NDArray[np.bool_]) -> dict[int, float]:
     """Autocorrelation of the 2D errors at the lags of `LAGS`, pooled over views and key points.
 
-    The errors are residuals of points triangulated frame by frame: those parts of the errors that no motion can
-    explain. Each view's and key point's mean is a constant offset and is taken off.
+    The residuals of points triangulated frame by frame are those parts of the errors that no motion can explain: the
+    errors projected off the directions that a move of the point makes. These directions change as views come and go
+    and weigh more or less, so that products of residuals are compared with those of the projections. Each view's and
+    key point's mean is a constant offset and is taken off.
 
     Args:
-        error: (view, frame, keypoint, 2) in standard deviations; used: (view, frame, keypoint).
+        error: (view, frame, keypoint, 2) residuals in standard deviations.
+        slope: (view, frame, keypoint, 2, 3) their derivatives by the position.
+        used: (view, frame, keypoint) which the points rest on.
 
     Returns:
         0 where fewer than 200 pairs say something.
     """
-    values = np.where(used[..., None], np.clip(np.nan_to_num(error), -_WINSOR, _WINSOR), 0.0)
-    count = np.maximum(used.sum(axis=1, keepdims=True), 1)[..., None]
-    values = np.where(used[..., None], values - values.sum(axis=1, keepdims=True) / count, 0.0)
-    found = {}
-    for lag in LAGS:
-        early, late = values[:, :-lag], values[:, lag:]
-        both = (used[:, :-lag] & used[:, lag:])[..., None]
-        power = np.sqrt((early**2 * both).sum() * (late**2 * both).sum())
-        found[lag] = float((early * late).sum() / power) if both.sum() >= _FEWEST_PAIRS and power > 0 else 0.0
-    return found
+    products, expected = np.zeros(len(LAGS) + 1), np.zeros(len(LAGS) + 1)
+    pairs = np.zeros(len(LAGS) + 1)
+    for k in range(error.shape[2]):
+        known = used[:, :, k]
+        values = np.where(known[..., None], np.clip(np.nan_to_num(error[:, :, k]), -_WINSOR, _WINSOR), 0.0)
+        mean = values.sum(axis=1) / np.maximum(known.sum(axis=1), 1)[:, None]
+        values = np.where(known[..., None], values - mean[:, None], 0.0)
+        left = _projections(slope[:, :, k], known)
+        for n, lag in enumerate((0, *LAGS)):
+            if lag >= len(left):
+                continue
+            early, late = values[:, : len(left) - lag], values[:, lag:]
+            products[n] += (early * late).sum()
+            expected[n] += (left[: len(left) - lag] * left[lag:]).sum()
+            pairs[n] += 2 * (known[:, : len(left) - lag] & known[:, lag:]).sum()
+    scale = products[0] / expected[0] if expected[0] > 0 else 0.0
+    return {
+        lag: float(products[n] / expected[n] / scale) if pairs[n] >= _FEWEST_PAIRS and scale > 0 else 0.0
+        for n, lag in enumerate(LAGS, start=1)
+    }
+
+
+def _projections(slope: FloatArray, used: NDArray[np.bool_]) -> FloatArray:
+    """(frame, 2 view, 2 view) projections of the errors of the views used off what a move of the point makes; 0 where
+    fewer than two are used."""
+    n_views, n_frames = used.shape
+    rows = np.where(used[..., None, None], np.nan_to_num(slope), 0.0).transpose(1, 0, 2, 3).reshape(n_frames, -1, 3)
+    enough = used.sum(axis=0) >= 2
+    kept = np.repeat(used.T & enough[:, None], 2, axis=1)
+    normal = np.swapaxes(rows, -1, -2) @ rows
+    explained = rows @ np.linalg.pinv(normal, hermitian=True) @ np.swapaxes(rows, -1, -2)
+    projections: FloatArray = np.where(enough[:, None, None], kept[:, :, None] * np.eye(2 * n_views) - explained, 0.0)
+    return projections
 
 
 def fit_memory(correlations: dict[int, float]) -> tuple[float, float]:

@@ -179,7 +179,17 @@ class Scene:
         x = self.root[..., 0] * residual[..., 0] + self.root[..., 1] * residual[..., 1]
         return np.stack([x, self.root[..., 2] * residual[..., 1]], axis=-1)
 
-    def part(self, frames: slice, keypoints: NDArray[np.int64] | slice = slice(None)) -> Scene:
+    def slopes(self, position: FloatArray, rig: CameraRig) -> FloatArray:
+        """Derivatives (view, frame, keypoint, 2, 3) of the projections in standard deviations, by the positions."""
+        slopes = []
+        for camera, root in zip(rig, self.root, strict=True):
+            _, by_point, _ = camera.lens.jacobian(position @ camera.rotation.T + camera.translation)
+            px = by_point @ camera.rotation
+            first = root[..., 0, None] * px[..., 0, :] + root[..., 1, None] * px[..., 1, :]
+            slopes.append(np.stack([first, root[..., 2, None] * px[..., 1, :]], axis=-2))
+        return np.stack(slopes)
+
+    def part(self, frames: slice | NDArray[np.int64], keypoints: NDArray[np.int64] | slice = slice(None)) -> Scene:
         """Some of the frames and key points."""
         px, root = (np.ascontiguousarray(array[:, frames][:, :, keypoints]) for array in (self.px, self.root))
         return Scene(px, root, np.ascontiguousarray(self.firm[:, frames][:, :, keypoints]), self.cameras)

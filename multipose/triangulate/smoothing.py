@@ -150,8 +150,6 @@ def _learn(
     limbs = list(dict.fromkeys([*limbs, *lengths]))
     pairs = layout.find_places(limbs, 2)
     given = np.tile([lengths.get(limb, np.nan) for limb in limbs], layout.tracks.sizes["individual"])
-    error = layout.scene.standardise(layout.scene.px - layout.rig.project(layout.position))
-    correlations = autocorrelations(error, layout.believed & np.isfinite(error).all(axis=-1))
     present = layout.find_present(ORDERS[prior])
     if not len(present):
         raise DataError(
@@ -161,6 +159,7 @@ def _learn(
     stretches = _stretches(len(layout.position))
     start = layout.guess(ORDERS[prior])
     scenes = [layout.scene.part(stretch, present) for stretch in stretches]
+    correlations = _correlations(layout, stretches)
     starts = [start.frames(stretch).of(present) for stretch in stretches]
     model = MotionModel(*fit_memory(correlations), ORDERS[prior], np.ones(len(present)))
     shape = layout.tracks.sizes["individual"], layout.tracks.sizes["keypoint"]
@@ -190,6 +189,15 @@ def _learn(
         motion["joint_keypoints"] = (("joint", "corner"), np.array(list(limits)))
         motion["joint_limits"] = (("joint", "bound"), np.array(list(limits.values())))
     return motion, start.replaced(stretches, present, free)
+
+
+def _correlations(layout: Layout, stretches: Sequence[slice]) -> dict[int, float]:
+    """Autocorrelation of the 2D errors in the points that were solved frame by frame."""
+    frames = np.concatenate([np.arange(stretch.start, stretch.stop) for stretch in stretches])
+    scene, position = layout.scene.part(frames), layout.position[frames]
+    error = scene.standardise(scene.px - layout.rig.project(position))
+    used = layout.believed[:, frames] & np.isfinite(error).all(axis=-1)
+    return autocorrelations(error, scene.slopes(position, layout.rig), used)
 
 
 def _model(layout: Layout, motion: xr.Dataset) -> tuple[MotionModel, NDArray[np.int64]]:

@@ -21,7 +21,7 @@ _CHUNK = 16_384  # points whose parallax is found at once
 _FACTOR_BUDGET = 12_000  # points that variance_factors looks at
 _FACTOR_STEPS = 25
 _FACTOR_CHANGE = 1e-3  # relative; smaller ones end the iteration
-_FEW = 10.0  # numbers left over at which a factor lies halfway between its own estimate and the pooled one
+_LOG_VARIANCE = 2.5  # of the logarithm of a factor, times the numbers left over that it rests on
 _TRIM = 2.5  # standard deviations; larger residuals do not speak about the noise
 _TRIMMED_VARIANCE = 0.91125  # of a standard normal number within _TRIM
 _SMALLEST_FACTOR = 1e-6
@@ -118,7 +118,7 @@ def variance_factors(
     2.5 standard deviations are left out, and the mean square is corrected for that. As the views share a point, the
     factors of all are found together, by iteration: without the trimming this is Helmert's estimate of variance
     components, which is that of restricted maximum likelihood (Förstner 1979). A factor that rests on few residuals is
-    drawn towards the one of its view, and that towards the one of all views.
+    drawn towards the one of its view, and that towards the one of all views, unless they plainly differ.
 
     Two views alone cannot be told apart: what they disagree by is shared out between them as the covariances say, and
     both get the same factor where these are in proportion.
@@ -245,20 +245,26 @@ def _summed(values: FloatArray, cells: NDArray[np.int64], shape: tuple[int, ...]
 
 
 def _pooled(squares: FloatArray, shares: FloatArray, factors: FloatArray) -> FloatArray:
-    """Changes of the factors (view, keypoint), those that rest on little drawn towards the factor of many."""
+    """Changes of the factors (view, keypoint): those of a view are drawn towards their mean, and the views' means to
+    that of all, as far as they differ by no more than their own uncertainty lets them."""
+    total = shares.sum()
+    if not total > 0:
+        return np.ones_like(factors)
+    everything = np.log(max((squares * factors).sum() / total, _SMALLEST_FACTOR))
+    views = _drawn((squares * factors).sum(axis=1), shares.sum(axis=1), np.full(len(factors), everything))
+    changed: FloatArray = np.exp(_drawn(squares * factors, shares, np.broadcast_to(views[:, None], shares.shape)))
+    return changed / factors
 
-    def drawn(own: FloatArray, weight: FloatArray, towards: FloatArray | float) -> FloatArray:
-        share = weight / (weight + _FEW)  # 0 where nothing is known
-        result: FloatArray = share * np.log(np.maximum(own, _SMALLEST_FACTOR)) + (1.0 - share) * towards
-        return result
 
-    def mean(axis: int | None) -> FloatArray:
-        return np.asarray((squares * factors).sum(axis=axis) / np.maximum(shares.sum(axis=axis), 1e-300))
-
-    everything = float(np.log(np.maximum(mean(None), _SMALLEST_FACTOR))) if shares.sum() > 0 else 0.0
-    view = drawn(mean(1), shares.sum(axis=1), everything)
-    own = squares * factors / np.maximum(shares, 1e-300)
-    return np.exp(drawn(own, shares, view[:, None])) / factors
+def _drawn(sums: FloatArray, shares: FloatArray, towards: FloatArray) -> FloatArray:
+    """Logarithms of sums / shares, drawn towards others by empirical Bayes: the spread of the true ones is what their
+    spread has beyond their own variances (Efron & Morris 1975)."""
+    known = np.maximum(shares, 1e-300)
+    off = np.log(np.maximum(sums / known, _SMALLEST_FACTOR)) - towards
+    variance = _LOG_VARIANCE / known
+    spread = max(0.0, float((shares * off**2).sum() - _LOG_VARIANCE * (shares > 0).sum()) / float(shares.sum()))
+    result: FloatArray = towards + off * spread / (spread + variance)
+    return result
 
 
 def _distances(px: FloatArray, position: FloatArray, rig: CameraRig) -> FloatArray:

@@ -128,6 +128,7 @@ def _views_section(found: Diagnostics) -> Section:
                     "points": table["points"].to_numpy(),
                     "median (px)": table["median_px"].to_numpy(),
                     "95 % below (px)": table["p95_px"].to_numpy(),
+                    "noise (px)": table["noise_px"].to_numpy(),
                     "in predicted sd": table["normalised"].to_numpy(),
                     "within 95 % (%)": 100 * table["within_95"].to_numpy(),
                     "left out of the 3D (%)": 100 * table["left_out"].to_numpy(),
@@ -138,6 +139,7 @@ def _views_section(found: Diagnostics) -> Section:
             {
                 "median (px)": ".2f",
                 "95 % below (px)": ".2f",
+                "noise (px)": ".2f",
                 "in predicted sd": ".2f",
                 "within 95 % (%)": ".1f",
                 "left out of the 3D (%)": ".1f",

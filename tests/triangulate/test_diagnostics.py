@@ -46,7 +46,7 @@ def test_honest_noise_is_covered() -> None:
     assert found.swaps == ()
     assert found.pairs == SKELETON.pairs
     for view, median in leave_one_out(keypoints, rig).items():
-        assert found.leave_one_out_px[view] == pytest.approx(median, rel=1e-3)
+        assert found.leave_one_out_px[view] == pytest.approx(median, rel=0.02)
     values = json.loads(json.dumps(found.to_dict()))
     assert values["views"][0].keys() >= {"view", "points", "median_px", "within_95"}
     assert values["limbs"][0].keys() >= {"from", "to", "median", "cv"}
@@ -56,11 +56,16 @@ def test_the_view_that_disagrees_comes_first() -> None:
     rig, keypoints = recording(4)
     rng = np.random.default_rng(0)
     keypoints["position"][2] += rng.normal(0, 6, keypoints["position"][2].shape)
-    found = diagnose(keypoints, reconstruct(keypoints, rig), rig, SKELETON)
+    tracks = reconstruct(keypoints, rig)
+    found = diagnose(keypoints, tracks, rig, SKELETON)
     assert found.views.index[0] == "cam_2"
     assert found.views["most_off"].iloc[0] > 5 * found.views["most_off"].iloc[1]
-    assert found.views["within_95"]["cam_2"] < 0.3
-    assert float(found.keypoints["normalised"].sel(view="cam_2").median()) > 3
+    assert found.views["noise_px"]["cam_2"] > 4 * found.views["noise_px"].drop("cam_2").max()
+    tracks["variance_factor"] = tracks["variance_factor"] * 0 + 1.0  # as if all views were as good as they say
+    said = diagnose(keypoints, tracks, rig, SKELETON)
+    assert said.views.index[0] == "cam_2"
+    assert said.views["within_95"]["cam_2"] < 0.3
+    assert float(said.keypoints["normalised"].sel(view="cam_2").median()) > 3
 
 
 def test_swaps_in_two_of_six_views_are_found_exactly() -> None:

@@ -14,7 +14,7 @@ from multipose.camera import Camera, CameraRig
 from multipose.compilation import kernel_folder, sources
 from multipose.geometry import look_at
 from multipose.lens import BrownLens, FisheyeLens, RationalLens, TelecentricLens
-from multipose.triangulate import blocks, kernels, projection
+from multipose.triangulate import blocks, kernels, lanes, projection
 from multipose.triangulate.points import STATES, triangulate
 
 LENSES = (
@@ -118,7 +118,12 @@ def test_kernels_are_compiled_once_and_in_time(tmp_path):
 
 
 def test_the_machine_code_is_kept_under_all_its_sources():
-    assert sources(kernels.triangulate.function) == (kernels.__file__, blocks.__file__, projection.__file__)
+    assert sources(kernels.triangulate.function) == (
+        kernels.__file__,
+        blocks.__file__,
+        lanes.__file__,
+        projection.__file__,
+    )
 
 
 @pytest.mark.slow

@@ -163,19 +163,28 @@ def test_autocorrelations_are_measured_without_constant_offsets_and_outliers():
     error[:, 0] = rng.normal(0, 1, (3, 4, 2))
     for t in range(1, 2000):
         error[:, t] = 0.8 * error[:, t - 1] + 0.6 * rng.normal(0, 1, (3, 4, 2))
-    error += rng.normal(0, 5, (3, 1, 4, 2)).clip(-2, 2)
+    error += rng.normal(0, 0.5, (3, 1, 4, 2))
     used = rng.random(error.shape[:3]) < 0.9
     error[~used] = np.nan
-    found = autocorrelations(error, used)
+    slope = rng.normal(0, 1, (3, 1, 4, 2, 3)) * rng.uniform(0.3, 2, (3, 2000, 4, 1, 1))  # views of changing weight
+    slope[~used] = 0.0
+    known = np.where(used[..., None], np.nan_to_num(error), 0.0)
+    rows, flat = (
+        slope.transpose(1, 2, 0, 3, 4).reshape(2000, 4, 6, 3),
+        known.transpose(1, 2, 0, 3).reshape(2000, 4, 6, 1),
+    )
+    moved = rows @ (np.linalg.pinv(rows) @ flat)
+    error = error - moved.reshape(2000, 4, 3, 2).transpose(2, 0, 1, 3)
+    found = autocorrelations(error, slope, used)
     assert found[1] == pytest.approx(0.8, abs=0.04)
     assert found[5] == pytest.approx(0.8**5, abs=0.06)
     lasting, decay = fit_memory(found)
     assert lasting == pytest.approx(1.0, abs=0.06)
     assert decay == pytest.approx(0.8, abs=0.04)
     assert fit_memory({lag: 0.7 * 0.95**lag for lag in (1, 2, 5, 10)}) == pytest.approx((0.7, 0.95), abs=0.01)
-    white = autocorrelations(rng.normal(0, 1, error.shape), used)
+    white = autocorrelations(rng.normal(0, 1, error.shape), 0 * slope, used)
     assert fit_memory(white) == (0.0, 0.0)
-    assert autocorrelations(error[:, :20], used[:, :20] & False)[1] == 0.0
+    assert autocorrelations(error[:, :20], slope[:, :20], used[:, :20] & False)[1] == 0.0
 
 
 def test_a_wrong_place_is_told_from_a_fast_movement():
