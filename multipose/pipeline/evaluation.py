@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,6 +15,7 @@ from multipose.pipeline.labels import extract_pictures, known_labels
 from multipose.pipeline.provenance import Hashes
 from multipose.pipeline.training import EVALUATION_FILE, load_dataset, pictures_of
 from multipose.pose2d import (
+    Evaluation,
     PoseDataset,
     PoseModel,
     TrainingResult,
@@ -39,13 +41,18 @@ def cross_validate_model(
     split: Literal["random", "blocks"],
     budget: dict[str, Any],
     seed: int,
+    counts: Sequence[int | None] = (None,),
     threads: int | None = None,
     progress: Progress = SILENT,
 ) -> dict[str, Any]:
     """The error on the project's labels by cross-validation: each fold is judged by a network that never saw it.
 
+    Args:
+        counts: of pictures to learn from, None for all outside a fold; folds are trained anew for each.
+
     Returns:
-        As `evaluate_model`, with the mean of each fold and the page written.
+        As `evaluate_labels`, of the last count, with the mean of each fold and the page written; for several counts
+        also `label_curve`, the figures of each.
     """
     dataset = load_dataset(project, name, hashes, progress=progress)
     limits = {key: value for key, value in budget.items() if value is not None}
@@ -61,9 +68,13 @@ def cross_validate_model(
             **(limits or {"minutes": project.config.training.minutes}),
         )
 
-    parts = cross_validate(dataset, fit, folds=folds, split=split, seed=seed, threads=threads, progress=progress)
-    evaluation = join_evaluations(parts)
-    page = project.folder / "models" / name / f"cross_validation_{split}.html"
+    curve: dict[str, Evaluation] = {}
+    for count in counts:
+        parts = cross_validate(
+            dataset, fit, folds=folds, split=split, seed=seed, pictures=count, threads=threads, progress=progress
+        )
+        curve[str(count or "all")] = evaluation = join_evaluations(parts)
+    page = project.folder / "models" / name / f"{'label_curve' if len(curve) > 1 else 'cross_validation'}_{split}.html"
     means = ", ".join(f"{part.mean_px:.2f}" for part in parts)
     evaluation_page(
         evaluation,
@@ -71,8 +82,12 @@ def cross_validate_model(
         dataset.skeleton,
         title=f"Network {name}: cross-validation",
         notes=[f"{folds} folds, {_SPLITS[split]}; mean error of each (px): {means}."],
+        further={f"{count} pictures": part for count, part in list(curve.items())[:-1]},
     ).save(page)
-    return {**evaluation.to_dict(), "folds": [part.mean_px for part in parts], "page": str(page)}
+    result = {**evaluation.to_dict(), "folds": [part.mean_px for part in parts], "page": str(page)}
+    if len(curve) > 1:
+        result["label_curve"] = {count: part.to_dict() for count, part in curve.items()}
+    return result
 
 
 def evaluate_labels(

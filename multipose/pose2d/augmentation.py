@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -10,21 +10,17 @@ import numpy.typing as npt
 from multipose.errors import DataError
 from multipose.opencv import cv2
 from multipose.pose2d.backbones import INPUT_MULTIPLE
-from multipose.pose2d.dataset import PoseDataset, animal_size
+from multipose.pose2d.dataset import PoseDataset, ShrunkPictures, longest_side, shows_whole_pictures
+from multipose.pose2d.posture import animal_length, is_seen_from_above, lies_steadily
 
 Array = npt.NDArray[np.float64]
 Picture = npt.NDArray[np.uint8]
 
 _CROP_RANGE = (128, 256)  # px at the network's scale
 _CROP_PER_ANIMAL = 1.25
-# Orientation resultant above which the animal counts as always lying the same way. Measured: 0.999 for a mouse on a
-# treadmill; 0.77 for one that roams an arena.
-_STEADY = 0.9
-_STEADY_TURN = np.radians(15.0)
-# Share of the variation of shapes that is mere turning, above which the camera counts as looking straight down.
-# Measured: 0.995 for a mouse seen from above (4 points); 0.84 to 0.91 for a walking animal (12 points) seen aslant.
-_SEEN_FROM_ABOVE = 0.95
+_STEADY_TURN = np.radians(10.0)
 _UPRIGHT_TURN = np.radians(30.0)
+_SHIFT = 0.08  # of the picture's sides, by which crops of whole pictures are shifted at most
 
 
 @dataclass(frozen=True)
@@ -36,6 +32,8 @@ class Augmentation:
         turn: the crop is turned by up to this angle (rad) to either side.
         flip: half of the crops are mirrored; the skeleton's left and right key points then change places.
         zoom: the scale is multiplied by up to exp(zoom), or divided by it.
+        whole: crops show the whole picture, but for the zoom and a small shift; the crop's side should be at least the
+            picture's.
         around_point: share of the crops that lie around a labelled point; the others lie anywhere in the picture.
             Of 0.85 a network learns the points faster, but knows the background less: on real pictures it then found
             an ear 600 px off the mouse, with a confidence of 0.91.
@@ -50,6 +48,7 @@ class Augmentation:
     turn: float = np.pi
     flip: bool = False
     zoom: float = 0.25
+    whole: bool = False
     around_point: float = 0.7
     contrast: float = 0.3
     brightness: float = 30.0
@@ -66,17 +65,21 @@ class Augmentation:
 def choose_augmentation(dataset: PoseDataset, scale: float) -> Augmentation:
     """The augmentation that suits the labels.
 
-    The crop is 1.25 animals wide, between 128 and 256 px. Where the animal always lies the same way in the picture
-    (on a treadmill, say), crops are turned by 15 degrees at most and never mirrored. Elsewhere they are mirrored if the
-    skeleton names left and right, and turned: freely where the animal looks the same whichever way it heads (the camera
-    looks straight down), by 30 degrees at most where it does not (then pictures have an up and a down).
+    Where the animal always lies the same way in the picture (on a treadmill, say), crops are turned by 10 degrees at
+    most and never mirrored, and where it fills the picture they show all of it: only the whole tells left from right
+    and a mirrored view from the direct one. Elsewhere the crop is 1.25 animals wide, between 128 and 256 px. It is
+    mirrored if the skeleton names left and right, and turned: freely where the animal looks the same whichever way it
+    heads (the camera looks straight down), by 30 degrees at most where it does not (then pictures have an up and a
+    down).
     """
-    wanted = _CROP_PER_ANIMAL * animal_size(dataset) * scale
+    if shows_whole_pictures(dataset):
+        crop = int(np.ceil(scale * longest_side(dataset) / INPUT_MULTIPLE)) * INPUT_MULTIPLE
+        return Augmentation(crop, turn=float(_STEADY_TURN), whole=True)
+    wanted = _CROP_PER_ANIMAL * animal_length(dataset.xy) * scale
     crop = int(np.clip(np.ceil(wanted / INPUT_MULTIPLE) * INPUT_MULTIPLE, *_CROP_RANGE))
-    shapes = _shapes(dataset.xy)
-    if _orientation_resultant(shapes) > _STEADY:
-        return Augmentation(crop, turn=float(_STEADY_TURN), flip=False)
-    turn = np.pi if _turning_share(shapes) > _SEEN_FROM_ABOVE else _UPRIGHT_TURN
+    if lies_steadily(dataset.xy):
+        return Augmentation(crop, turn=float(_STEADY_TURN))
+    turn = np.pi if is_seen_from_above(dataset.xy) else _UPRIGHT_TURN
     return Augmentation(crop, turn=float(turn), flip=bool(dataset.skeleton.pairs))
 
 
@@ -102,7 +105,9 @@ def augment(
     turn = random.uniform(-settings.turn, settings.turn)
     mirrored = settings.flip and random.random() < 0.5
     placed = np.flatnonzero(np.isfinite(xy).all(1))
-    if len(placed) and random.random() < settings.around_point:
+    if settings.whole:
+        center = (np.array([width, height]) - 1) / 2 + random.uniform(-_SHIFT, _SHIFT, 2) * (width, height)
+    elif len(placed) and random.random() < settings.around_point:
         center = xy[random.choice(placed)] + random.uniform(-0.3, 0.3, 2) * side / zoom
     else:
         center = random.uniform((0.0, 0.0), (width - 1.0, height - 1.0))
@@ -115,6 +120,36 @@ def augment(
     points = xy @ matrix.T + shift
     order = swap if mirrored else np.arange(len(xy))
     return _disturb(crop, settings, random), points[order], order
+
+
+def make_crops(dataset: PoseDataset, scale: float, settings: Augmentation, count: int, seed: int) -> PoseDataset:
+    """Crops of all pictures as training makes them, in their own light, as pictures at the network's scale.
+
+    Points outside a crop are absent from it: so a few pictures tell much of which points a network finds to be there.
+
+    Args:
+        dataset: labelled pictures.
+        scale: of the network.
+        settings: the augmentation.
+        count: how many crops in all, at least one of each picture.
+        seed: of the chance.
+    """
+    plain = replace(settings, contrast=0.0, brightness=0.0, gamma=0.0, blur=0.0, noise=0.0)
+    pictures = ShrunkPictures(dataset, scale)
+    crops, points, states, names = [], [], [], []
+    for number in range(max(count, len(dataset))):
+        item = number % len(dataset)
+        random = np.random.default_rng((seed, 4, number))
+        crop, xy, order = augment(*pictures[item], plain, dataset.skeleton.swap, random)
+        state = dataset.state[item][order]
+        placed = np.isfinite(xy).all(-1)
+        outside = placed & np.any((xy <= -0.5) | (xy >= settings.crop - 0.5), axis=-1)
+        state = np.where((state == "occluded") & ~placed, "unlabelled", np.where(outside, "absent", state))
+        crops.append(crop)
+        points.append(np.where(outside[:, None], np.nan, xy))
+        states.append(state)
+        names.append(f"{dataset.names[item]}, crop {number}")
+    return PoseDataset(tuple(crops), np.stack(points), np.stack(states), dataset.skeleton, tuple(names), tuple(names))
 
 
 def _disturb(crop: Picture, settings: Augmentation, random: np.random.Generator) -> Picture:
@@ -144,37 +179,3 @@ def _motion_kernel(length: int, random: np.random.Generator) -> npt.NDArray[np.f
         line, cv2.getRotationMatrix2D((middle, middle), random.uniform(0, 180), 1.0), (length, length)
     )
     return np.asarray(turned / turned.sum(), dtype=np.float32)
-
-
-def _shapes(xy: Array) -> npt.NDArray[np.complex128]:
-    """The animal's points about their middle, as complex numbers of unit norm in all, (frame, keypoint).
-
-    Points that are not labelled are 0; frames with fewer than two points are left out.
-    """
-    frames = xy[np.isfinite(xy).all(-1).sum(1) >= 2]
-    if not len(frames):
-        return np.zeros((0, xy.shape[1]), np.complex128)
-    centred = np.nan_to_num(frames - np.nanmean(frames, axis=1, keepdims=True))
-    shapes = centred[..., 0] + 1j * centred[..., 1]
-    norms = np.linalg.norm(shapes, axis=1)
-    return np.asarray(shapes[norms > 0] / norms[norms > 0, None])
-
-
-def _orientation_resultant(shapes: npt.NDArray[np.complex128]) -> float:
-    """How alike the animals lie, 0 to 1: length of the mean of unit vectors along their orientations.
-
-    An orientation is the turn that best maps one whole shape on the frame's. A single frame counts as lying anyhow.
-    """
-    if len(shapes) < 2:
-        return 0.0
-    reference = shapes[np.argmax((shapes != 0).sum(1))]
-    turns = (shapes * reference.conj()).sum(1)
-    turns = turns[np.abs(turns) > 0]
-    return float(np.abs(np.mean(turns / np.abs(turns))))
-
-
-def _turning_share(shapes: npt.NDArray[np.complex128]) -> float:
-    """Share of the shapes that is one shape turned and scaled, 0 to 1 (its first principal component)."""
-    if len(shapes) < 2:
-        return 1.0
-    return float(np.linalg.norm(shapes, ord=2) ** 2 / len(shapes))

@@ -3,39 +3,149 @@
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 from scipy import optimize, stats
 
+from multipose.errors import DataError
+from multipose.pose2d.dataset import PoseDataset
 from multipose.pose2d.evaluation import Evaluation
-from multipose.pose2d.model import PoseCalibration
+from multipose.pose2d.model import PoseCalibration, excess
 
-_PRIOR_WEIGHT = 1.0  # of slope 1 and offset 0, in units of one point one logit off
-_MATCHED_QUANTILE = 0.9
+Array = npt.NDArray[np.float64]
+
+_PRESENCE = ("presence_logit", "present")
+_PRIOR_WEIGHT = 0.2  # of slope 1 and offset 0, in units of one point one logit off
 _FEWEST_POINTS = 5
+_SURE_QUANTILE = 0.1  # of the variances of the maps: what a sure network's have
+_FREEDOM = 4.0  # degrees of freedom of Student's t
+_USUAL_SPREAD = 0.5  # the middle of the spread's prior; that of the floor's is what half of the errors speak for
+_PRIOR_SD = 0.7  # of the logarithms of both
+_SMALLEST_FLOOR = 0.01  # px²
+_MEDIAN = float(stats.chi2(2).median())
+_LARGEST_SQUARE = 9.0  # larger squared errors count as this when the floor of a key point is found
+_SHRINKAGE = 4.0  # errors of the common size that each key point is given
+_MATCHED = (0.5, 0.8, 0.9, 0.95)
 
 
-def fit_calibration(evaluation: Evaluation) -> PoseCalibration:
+def label_noise(first: PoseDataset, second: PoseDataset) -> Array:
+    """Standard deviation (keypoint,) px of a label along one axis, from pictures that were labelled twice.
+
+    Pictures are matched by name. Of each key point it is the root of half the mean squared difference along an axis,
+    shrunk to that of all as if four more differences of the common size had been seen.
+
+    Raises:
+        DataError: the key points differ, or no point is labelled in both.
+    """
+    if first.skeleton.keypoints != second.skeleton.keypoints:
+        raise DataError(
+            f"The first labels are of {', '.join(first.skeleton.keypoints)}, the second of "
+            f"{', '.join(second.skeleton.keypoints)}. Labels to compare must be of the same key points in one order."
+        )
+    shared = [(i, second.names.index(name)) for i, name in enumerate(first.names) if name in set(second.names)]
+    mine, theirs = (np.array(items, dtype=np.int64) for items in (zip(*shared, strict=True) if shared else ([], [])))
+    squares = ((first.xy[mine] - second.xy[theirs]) ** 2).mean(-1) / 2
+    labelled = np.isfinite(squares)
+    if not labelled.any():
+        raise DataError(
+            f"None of the points of {len(first)} pictures is labelled a second time ({len(shared)} pictures have the "
+            "same name). Label some of the same pictures again."
+        )
+    common = squares[labelled].mean()
+    sums = np.where(labelled, squares, 0.0).sum(0) + _SHRINKAGE * common
+    return np.asarray(np.sqrt(sums / (labelled.sum(0) + _SHRINKAGE)))
+
+
+def fit_calibration(
+    evaluation: Evaluation, crops: Evaluation | None = None, label_sd: Array | None = None
+) -> PoseCalibration:
     """Calibration of the network whose uncalibrated outputs are given.
 
     Presence: logistic regression on the map's maximum (Platt scaling), held near the identity by a weak prior, so that
-    held-out frames without absent points leave it sensible. Covariance: the factor under which 90 % of the held-out
-    points lie in their 90 % ellipses; 1 where fewer than 5 points are held out.
-    """
-    known = np.isfinite(evaluation.present)
-    logit, present = evaluation.presence_logit[known], evaluation.present[known]
+    held-out frames without absent points leave it sensible. Covariance: the floor and the spread under which the
+    held-out errors are likeliest.
 
-    def cost(values: np.ndarray) -> float:
+    Args:
+        evaluation: on held-out pictures.
+        crops: on crops of the same pictures, which parts of the animal have left; presence is learned from both.
+        label_sd: as of `label_noise`. Its square is taken off the covariance, which then tells how far points are from
+            the truth, not from labels; at most nine tenths of a key point's floor are taken.
+    """
+    parts = [evaluation] if crops is None else [evaluation, crops]
+    logit, present = (np.concatenate([getattr(part, name).ravel() for part in parts]) for name in _PRESENCE)
+    known = np.isfinite(present)
+    slope, offset = _fit_presence(logit[known], present[known])
+    floor, spread, blur = _fit_covariance(evaluation)
+    if label_sd is not None:
+        floor = tuple(np.maximum(np.array(floor) - label_sd**2, np.array(floor) / 10).tolist())
+    return PoseCalibration(slope, offset, floor, spread, blur)
+
+
+def _fit_presence(logit: Array, present: Array) -> tuple[float, float]:
+    """Slope and offset of the logistic regression."""
+
+    def cost(values: Array) -> float:
         z = values[0] * logit + values[1]
         prior = _PRIOR_WEIGHT * ((values[0] - 1.0) ** 2 + values[1] ** 2)
         return float(np.logaddexp(0.0, z).sum() - (present * z).sum() + prior)
 
     slope, offset = optimize.minimize(cost, (1.0, 0.0), bounds=((0.05, None), (None, None))).x
-    return PoseCalibration(float(slope), float(offset), _covariance_factor(evaluation))
+    return float(slope), float(offset)
 
 
-def _covariance_factor(evaluation: Evaluation) -> float:
+def _fit_covariance(evaluation: Evaluation) -> tuple[tuple[float, ...], float, float]:
+    """Floor of each key point, spread and blur, as of `PoseCalibration`; (0, 1, 0) of too few points.
+
+    Floor and spread maximise the likelihood of the errors under Student's t, so that a few gross ones do not widen all
+    ellipses. Each key point's floor is then multiplied by the mean of its squared errors, shrunk to that of all as if
+    every key point had four more errors of the common size. At last all are scaled to hold 50, 80, 90 and 95 % of
+    the points, and widened by one part in the number of pictures: errors of one picture are alike, and few say little.
+    """
     labelled = np.isfinite(evaluation.error)
     if labelled.sum() < _FEWEST_POINTS:
-        return 1.0
-    difference = (evaluation.position - evaluation.truth)[labelled]
-    distance = np.einsum("ni,nij,nj->n", difference, np.linalg.inv(evaluation.covariance[labelled]), difference)
-    return float(np.quantile(distance, _MATCHED_QUANTILE) / stats.chi2(2).ppf(_MATCHED_QUANTILE))
+        return (0.0,), 1.0, 0.0
+    error = (evaluation.position - evaluation.truth)[labelled]
+    moment = evaluation.covariance[labelled]
+    keypoint = np.nonzero(labelled)[1]
+    blur = float(np.quantile(np.linalg.eigvalsh(moment), _SURE_QUANTILE))
+    beyond = excess(moment, blur)
+
+    def covariance(floor: Array, spread: float) -> Array:
+        return floor[:, None, None] * np.eye(2) + spread * beyond
+
+    def cost(logs: Array) -> float:
+        floor, spread = np.exp(logs)
+        tried = covariance(np.full(len(error), floor), spread)
+        likelihood = np.log(np.linalg.det(tried)) + (_FREEDOM + 2) * np.log1p(_squares(error, tried) / _FREEDOM)
+        return float(likelihood.sum() + (((logs - usual) / _PRIOR_SD) ** 2).sum()) / 2
+
+    typical = max(float(np.median((error**2).sum(1))) / _MEDIAN, _SMALLEST_FLOOR)
+    usual = np.log([typical, _USUAL_SPREAD])
+    limits = [(np.log(_SMALLEST_FLOOR), None), (None, None)]
+    logs = optimize.minimize(cost, usual, method="Nelder-Mead", bounds=limits).x
+    floor, spread = np.exp(logs)
+    squares = _squares(error, covariance(np.full(len(error), floor), spread))
+    squares = np.minimum(squares * _MEDIAN / max(float(np.median(squares)), 1e-12), _LARGEST_SQUARE)
+    floors = np.array(
+        [
+            floor * (squares[keypoint == k].sum() / 2 + _SHRINKAGE) / ((keypoint == k).sum() + _SHRINKAGE)
+            for k in range(labelled.shape[1])
+        ]
+    )
+    factor = _matching_factor(_squares(error, covariance(floors[keypoint], spread)))
+    factor *= 1 + 1 / labelled.any(1).sum()
+    return tuple((factor * floors).tolist()), float(factor * spread), blur
+
+
+def _squares(error: Array, covariance: Array) -> Array:
+    """Squared errors (n,) in units of their covariances."""
+    return np.asarray(np.einsum("ni,nij,nj->n", error, np.linalg.inv(covariance), error))
+
+
+def _matching_factor(squares: Array) -> float:
+    """Factor of the covariances under which ellipses hold as many points as they say; geometric mean over some sizes.
+
+    A finite sample's quantiles are taken a little higher, so that points yet unseen are held too.
+    """
+    levels = np.array(_MATCHED)
+    found = np.quantile(squares, np.minimum(1.0, levels * (len(squares) + 1) / len(squares)))
+    return float(np.exp(np.mean(np.log(np.maximum(found, 1e-12) / stats.chi2(2).ppf(levels)))))

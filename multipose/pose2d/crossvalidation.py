@@ -54,6 +54,7 @@ def cross_validate(
     folds: int = 5,
     split: Split = "random",
     seed: int = 0,
+    pictures: int | None = None,
     threads: int | None = None,
     device: str = "auto",
     progress: Progress = SILENT,
@@ -65,6 +66,8 @@ def cross_validate(
         fit: trains on a part of them in a scratch folder, for example
             `lambda part, folder: train(part, folder, minutes=3)`.
         folds, split, seed: as for `choose_folds`.
+        pictures: learn from so many of the pictures outside a fold, drawn at random; those of a smaller number are
+            among those of a larger one. By default from all.
         threads, device: of the judging.
         progress: is told of every fold.
 
@@ -72,11 +75,11 @@ def cross_validate(
         One evaluation a fold; `join_evaluations` makes one of them.
 
     Raises:
-        DataError: as of `choose_folds` and `train`.
+        DataError: as of `choose_folds` and `train`, or fewer pictures are outside a fold than asked for.
     """
     parts: list[Evaluation] = []
     for number, judged in enumerate(choose_folds(dataset, folds, split, seed), start=1):
-        learned = dataset.subset(np.setdiff1d(np.arange(len(dataset)), judged))
+        learned = _draw(dataset.subset(np.setdiff1d(np.arange(len(dataset)), judged)), pictures, seed)
         with tempfile.TemporaryDirectory(prefix="multipose_fold_") as scratch:
             result = fit(learned, Path(scratch))
         part = evaluate(result.model, dataset.subset(judged), threads=threads, device=device)
@@ -84,3 +87,14 @@ def cross_validate(
         joined = join_evaluations(parts)
         progress.note(f"Fold {number} of {folds}: mean {part.mean_px:.2f} px; so far {joined.mean_px:.2f} px.")
     return parts
+
+
+def _draw(dataset: PoseDataset, pictures: int | None, seed: int) -> PoseDataset:
+    """So many of the pictures, at random, in their order; all for None."""
+    if pictures is None:
+        return dataset
+    if not 2 <= pictures <= len(dataset):
+        raise DataError(
+            f"Outside a fold are {len(dataset)} pictures; a network can learn from 2 to {len(dataset)}, not {pictures}."
+        )
+    return dataset.subset(np.sort(np.random.default_rng((seed, 5)).permutation(len(dataset))[:pictures]))

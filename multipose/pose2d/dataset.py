@@ -14,6 +14,7 @@ from multipose.errors import DataError, LabelError
 from multipose.files import content_hash, hash_value
 from multipose.labels import STATES, Labels, picture_path
 from multipose.opencv import cv2
+from multipose.pose2d.posture import animal_length, lies_steadily
 from multipose.skeleton import Skeleton
 from multipose.sources import read_picture
 
@@ -25,6 +26,9 @@ _CACHE_BYTES = 2_000_000_000  # of decoded pictures at the network's scale
 _NETWORK_PIXELS = 640 * 512
 # ... unless the animal (diagonal of the box around its labelled points, median over the frames) got smaller than this.
 _SMALLEST_ANIMAL_PX = 96.0
+# Where the animal always lies the same way and fills the picture, the network sees whole pictures with this side.
+_WHOLE_PICTURE_PX = 288.0
+_FILLED = 0.8  # of the picture's longer side; an animal longer than this fills the picture
 _PICTURES_MEASURED = 20  # evenly among the labelled ones, for the median size
 
 
@@ -193,21 +197,31 @@ def choose_scale(dataset: PoseDataset) -> float:
     """The scale at which a network sees pictures like these, at most 1.
 
     It bounds the work: a picture is shrunk to 640 x 512 pixels in area, unless the animal would get less than 96
-    pixels long; then it is shrunk only so far. Pictures are never enlarged.
+    pixels long; then it is shrunk only so far. Where the animal always lies the same way and fills the picture, the
+    picture's longer side is shrunk to 288 pixels, for training then takes whole pictures. None is ever enlarged.
     """
+    sizes = _measured_sizes(dataset)
+    if shows_whole_pictures(dataset):
+        return float(min(1.0, _WHOLE_PICTURE_PX / np.median(sizes.max(1))))
+    bounded = float(np.sqrt(_NETWORK_PIXELS / np.median(sizes.prod(1))))
+    return float(min(1.0, max(bounded, _SMALLEST_ANIMAL_PX / animal_length(dataset.xy))))
+
+
+def shows_whole_pictures(dataset: PoseDataset) -> bool:
+    """Whether training crops are to show whole pictures: the animal fills them, and always lies the same way."""
+    long = animal_length(dataset.xy) > _FILLED * np.median(_measured_sizes(dataset).max(1))
+    return bool(long) and lies_steadily(dataset.xy)
+
+
+def longest_side(dataset: PoseDataset) -> int:
+    """The longest side of the pictures looked at, px."""
+    return int(_measured_sizes(dataset).max())
+
+
+def _measured_sizes(dataset: PoseDataset) -> npt.NDArray[np.int64]:
+    """Width and height of some pictures, evenly among the labelled ones, (n, 2)."""
     looked_at = np.unique(np.linspace(0, len(dataset) - 1, _PICTURES_MEASURED).astype(int)).tolist()
-    areas = [picture.shape[0] * picture.shape[1] for picture in map(dataset.picture, looked_at)]
-    bounded = float(np.sqrt(_NETWORK_PIXELS / np.median(areas)))
-    return float(min(1.0, max(bounded, _SMALLEST_ANIMAL_PX / animal_size(dataset))))
-
-
-def animal_size(dataset: PoseDataset) -> float:
-    """Median over the pictures of the diagonal of the box around the labelled points, px; at least 1."""
-    several = dataset.xy[np.isfinite(dataset.xy).all(-1).sum(1) > 1]
-    if not len(several):
-        return 1.0
-    box = np.nanmax(several, axis=1) - np.nanmin(several, axis=1)
-    return max(1.0, float(np.median(np.hypot(*box.T))))
+    return np.array([dataset.picture(item).shape[1::-1] for item in looked_at])
 
 
 def shrink(picture: Picture, scale: float) -> tuple[Picture, Array]:

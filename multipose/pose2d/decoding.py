@@ -1,13 +1,16 @@
 """Heat maps to points: sub-pixel positions, presence logits and covariances, all points of a batch at once.
 
-The peak is refined by one Newton step on the logarithm of the lightly blurred map, which is exact where the map
-is a Gaussian [1]. The covariance is the second moment of the map around the peak; its scale is calibrated elsewhere.
+A point is the highest peak of its map, or the one that a prior of the animal's shape prefers among the highest few.
+It is refined by one Newton step on the logarithm of the lightly blurred map, which is exact where the map is a
+Gaussian [1]. The covariance is the second moment of the whole map, softmax(z), about that point: where the network
+wavers between two places, it is as wide as their distance. What it means in px of error is calibrated elsewhere.
 
 [1] F. Zhang et al.: Distribution-Aware Coordinate Representation for Human Pose Estimation (DARK). CVPR 2020.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -16,10 +19,15 @@ from torch.nn import functional
 
 from multipose.pose2d.network import STRIDE
 
-_RADIUS = 4  # cells around the peak that the covariance looks at
+_PEAKS = 8  # of each map, at most, that a prior chooses among
+_PEAK_RADIUS = 3  # cells around a peak without a higher one, whose probability is the peak's
 _MAX_STEP = 1.5  # cells; a longer Newton step means that the map is no Gaussian there
 _BLUR = torch.outer(torch.tensor([0.25, 0.5, 0.25]), torch.tensor([0.25, 0.5, 0.25]))
 _TINY = 1e-20
+
+Weigh = Callable[[Tensor, Tensor], Tensor]
+"""Positions (n, keypoint, peak, 2) px of the network's input and log probabilities (n, keypoint, peak) of the peaks by
+the maps alone, to their log probabilities given all maps of the picture."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,7 +37,7 @@ class DecodedPoints:
     Attributes:
         position: (n, keypoint, 2) x, y.
         presence_logit: (n, keypoint) the map's maximum.
-        covariance: (n, keypoint, 2, 2) px², second moment of the map, not calibrated.
+        covariance: (n, keypoint, 2, 2) px², second moment of the map about the position, not calibrated.
     """
 
     position: Tensor
@@ -37,26 +45,81 @@ class DecodedPoints:
     covariance: Tensor
 
 
-def decode(logits: Tensor) -> DecodedPoints:
-    """Points from logits (n, keypoint, h, w), each map at least 1 x 1 cell."""
+def decode(logits: Tensor, weigh: Weigh | None = None) -> DecodedPoints:
+    """Points from logits (n, keypoint, h, w), each map at least 1 x 1 cell.
+
+    Args:
+        logits: of the network.
+        weigh: the prior that peaks are weighed by; by default the highest peak is the point.
+    """
     n, n_keypoints, height, width = logits.shape
     maps = logits.float().reshape(n * n_keypoints, height, width)
     presence, peak = maps.flatten(1).max(1)
-    row, column = peak // width, peak % width
     density = (maps - presence[:, None, None]).exp()
-    # Beside the picture's border the step starts from the nearest cell that has all its neighbours.
-    start_row, start_column = _inner(row, height), _inner(column, width)
-    near, _ = _windows(density, start_row, start_column, radius=2)
-    start = torch.stack([start_column - column, start_row - row], -1).float()
-    step = (start + _newton_step(near)).clamp(-_MAX_STEP, _MAX_STEP)
-    cells = torch.stack([column, row], -1).float() + step
-    around, inside = _windows(density, row, column, radius=_RADIUS)
-    covariance = _second_moment(around * inside)
+    if weigh is None:
+        position = _refine(density, peak)
+        covariance = _second_moment(density, position)
+    else:
+        peaks, mass = _find_peaks(density)
+        places = _pixels(_cell_centers(peaks, width))
+        shape = (n, n_keypoints, peaks.shape[1])
+        weights = weigh(places.view(*shape, 2), mass.log().view(shape)).flatten(0, 1).softmax(1)
+        chosen = weights.argmax(1, keepdim=True)
+        position = _refine(density, peaks.gather(1, chosen)[:, 0])
+        covariance = _second_moment(_deal_anew(density, peaks, mass, weights), position)
     return DecodedPoints(
-        position=((cells + 0.5) * STRIDE - 0.5).reshape(n, n_keypoints, 2),
+        position=_pixels(position).reshape(n, n_keypoints, 2),
         presence_logit=presence.reshape(n, n_keypoints),
         covariance=(covariance * STRIDE**2).reshape(n, n_keypoints, 2, 2),
     )
+
+
+def _pixels(cells: Tensor) -> Tensor:
+    """Px of the network's input of places in cells."""
+    return (cells + 0.5) * STRIDE - 0.5
+
+
+def _cell_centers(index: Tensor, width: int) -> Tensor:
+    """Column and row of flat indices."""
+    return torch.stack([index % width, index // width], -1).float()
+
+
+def _refine(density: Tensor, peak: Tensor) -> Tensor:
+    """Sub-cell place (m, 2) of the maximum near a cell (m,) of each map."""
+    height, width = density.shape[-2:]
+    row, column = peak // width, peak % width
+    # Beside the picture's border the step starts from the nearest cell that has all its neighbours.
+    start_row, start_column = _inner(row, height), _inner(column, width)
+    near = _windows(density, start_row, start_column, radius=2)
+    start = torch.stack([start_column - column, start_row - row], -1).float()
+    step = (start + _newton_step(near)).clamp(-_MAX_STEP, _MAX_STEP)
+    return _cell_centers(peak, width) + step
+
+
+def _find_peaks(density: Tensor) -> tuple[Tensor, Tensor]:
+    """Flat indices (m, peak) of the highest maxima of each map, the highest first, and the probability around each."""
+    side = 2 * _PEAK_RADIUS + 1
+    total = density.sum((1, 2))[:, None]
+    highest = functional.max_pool2d(density[:, None], side, 1, _PEAK_RADIUS)[:, 0]
+    around = functional.avg_pool2d(density[:, None], side, 1, _PEAK_RADIUS, divisor_override=1)[:, 0]
+    heights = torch.where(density == highest, density, torch.zeros_like(density)).flatten(1)
+    _, index = heights.topk(min(_PEAKS, heights.shape[1]), dim=1)
+    mass = torch.where(heights.gather(1, index) > 0, around.flatten(1).gather(1, index), torch.zeros_like(total))
+    return index, (mass / total).clamp_min(_TINY)
+
+
+def _deal_anew(density: Tensor, peaks: Tensor, mass: Tensor, weights: Tensor) -> Tensor:
+    """Maps whose peaks share their probability out among them by new weights; the rest of each map keeps its own."""
+    height, width = density.shape[-2:]
+    factors = torch.ones_like(density).flatten(1)
+    offsets = torch.arange(-_PEAK_RADIUS, _PEAK_RADIUS + 1, device=density.device)
+    ratios = torch.where(mass > _TINY, weights * mass.sum(1, keepdim=True) / mass, torch.ones_like(mass))
+    for number in reversed(range(peaks.shape[1])):  # where two are near each other, the higher one has its way
+        rows = (peaks[:, number, None] // width + offsets).clamp(0, height - 1)
+        columns = (peaks[:, number, None] % width + offsets).clamp(0, width - 1)
+        around = (rows[:, :, None] * width + columns[:, None, :]).flatten(1)
+        factors.scatter_(1, around, ratios[:, number, None].expand(-1, around.shape[1]))
+    return density * factors.view_as(density)
 
 
 def _inner(index: Tensor, length: int) -> Tensor:
@@ -64,14 +127,13 @@ def _inner(index: Tensor, length: int) -> Tensor:
     return index.clamp(2, length - 3) if length >= 5 else torch.full_like(index, length // 2)
 
 
-def _windows(maps: Tensor, row: Tensor, column: Tensor, radius: int) -> tuple[Tensor, Tensor]:
-    """Part (m, side, side) of each map around a cell, and which of it lies in the map (its border goes on beyond)."""
+def _windows(maps: Tensor, row: Tensor, column: Tensor, radius: int) -> Tensor:
+    """Part (m, side, side) of each map around a cell; its border goes on beyond."""
     height, width = maps.shape[-2:]
     offsets = torch.arange(-radius, radius + 1, device=maps.device)
     rows, columns = row[:, None] + offsets, column[:, None] + offsets
-    inside = ((rows >= 0) & (rows < height))[:, :, None] & ((columns >= 0) & (columns < width))[:, None, :]
     place = torch.arange(len(maps), device=maps.device)[:, None, None]
-    return maps[place, rows.clamp(0, height - 1)[:, :, None], columns.clamp(0, width - 1)[:, None, :]], inside
+    return maps[place, rows.clamp(0, height - 1)[:, :, None], columns.clamp(0, width - 1)[:, None, :]]
 
 
 def _newton_step(window: Tensor) -> Tensor:
@@ -91,16 +153,13 @@ def _newton_step(window: Tensor) -> Tensor:
     return torch.where(peaked[:, None], step, torch.zeros_like(step))
 
 
-def _second_moment(window: Tensor) -> Tensor:
-    """Covariance (m, 2, 2) in cells² of unnormalised probabilities (m, side, side)."""
-    radius = window.shape[-1] // 2
-    offsets = torch.arange(-radius, radius + 1, device=window.device, dtype=window.dtype)
-    total = window.sum((1, 2))
-    along_x, along_y = window.sum(1), window.sum(2)
-    mean_x = (along_x * offsets).sum(1) / total
-    mean_y = (along_y * offsets).sum(1) / total
-    dx, dy = offsets - mean_x[:, None], offsets - mean_y[:, None]
-    xx = (along_x * dx * dx).sum(1) / total
-    yy = (along_y * dy * dy).sum(1) / total
-    xy = (window * dy[:, :, None] * dx[:, None, :]).sum((1, 2)) / total
+def _second_moment(density: Tensor, position: Tensor) -> Tensor:
+    """Covariance (m, 2, 2) in cells² of unnormalised maps (m, h, w) about a place (m, 2) of each."""
+    height, width = density.shape[-2:]
+    dx = torch.arange(width, device=density.device) - position[:, :1]
+    dy = torch.arange(height, device=density.device) - position[:, 1:]
+    total = density.sum((1, 2))
+    xx = (density.sum(1) * dx * dx).sum(1) / total
+    yy = (density.sum(2) * dy * dy).sum(1) / total
+    xy = (torch.einsum("mhw,mw->mh", density, dx) * dy).sum(1) / total
     return torch.stack([torch.stack([xx, xy], -1), torch.stack([xy, yy], -1)], -2)

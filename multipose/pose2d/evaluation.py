@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
+from scipy import stats
 
 from multipose.errors import DataError, ModelError
 from multipose.pose2d import runtime
@@ -18,6 +20,7 @@ from multipose.progress import SILENT, Progress
 Array = npt.NDArray[np.float64]
 
 PCK_PX = 5.0
+_BINS = 10  # of confidence
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,9 +72,53 @@ class Evaluation:
         return float(np.nanmedian(self.error)) if self.n else float("nan")
 
     @property
+    def typical_px(self) -> float:
+        """Geometric mean of 1 px + distance, less 1 px: a point far off counts, but does not outweigh all others."""
+        return float(np.expm1(np.nanmean(np.log1p(self.error)))) if self.n else float("nan")
+
+    @property
     def pck5(self) -> float:
         """Share of the labelled positions that are at most 5 px off."""
         return float(np.mean(self.error[np.isfinite(self.error)] <= PCK_PX)) if self.n else float("nan")
+
+    def coverage(self, level: float) -> float:
+        """Share of the labelled positions within the ellipses that should hold this share of them."""
+        labelled = np.isfinite(self.error)
+        difference = (self.position - self.truth)[labelled]
+        distance = np.einsum("ni,nij,nj->n", difference, np.linalg.inv(self.covariance[labelled]), difference)
+        return float(np.mean(distance <= stats.chi2(2).ppf(level))) if len(distance) else float("nan")
+
+    @property
+    def brier(self) -> float:
+        """Mean squared difference of confidence and presence; 0 is perfect."""
+        confidence, present = self._presence()
+        return float(np.mean((confidence - present) ** 2)) if len(present) else float("nan")
+
+    @property
+    def base_brier(self) -> float:
+        """The Brier score of whoever only knows which share of all points is in the picture."""
+        _, present = self._presence()
+        return float(np.var(present)) if len(present) else float("nan")
+
+    def reliability(self) -> pd.DataFrame:
+        """Points in ten bins of their confidence: mean confidence, share present, and number n of each bin with any."""
+        confidence, present = self._presence()
+        table = pd.DataFrame({"confidence": confidence, "present": present, "n": 1})
+        place = np.minimum((_BINS * confidence).astype(int), _BINS - 1)
+        return table.groupby(place).agg({"confidence": "mean", "present": "mean", "n": "sum"}).reset_index(drop=True)
+
+    @property
+    def calibration_error(self) -> float:
+        """Expected calibration error: mean over the points of |confidence - share present| of their bins."""
+        table = self.reliability()
+        if not len(table):
+            return float("nan")
+        return float(np.average((table["confidence"] - table["present"]).abs(), weights=table["n"]))
+
+    def _presence(self) -> tuple[Array, Array]:
+        """Confidence and presence of the points of which it is known."""
+        known = np.isfinite(self.present)
+        return self.confidence[known], self.present[known]
 
     def keypoint_mean_px(self) -> dict[str, float]:
         """Mean distance of each key point; NaN for one without labels."""
@@ -92,14 +139,28 @@ class Evaluation:
         return np.argsort(means, kind="stable")[: int(np.isfinite(means).sum())]
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON: mean_px, rmse_px, median_px, pck5, n, keypoints; null where there are no labels."""
+        """Plain values for JSON; null where there are no labels.
+
+        Keys: mean_px, rmse_px, median_px, p95_px (95th percentile), pck5, n, keypoints and keypoints_p95 (by name),
+        within_50 and within_95 (shares of the points in their 50 and 95 % ellipses), brier, base_brier and
+        calibration_error (of the confidence).
+        """
         return {
             "mean_px": _plain(self.mean_px),
             "rmse_px": _plain(self.rmse_px),
             "median_px": _plain(self.median_px),
+            "p95_px": _plain(_quantile(self.error, 0.95)),
             "pck5": _plain(self.pck5),
             "n": self.n,
             "keypoints": {name: _plain(value) for name, value in self.keypoint_mean_px().items()},
+            "keypoints_p95": {
+                name: _plain(_quantile(column, 0.95)) for name, column in zip(self.keypoints, self.error.T, strict=True)
+            },
+            "within_50": _plain(self.coverage(0.5)),
+            "within_95": _plain(self.coverage(0.95)),
+            "brier": _plain(self.brier),
+            "base_brier": _plain(self.base_brier),
+            "calibration_error": _plain(self.calibration_error),
         }
 
 
@@ -164,6 +225,12 @@ def join_evaluations(parts: Sequence[Evaluation]) -> Evaluation:
             for name in ("truth", "present", "position", "confidence", "covariance", "presence_logit")
         ),
     )
+
+
+def _quantile(error: Array, share: float) -> float:
+    """A quantile of the errors that are there; NaN where none is."""
+    there = error[np.isfinite(error)]
+    return float(np.quantile(there, share)) if len(there) else float("nan")
 
 
 def _plain(value: float) -> float | None:

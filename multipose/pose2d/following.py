@@ -152,7 +152,8 @@ class Tracker:
 
     def _look(self, picture: Picture, crop: Crop) -> PoseEstimate:
         prepared = self._model.prepare(crop.cut(picture))[None]
-        estimate = self._model.estimate(prepared, (crop.width, crop.height), self.engine)
+        origin = float(crop.x), float(crop.y)
+        estimate = self._model.estimate(prepared, (crop.width, crop.height), self.engine, origin=origin)
         return replace(estimate, position=estimate.position + np.array([crop.x, crop.y]))
 
     def _look_coarsely(self, picture: Picture) -> PoseEstimate:

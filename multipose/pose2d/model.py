@@ -22,15 +22,17 @@ import safetensors
 import safetensors.torch
 import toml
 import torch
+from torch import Tensor
 
 from multipose.errors import DataError, FormatError, ModelError
 from multipose.files import SCHEMA_VERSION, atomic_path, check_schema, content_hash, write_text
 from multipose.pose2d import runtime
 from multipose.pose2d.backbones import INPUT_MULTIPLE
 from multipose.pose2d.dataset import Picture, shrink
-from multipose.pose2d.decoding import decode
+from multipose.pose2d.decoding import Weigh, decode
 from multipose.pose2d.engines import Engine, TorchEngine
 from multipose.pose2d.network import STRIDE, PoseNetwork
+from multipose.pose2d.shape import ShapePrior
 from multipose.skeleton import Skeleton
 
 Array = npt.NDArray[np.float64]
@@ -38,20 +40,47 @@ Array = npt.NDArray[np.float64]
 WEIGHTS_FILE = "weights.safetensors"
 MODEL_FILE = "model.toml"
 _KIND = "pose_model"
+_SHAPE = "shape_prior."  # begins the names of the prior's tensors in the file of weights
 
 
 @dataclass(frozen=True)
 class PoseCalibration:
     """How the network's raw outputs become probabilities and covariances; fitted on held-out frames.
 
+    The covariance of a point is `floor` of its key point times the unit matrix, plus `spread` times what the second
+    moment of its heat map has beyond `blur`, all in px² of the original pictures.
+
     Attributes:
         presence_slope, presence_offset: confidence = sigmoid(slope * logit + offset).
-        covariance_factor: factor of the heat map's second moment.
+        covariance_floor: of each key point; one value stands for all.
+        covariance_spread: of the moment's excess.
+        covariance_blur: variance that the map of a sure network has, from the blurred targets it learned.
     """
 
     presence_slope: float = 1.0
     presence_offset: float = 0.0
-    covariance_factor: float = 1.0
+    covariance_floor: tuple[float, ...] = (0.0,)
+    covariance_spread: float = 1.0
+    covariance_blur: float = 0.0
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "covariance_floor", tuple(self.covariance_floor))
+
+    def confidence(self, presence_logit: Array) -> Array:
+        """Probability that a point is in the picture."""
+        z = self.presence_slope * presence_logit + self.presence_offset
+        return np.asarray(1.0 / (1.0 + np.exp(-z.clip(-500, 500))))
+
+    def covariance(self, moment: Array) -> Array:
+        """Covariance (..., keypoint, 2, 2) px² of points whose heat maps have a second moment of the same shape."""
+        floor = np.array(self.covariance_floor)[:, None, None] * np.eye(2)
+        return floor + self.covariance_spread * excess(moment, self.covariance_blur)
+
+
+def excess(moment: Array, blur: float) -> Array:
+    """What second moments (..., 2, 2) have beyond a blur, along each of their axes."""
+    variances, axes = np.linalg.eigh(moment)
+    return np.asarray(np.einsum("...ij,...j,...kj->...ik", axes, np.maximum(variances - blur, 0.0), axes))
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,6 +111,7 @@ class PoseModel:
         scale: pictures are shrunk by this before the network sees them.
         calibration: of its outputs.
         training: how it came about (seed, steps, hashes, held-out error, ...); plain values.
+        shape: the prior that chooses among the peaks of the heat maps, where there is one.
         mirror: find the points in the mirrored picture too and average the maps: better, at half the speed. Not saved.
     """
 
@@ -91,6 +121,7 @@ class PoseModel:
     scale: float
     calibration: PoseCalibration = PoseCalibration()
     training: Mapping[str, Any] = field(default_factory=dict)
+    shape: ShapePrior | None = None
     mirror: bool = False
 
     def prepare(self, picture: Picture) -> Picture:
@@ -114,13 +145,21 @@ class PoseModel:
         network = self.network if device.type == "cpu" else copy.deepcopy(self.network).to(device)
         return network.eval()
 
-    def estimate(self, prepared: npt.NDArray[np.uint8], size: tuple[int, int], engine: Engine) -> PoseEstimate:
+    def estimate(
+        self,
+        prepared: npt.NDArray[np.uint8],
+        size: tuple[int, int],
+        engine: Engine,
+        *,
+        origin: tuple[float, float] = (0.0, 0.0),
+    ) -> PoseEstimate:
         """Find the points in a batch of prepared pictures.
 
         Args:
             prepared: (n, h, w, 3) what `prepare` gave for pictures of one size.
             size: (width, height) of the original pictures.
             engine: what runs the network.
+            origin: of these pictures in those that the network was trained on, px, where they are parts of such.
         """
         small = self._shrunk_size(size)
         ratio = np.array(small) / np.array(size)
@@ -130,15 +169,28 @@ class PoseModel:
             if self.mirror:
                 mirrored = engine(prepared[:, :, ::-1].copy()).flip(3)
                 logits = (logits + mirrored[:, torch.from_numpy(self.skeleton.swap).to(logits.device)]) / 2
-            points = decode(logits[:, :, :cells_y, :cells_x])
+            points = decode(logits[:, :, :cells_y, :cells_x], self._weigh(ratio, origin))
         logit = points.presence_logit.cpu().numpy().astype(np.float64)
         covariance = points.covariance.cpu().numpy().astype(np.float64) / (ratio[:, None] * ratio[None, :])
         return PoseEstimate(
             position=(points.position.cpu().numpy().astype(np.float64) + 0.5) / ratio - 0.5,
-            confidence=confidence(logit, self.calibration),
-            covariance=covariance * self.calibration.covariance_factor,
+            confidence=self.calibration.confidence(logit),
+            covariance=self.calibration.covariance(covariance),
             presence_logit=logit,
         )
+
+    def _weigh(self, ratio: Array, origin: tuple[float, float]) -> Weigh | None:
+        """The prior of the shape, for peaks of a crop at the network's scale."""
+        prior = self.shape
+        if prior is None:
+            return None
+
+        def weigh(position: Tensor, log_mass: Tensor) -> Tensor:
+            pixels = (position.double().cpu().numpy() + 0.5) / ratio - 0.5 + origin
+            weights = prior.weigh(pixels, log_mass.double().cpu().numpy())
+            return torch.from_numpy(weights).to(log_mass)
+
+        return weigh
 
     def estimate_picture(self, picture: Picture, network: PoseNetwork, device: torch.device) -> PoseEstimate:
         """Find the points in one picture (h, w, 3) by torch in float32; an estimate of n = 1.
@@ -183,8 +235,12 @@ class PoseModel:
         """Hash of the weights; another hash means another network."""
         return hashlib.sha256(safetensors.torch.save(self._weights())).hexdigest()
 
-    def _weights(self) -> dict[str, torch.Tensor]:
-        return {name: tensor.contiguous() for name, tensor in self.network.state_dict().items()}
+    def _weights(self) -> dict[str, Tensor]:
+        tensors = {name: tensor.contiguous() for name, tensor in self.network.state_dict().items()}
+        if self.shape is not None:
+            for name, value in asdict(self.shape).items():
+                tensors[_SHAPE + name] = torch.as_tensor(value, dtype=torch.float64)
+        return tensors
 
     def save(self, folder: str | os.PathLike[str]) -> None:
         """Write the folder; each of its two files appears whole or not at all."""
@@ -243,13 +299,16 @@ class PoseModel:
                 parts["definitions"],
             )
             network = PoseNetwork(content["backbone"], len(skeleton), pretrained=False)
-            network.load_state_dict(safetensors.torch.load_file(place / WEIGHTS_FILE))
+            tensors = safetensors.torch.load_file(place / WEIGHTS_FILE)
+            shape = {name.removeprefix(_SHAPE): tensors.pop(name).numpy() for name in list(tensors) if _SHAPE in name}
+            network.load_state_dict(tensors)
             return cls(
                 network=network.to(memory_format=torch.channels_last).eval(),  # type: ignore[call-overload]
                 backbone=content["backbone"],
                 skeleton=skeleton,
                 scale=float(content["scale"]),
                 calibration=PoseCalibration(**content["calibration"]),
+                shape=ShapePrior(shape["mean"], shape["covariance"], float(shape["area"])) if shape else None,
                 training=content["training"],
             )
         except (KeyError, TypeError, ValueError, DataError, RuntimeError, safetensors.SafetensorError) as error:
@@ -257,12 +316,6 @@ class PoseModel:
                 f"{place} was not written by this multipose, or was edited ({type(error).__name__}: {error}). "
                 "Train the network again."
             ) from error
-
-
-def confidence(presence_logit: Array, calibration: PoseCalibration) -> Array:
-    """Probability that a point is in the picture."""
-    z = calibration.presence_slope * presence_logit + calibration.presence_offset
-    return np.asarray(1.0 / (1.0 + np.exp(-z.clip(-500, 500))))
 
 
 def check_picture(picture: Picture, where: str) -> None:

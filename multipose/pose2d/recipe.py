@@ -31,7 +31,8 @@ class TrainingSettings:
         weight_decay: of all but biases.
         averaging: decay a step of the exponential average of the weights.
         frozen_levels: levels of the backbone that stay as they are.
-        target_px: standard deviation of the target around a label, px of the network's input.
+        target_px: standard deviation of the target around a label, px of the original pictures, but at least one cell
+            of a heat map at the network's scale.
         cell_weight: of the binary cross-entropy, summed over each map, beside the cross-entropy.
         peak_weight: of the binary cross-entropy of each map's maximum, which must not rise where the point is not.
         held_out: share of the labelled pictures that is held out, at least one picture.

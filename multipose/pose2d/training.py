@@ -9,7 +9,6 @@ import copy
 import math
 import os
 import time
-from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import asdict, dataclass, replace
 from functools import reduce
@@ -23,17 +22,18 @@ import torch
 from torch import Tensor
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
-from multipose.errors import DataError, ModelError
+from multipose.errors import ModelError
 from multipose.files import hash_value, write_text
 from multipose.pose2d import runtime
-from multipose.pose2d.augmentation import Augmentation, augment, choose_augmentation
+from multipose.pose2d.augmentation import Augmentation, choose_augmentation, make_crops
 from multipose.pose2d.backbones import DEFAULT_BACKBONE
-from multipose.pose2d.calibration import fit_calibration
+from multipose.pose2d.batches import Batch, make_batches, split_held_out
+from multipose.pose2d.calibration import fit_calibration, label_noise
 from multipose.pose2d.checkpoints import CHECKPOINT_FILE, load_checkpoint, save_checkpoint
 from multipose.pose2d.dataset import PoseDataset, ShrunkPictures, choose_scale
 from multipose.pose2d.evaluation import Evaluation, evaluate
 from multipose.pose2d.model import PoseModel
-from multipose.pose2d.network import PoseNetwork
+from multipose.pose2d.network import STRIDE, PoseNetwork
 from multipose.pose2d.recipe import (
     RECIPE,
     Budget,
@@ -43,6 +43,7 @@ from multipose.pose2d.recipe import (
     parameter_groups,
     pose_loss,
 )
+from multipose.pose2d.shape import fit_shape
 from multipose.progress import SILENT, Progress
 from multipose.skeleton import Skeleton
 
@@ -51,6 +52,7 @@ _DEFAULT_MINUTES = 10.0
 _EVALUATIONS = 8  # of the held-out pictures, evenly over the budget ...
 _FIRST_EVALUATION = 4  # ... from this one on; the network is too raw before
 _WATCHED = 12  # held-out pictures looked at in each of them, at most: they cost time that training lacks
+_PRESENCE_CROPS = 48  # of the held-out pictures, on which the confidence is calibrated
 _PATIENCE = 3  # evaluations without a lower error until training stops
 _FALL = 0.995  # an error counts as lower if it is at most this many times the lowest so far
 _TOLERANCE = 1.02  # the later of two networks is kept if its held-out error is at most this many times the earlier's
@@ -90,6 +92,7 @@ def train(
     device: str = "auto",
     scale: float | None = None,
     augmentation: Augmentation | None = None,
+    labelled_again: PoseDataset | None = None,
     settings: TrainingSettings = RECIPE,
     checkpoint_seconds: float = 30.0,
     progress: Progress = SILENT,
@@ -115,6 +118,8 @@ def train(
         device: as for `runtime.choose_device`.
         scale: as of `PoseModel`; by default `choose_scale`.
         augmentation: by default `choose_augmentation`.
+        labelled_again: some of the pictures with labels from a second time or hand: the noise of labels is estimated
+            from them and taken off the network's covariances.
         settings: the recipe's numbers.
         checkpoint_seconds: wall time between checkpoints.
         progress: is told in percent of the budget.
@@ -129,8 +134,10 @@ def train(
     budget = Budget(steps, minutes, cpu_minutes)
     if start is not None:
         settings = replace(settings, learning_rate=settings.learning_rate / 2)
+    label_sd = label_noise(dataset, labelled_again) if labelled_again is not None else None
     fitted, held_out = split_held_out(dataset, settings.held_out, seed)
     scale = choose_scale(dataset) if scale is None else scale
+    settings = replace(settings, target_px=max(float(STRIDE), settings.target_px * scale))
     augmentation = choose_augmentation(dataset, scale) if augmentation is None else augmentation
     place = Path(folder)
     place.mkdir(parents=True, exist_ok=True)
@@ -152,7 +159,7 @@ def train(
         network = PoseNetwork(backbone, len(dataset.skeleton), pretrained=pretrained and start is None)
         if start is not None:
             _begin_with(network, start, backbone, dataset.skeleton)
-        model = PoseModel(network, backbone, dataset.skeleton, scale)
+        model = PoseModel(network, backbone, dataset.skeleton, scale, shape=fit_shape(fitted))
         run = _Run(model, held_out, budget, settings, workers, device)
         checkpoint = place / CHECKPOINT_FILE
         identity = hash_value(description)
@@ -160,7 +167,7 @@ def train(
             run.restore(load_checkpoint(checkpoint, identity))
             progress.note(f"Resumed after step {run.step}.")
         pictures = ShrunkPictures(fitted, scale)
-        batches = _batches(fitted, pictures, augmentation, settings.batch, seed, first=run.step)
+        batches = make_batches(fitted, pictures, augmentation, settings.batch, seed, first=run.step)
         saved = time.monotonic()
         with progress.task("Training", 100) as task, closing(runtime.read_ahead(batches, depth=3)) as prepared:
             task.advance(int(100 * min(1.0, run.share)))  # what was done before an interruption
@@ -176,7 +183,7 @@ def train(
                 if time.monotonic() - saved >= checkpoint_seconds:
                     save_checkpoint(checkpoint, identity, run.state())
                     saved = time.monotonic()
-        result = _finish(run, description, len(fitted), len(held_out))
+        result = _finish(run, description, len(fitted), held_out, augmentation, label_sd)
     result.model.save(place)
     checkpoint.unlink(missing_ok=True)
     return result
@@ -192,62 +199,6 @@ def _begin_with(network: PoseNetwork, start: PoseModel, backbone: str, skeleton:
     network.load_state_dict(start.network.state_dict())
 
 
-def split_held_out(dataset: PoseDataset, share: float, seed: int) -> tuple[PoseDataset, PoseDataset]:
-    """The pictures to learn from and those held out, drawn at random among the pictures with positions.
-
-    Raises:
-        DataError: fewer than two pictures have positions, or nothing is labelled of some key point.
-    """
-    unlabelled = [name for k, name in enumerate(dataset.skeleton.keypoints) if not dataset.known[:, k].any()]
-    if unlabelled:
-        raise DataError(
-            f"Nothing is labelled of {', '.join(unlabelled)} in these {len(dataset)} pictures. Label where it is, "
-            "state it absent, or take it out of the skeleton."
-        )
-    placed = np.flatnonzero(np.isfinite(dataset.xy).reshape(len(dataset), -1).any(axis=1))
-    if len(placed) < 2:
-        raise DataError(
-            f"Only {len(placed)} labelled picture has a point with a position; training needs at least 2, one of "
-            "them to judge by. Label more frames (100 are a good number)."
-        )
-    count = min(len(placed) - 1, max(1, round(share * len(placed))))
-    chosen = np.random.default_rng((seed, 1)).choice(placed, count, replace=False)
-    return dataset.subset(np.setdiff1d(np.arange(len(dataset)), chosen)), dataset.subset(np.sort(chosen))
-
-
-Batch = tuple[Tensor, Tensor, Tensor]
-
-
-def _batches(
-    dataset: PoseDataset, pictures: ShrunkPictures, augmentation: Augmentation, size: int, seed: int, first: int
-) -> Iterator[Batch]:
-    """Endless batches from step `first` on, each determined by the seed and its step alone.
-
-    A batch is crops (n, side, side, 3) uint8, points (n, keypoint, 2) and known (n, keypoint) as of `pose_loss`.
-    """
-    located = np.isfinite(dataset.xy).all(-1)
-    known = dataset.known & (located | (dataset.state != "occluded"))
-    step = first
-    while True:
-        crops: list[npt.NDArray[np.uint8]] = []
-        points: list[npt.NDArray[np.float64]] = []
-        certain: list[npt.NDArray[np.bool_]] = []
-        for slot in range(size):
-            epoch, place = divmod(step * size + slot, len(dataset))
-            item = int(np.random.default_rng((seed, 2, epoch)).permutation(len(dataset))[place])
-            random = np.random.default_rng((seed, 3, step, slot))
-            crop, xy, order = augment(*pictures[item], augmentation, dataset.skeleton.swap, random)
-            crops.append(crop)
-            points.append(xy)
-            certain.append(known[item][order])
-        yield (
-            torch.from_numpy(np.stack(crops)),
-            torch.from_numpy(np.stack(points).astype(np.float32)),
-            torch.from_numpy(np.stack(certain)),
-        )
-        step += 1
-
-
 class _Run:
     """A training under way: the network, its average, the optimiser, the clocks, and the best network so far."""
 
@@ -260,7 +211,7 @@ class _Run:
         workers: runtime.Workers,
         device: str,
     ) -> None:
-        self._held_out, self._budget, self._settings = held_out, budget, settings
+        self._budget, self._settings = budget, settings
         self._watched = held_out.subset(np.unique(np.linspace(0, len(held_out) - 1, _WATCHED).round().astype(int)))
         self._workers, self._device = workers, device
         from lightning_fabric import Fabric  # here, for its 3 s of CPU time are of no use to predictions
@@ -351,11 +302,12 @@ class _Run:
     def judge(self) -> None:
         """Look at the held-out pictures, keep the averaged network if it is the best, write a row of the history."""
         self._judged = int(min(self.share, 1.0) * _EVALUATIONS)
-        evaluation = self._evaluate(self._average, self._watched)
-        if evaluation.mean_px <= _TOLERANCE * self._best_error:
+        evaluation = self.evaluate(self._average, self._watched)
+        error = evaluation.typical_px
+        if error <= _TOLERANCE * self._best_error:
             self._best = copy.deepcopy(self._average.network.state_dict())
-        self._worse = 0 if evaluation.mean_px < _FALL * self._best_error else self._worse + 1
-        self._best_error = min(self._best_error, evaluation.mean_px)
+        self._worse = 0 if error < _FALL * self._best_error else self._worse + 1
+        self._best_error = min(self._best_error, error)
         seconds, cpu_seconds = self.clocks
         row = {
             "step": self.step,
@@ -369,11 +321,8 @@ class _Run:
         self._rows.append(row)
         self._losses.clear()
 
-    def evaluate(self, model: PoseModel) -> Evaluation:
-        """A network on the held-out pictures."""
-        return self._evaluate(model, self._held_out)
-
-    def _evaluate(self, model: PoseModel, pictures: PoseDataset) -> Evaluation:
+    def evaluate(self, model: PoseModel, pictures: PoseDataset) -> Evaluation:
+        """A network on labelled pictures."""
         return evaluate(model, pictures, threads=self._workers.count, device=self._device)
 
     def best(self) -> PoseModel:
@@ -422,19 +371,29 @@ class _Run:
         torch.set_rng_state(state["random"])
 
 
-def _finish(run: _Run, description: dict[str, Any], n_fitted: int, n_held_out: int) -> TrainingResult:
+def _finish(
+    run: _Run,
+    description: dict[str, Any],
+    n_fitted: int,
+    held_out: PoseDataset,
+    augmentation: Augmentation,
+    label_sd: npt.NDArray[np.float64] | None,
+) -> TrainingResult:
     """Calibrate the best network and describe how it came about."""
     raw = run.best()
-    model = replace(raw, calibration=fit_calibration(run.evaluate(raw)))
-    held_out = run.evaluate(model)
+    crops = make_crops(held_out, raw.scale, augmentation, _PRESENCE_CROPS, description["seed"])
+    on_crops = run.evaluate(replace(raw, scale=1.0, shape=None), crops)
+    model = replace(raw, calibration=fit_calibration(run.evaluate(raw, held_out), on_crops, label_sd))
+    judged = run.evaluate(model, held_out)
     seconds, cpu_seconds = run.clocks
     training = description | {
         "steps": run.step,
         "minutes": seconds / 60,
         "cpu_minutes": cpu_seconds / 60,
         "pictures": n_fitted,
-        "held_out_pictures": n_held_out,
-        "held_out_mean_px": held_out.mean_px,
-        "held_out_median_px": held_out.median_px,
+        "held_out_pictures": len(held_out),
+        "held_out_mean_px": judged.mean_px,
+        "held_out_median_px": judged.median_px,
+        "label_sd_px": [] if label_sd is None else label_sd.tolist(),
     }
-    return TrainingResult(replace(model, training=training), run.history, held_out, seconds / 60)
+    return TrainingResult(replace(model, training=training), run.history, judged, seconds / 60)

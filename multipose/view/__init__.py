@@ -13,6 +13,7 @@ from multipose.view.drawing import contact_sheet, draw_comparison, draw_keypoint
 from multipose.view.overlay import keypoints_on_frame
 from multipose.view.pages import Facts, Page, Picture, Pictures, Section, Table, Text, save_figure
 from multipose.view.player import trajectories
+from multipose.view.quality import error_curves, reliability
 from multipose.view.quantities import kinematics, kinematics_page
 from multipose.view.reports import calibration_page, evaluation_page
 from multipose.view.scene import rig
@@ -33,6 +34,7 @@ __all__ = [
     "disagreement",
     "draw_comparison",
     "draw_keypoints",
+    "error_curves",
     "evaluation_page",
     "keypoints_on_frame",
     "kinematics",
@@ -40,6 +42,7 @@ __all__ = [
     "labelled_video",
     "limb_lengths",
     "offsets",
+    "reliability",
     "reprojection_errors",
     "residuals",
     "rig",

@@ -15,6 +15,7 @@ from multipose.view.charts import training_curve
 from multipose.view.corners import coverage, residuals
 from multipose.view.drawing import apply_affine, crop_around, draw_comparison
 from multipose.view.pages import Facts, Item, Page, Picture, Pictures, Section, Table, Text
+from multipose.view.quality import error_curves, reliability
 from multipose.view.scene import rig as draw_rig
 from multipose.view.uncertainty import picture_maps, residual_trends, volume_map
 
@@ -53,8 +54,14 @@ class EvaluationLike(Protocol):
     def ranked(self) -> npt.NDArray[np.int64]:
         """Indices of the pictures with labels, best first."""
 
+    def coverage(self, level: float) -> float:
+        """Share of the labelled positions within the ellipses that should hold this share of them."""
+
+    def reliability(self) -> pd.DataFrame:
+        """Points in bins of their confidence: mean confidence, share present, and number n of each bin."""
+
     def to_dict(self) -> dict[str, Any]:
-        """mean_px, rmse_px, median_px, pck5, n."""
+        """mean_px, rmse_px, median_px, p95_px, pck5, n, within_50, within_95, brier, base_brier, calibration_error."""
 
 
 def calibration_page(calibration: Calibration, *, title: str = "Calibration", subtitle: str = "") -> Page:
@@ -191,7 +198,13 @@ def evaluation_page(
         "mean error (px)": _number(values["mean_px"], ".2f"),
         "median error (px)": _number(values["median_px"], ".2f"),
         "root mean square error (px)": _number(values["rmse_px"], ".2f"),
-        "at most 5 px off (%)": _number(None if values["pck5"] is None else 100 * values["pck5"], ".1f"),
+        "95 % of the errors below (px)": _number(values["p95_px"], ".2f"),
+        "at most 5 px off (%)": _percent(values["pck5"]),
+        "labels in their 50 % ellipses (%)": _percent(values["within_50"]),
+        "labels in their 95 % ellipses (%)": _percent(values["within_95"]),
+        "Brier score of the confidence": _number(values["brier"], ".3f"),
+        "that of the share of points present": _number(values["base_brier"], ".3f"),
+        "calibration error of the confidence": _number(values["calibration_error"], ".3f"),
         "labelled points": str(values["n"]),
     }
     summary: list[Item] = [Facts(facts), *(Text(note, "note") for note in notes)]
@@ -203,6 +216,7 @@ def evaluation_page(
     sections = [
         Section("Summary", tuple(summary)),
         Section("Key points", (Table(_keypoint_errors(evaluation), formats=_KEYPOINT_FORMATS),)),
+        *([Section("Errors and their honesty", _quality(evaluation, title, further or {}))] if values["n"] else []),
         *(
             Section(
                 heading,
@@ -220,7 +234,7 @@ def evaluation_page(
     return Page(title, tuple(sections), subtitle=subtitle)
 
 
-_KEYPOINT_FORMATS = dict.fromkeys(("mean (px)", "median (px)", "RMS (px)", "90 % below (px)"), ".2f")
+_KEYPOINT_FORMATS = dict.fromkeys(("mean (px)", "median (px)", "RMS (px)", "95 % below (px)"), ".2f")
 _COMPARISON_FORMATS = dict.fromkeys(("mean (px)", "median (px)", "RMS (px)"), ".2f") | {"at most 5 px off (%)": ".1f"}
 
 
@@ -235,10 +249,27 @@ def _keypoint_errors(evaluation: EvaluationLike) -> pd.DataFrame:
                 "mean (px)": known.mean() if len(known) else np.nan,
                 "median (px)": np.median(known) if len(known) else np.nan,
                 "RMS (px)": np.sqrt((known**2).mean()) if len(known) else np.nan,
-                "90 % below (px)": np.quantile(known, 0.9) if len(known) else np.nan,
+                "95 % below (px)": np.quantile(known, 0.95) if len(known) else np.nan,
             }
         )
     return pd.DataFrame(rows)
+
+
+def _quality(evaluation: EvaluationLike, title: str, further: Mapping[str, EvaluationLike]) -> tuple[Item, ...]:
+    """How far points are off, and whether ellipses and confidences say so."""
+    known = {name: part for name, part in {title: evaluation, **further}.items() if part.to_dict()["n"]}
+    return (
+        error_curves(known, title="Share of the labelled points within a distance"),
+        reliability(evaluation),
+        Text(
+            "Every labelled point counts. Points on the dotted lines are honest; ellipses above theirs are too wide.",
+            "note",
+        ),
+    )
+
+
+def _percent(share: float | None) -> str:
+    return _number(None if share is None else 100 * share, ".1f")
 
 
 def _comparison(evaluations: Mapping[str, EvaluationLike]) -> pd.DataFrame:

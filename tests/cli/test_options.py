@@ -21,3 +21,16 @@ def test_a_place_that_cannot_be_written_is_one_message(tmp_path: Path) -> None:
         CliRunner().invoke(
             main, ["init", str(target), "--views", "a", "--keypoints", "b", "--debug"], catch_exceptions=False
         )
+
+
+@pytest.mark.parametrize("text", ["10", "10,10", "10,some"])
+def test_a_label_curve_needs_different_numbers(text: str) -> None:
+    done = CliRunner().invoke(main, ["evaluate", "--folds", "3", "--label-curve", text])
+    assert done.exit_code == 2
+    assert "as in 10,20,all" in done.stderr
+
+
+def test_a_label_curve_needs_folds() -> None:
+    done = CliRunner().invoke(main, ["evaluate", "--label-curve", "10,all"])
+    assert done.exit_code == 2
+    assert "--folds" in done.stderr

@@ -154,6 +154,26 @@ def test_cross_validation(tmp_path: Path) -> None:
     assert result["n"] == 2 * COUNT
     assert len(result["folds"]) == 2
     assert "contiguous blocks" in Path(result["page"]).read_text(encoding="utf-8")
+    assert "label_curve" not in result
+
+
+def test_a_label_curve_has_a_figure_for_each_number_of_pictures(tmp_path: Path) -> None:
+    project = make(tmp_path / "mice")
+    result = cross_validate_model(
+        project,
+        "top",
+        open_hashes(project),
+        folds=2,
+        split="blocks",
+        budget={"steps": 1},
+        seed=0,
+        counts=(2, None),
+        threads=1,
+    )
+    assert list(result["label_curve"]) == ["2", "all"]
+    assert result["label_curve"]["all"]["mean_px"] == result["mean_px"]
+    assert result["label_curve"]["2"]["n"] == result["n"] == 2 * COUNT
+    assert "2 pictures" in Path(result["page"]).read_text(encoding="utf-8")
 
 
 def test_an_interrupted_training_is_resumed_only_if_it_is_the_same(

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from multipose.errors import DataError
-from multipose.pose2d.augmentation import Augmentation, augment, choose_augmentation
-from multipose.pose2d.dataset import PoseDataset
+from multipose.pose2d.augmentation import Augmentation, augment, choose_augmentation, make_crops
+from multipose.pose2d.dataset import PoseDataset, choose_scale
 from multipose.skeleton import Skeleton
 
 PLAIN = Augmentation(crop=96, contrast=0.0, brightness=0.0, gamma=0.0, blur=0.0, noise=0.0, around_point=1.0)
@@ -101,9 +101,46 @@ def test_augmentation_follows_the_labels() -> None:
     assert free.crop in (160, 192)
     assert choose_augmentation(anyhow, 0.5).crop == 128
     steady = choose_augmentation(make_animals(np.linspace(-0.3, 0.3, 12)), 1.0)
-    assert steady.turn == pytest.approx(np.radians(15))
+    assert steady.turn == pytest.approx(np.radians(10))
     assert not steady.flip
+    assert not steady.whole
     assert not choose_augmentation(make_animals(np.linspace(0, 6, 12), pairs=()), 1.0).flip
+
+
+def test_an_animal_that_fills_the_picture_is_seen_whole() -> None:
+    animals = make_animals(np.linspace(-0.1, 0.1, 12))
+    filling = replace(animals, xy=200 + 3 * (animals.xy - 200))
+    assert choose_scale(filling) == pytest.approx(0.72)
+    chosen = choose_augmentation(filling, 0.72)
+    assert (chosen.whole, chosen.crop) == (True, 288)
+    turning = replace(filling, xy=200 + 3 * (make_animals(np.linspace(0, 6, 12)).xy - 200))
+    assert choose_scale(turning) == 1
+    assert not choose_augmentation(turning, 1.0).whole
+
+
+def test_whole_crops_hold_the_picture() -> None:
+    """A spot in each corner of a picture of 100 x 80 is in every crop of 128 px that is not zoomed."""
+    corners = np.array([[10.0, 10.0], [89.0, 10.0], [10.0, 69.0], [89.0, 69.0]])
+    settings = replace(PLAIN, crop=128, whole=True, zoom=0.0, turn=0.1)
+    for seed in range(20):
+        _, points, _ = augment(spot(50, 40), corners, settings, np.arange(4), np.random.default_rng(seed))
+        assert ((points > 0) & (points < 127)).all()
+        assert np.abs(points.mean(0) - 63.5).max() < 10
+
+
+def test_crops_for_judging_know_which_points_they_lost(make_discs: Callable[..., PoseDataset]) -> None:
+    dataset = make_discs(3, size=(160, 120), absent=0.4)
+    crops = make_crops(dataset, 1.0, replace(PLAIN, crop=64, zoom=0.0), 20, seed=0)
+    assert len(crops) == 20
+    for number in range(20):
+        picture = crops.picture(number)
+        assert picture.shape == (64, 64, 3)
+        source = dataset.state[number % 3]
+        assert (crops.state[number][source == "absent"] == "absent").all()
+        for (x, y), seen, colour in zip(crops.xy[number], crops.present[number], (0, 1, 2), strict=True):
+            if seen and 4 < x < 59 and 4 < y < 59:
+                assert picture[round(y), round(x)].argmax() == colour
+    assert 0 < crops.present.sum() < dataset.present.sum() * 20 / 3
 
 
 def test_cameras_that_look_aslant_keep_up_and_down_apart() -> None:

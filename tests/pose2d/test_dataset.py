@@ -13,11 +13,11 @@ from multipose.labels import Labels, picture_path
 from multipose.pose2d.dataset import (
     PoseDataset,
     ShrunkPictures,
-    animal_size,
     choose_scale,
     dataset_from_labels,
     shrink,
 )
+from multipose.pose2d.posture import animal_length
 from multipose.skeleton import Skeleton
 from multipose.sources import write_picture
 
@@ -137,7 +137,7 @@ def test_scale_bounds_the_work_and_keeps_the_animal(size: tuple[int, int], anima
     xy = np.array([[[10.0, 10.0], [10.0 + animal * 0.6, 10.0 + animal * 0.8]]])
     picture = np.zeros((size[1], size[0], 3), np.uint8)
     dataset = PoseDataset((picture,), xy, np.full((1, 2), "visible"), SKELETON, ("a",), ("a",))
-    assert animal_size(dataset) == pytest.approx(animal)
+    assert animal_length(dataset.xy) == pytest.approx(animal)
     assert choose_scale(dataset) == pytest.approx(expected)
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from multipose.errors import DataError, ModelError
-from multipose.pose2d.calibration import fit_calibration
+from multipose.pose2d.calibration import fit_calibration, label_noise
 from multipose.pose2d.crossvalidation import choose_folds, cross_validate
 from multipose.pose2d.dataset import PoseDataset
 from multipose.pose2d.evaluation import Evaluation, evaluate, join_evaluations
@@ -49,7 +49,10 @@ def test_figures_of_known_errors() -> None:
     np.testing.assert_allclose(evaluation.picture_mean_px(), [5, 0])
     assert evaluation.ranked().tolist() == [1, 0]
     described = evaluation.to_dict()
-    assert set(described) == {"mean_px", "rmse_px", "median_px", "pck5", "n", "keypoints"}
+    assert {"mean_px", "rmse_px", "median_px", "pck5", "n", "keypoints"} <= set(described)
+    assert described["p95_px"] == pytest.approx(9.0)
+    assert described["within_50"] == pytest.approx(0.6)
+    assert described["brier"] == pytest.approx(1 / 6)  # sure of a point that is not there
     json.dumps(described, allow_nan=False)
 
 
@@ -87,14 +90,76 @@ def test_evaluating_is_estimating_and_comparing(trained: TrainingResult, make_di
         evaluate(trained.model, replace(dataset, skeleton=Skeleton(("red", "green", "violet"))))
 
 
+def make_unequal_errors(n: int, seed: int) -> Evaluation:
+    """Two key points, the second labelled twice as sloppily; one map in three is wider than a sure one, and tells why.
+
+    A sure map has a variance of 30 px²; the others' excess is half as large as the variance of their errors.
+    """
+    random = np.random.default_rng(seed)
+    beyond = np.where(random.random((n, 2)) < 1 / 3, random.uniform(10, 300, (n, 2)), 0.0)
+    variance = np.array([1.0, 4.0]) + 2 * beyond
+    error = random.normal(size=(n, 2, 2)) * np.sqrt(variance)[..., None]
+    moment = (30.0 + beyond)[..., None, None] * np.eye(2)
+    return make_evaluation(np.zeros((n, 2, 2)), error, covariance=moment)
+
+
 def test_covariance_is_calibrated_by_held_out_errors() -> None:
-    random = np.random.default_rng(1)
-    truth = np.zeros((400, 2, 2))
-    position = random.normal(scale=3.0, size=truth.shape)
-    evaluation = make_evaluation(truth, position, covariance=np.tile(2.0 * np.eye(2), (400, 2, 1, 1)))
-    assert fit_calibration(evaluation).covariance_factor == pytest.approx(4.5, rel=0.15)
-    few = make_evaluation(truth[:1], position[:1])
-    assert fit_calibration(few).covariance_factor == 1
+    calibration = fit_calibration(make_unequal_errors(400, seed=1))
+    assert calibration.covariance_blur == pytest.approx(30, abs=0.1)
+    careful, sloppy = calibration.covariance_floor
+    assert 0.7 < careful < 1.5
+    assert 2 < sloppy / careful < 5
+    assert calibration.covariance_spread == pytest.approx(2, rel=0.25)
+    few = make_evaluation(np.zeros((1, 2, 2)), np.ones((1, 2, 2)))
+    assert fit_calibration(few).covariance(np.eye(2)[None]).tolist() == [np.eye(2).tolist()]
+
+
+def test_ellipses_hold_what_they_say_of_points_that_did_not_fit_them() -> None:
+    calibrations = [fit_calibration(make_unequal_errors(20, seed)) for seed in range(10)]
+    judged = [make_unequal_errors(200, seed) for seed in range(100, 110)]
+    shares = np.array(
+        [
+            [replace(part, covariance=found.covariance(part.covariance)).coverage(level) for level in (0.5, 0.95)]
+            for found, part in zip(calibrations, judged, strict=True)
+        ]
+    ).mean(0)
+    assert 0.42 < shares[0] < 0.62
+    assert 0.92 < shares[1] < 0.97
+
+
+def test_noise_of_labels_is_measured_and_taken_off(make_discs: Make) -> None:
+    dataset = make_discs(60)
+    random = np.random.default_rng(3)
+    sd = np.array([0.5, 1.0, 2.0])
+    first, second = (
+        replace(dataset, xy=dataset.xy + sd[:, None] * random.normal(size=dataset.xy.shape)) for _ in range(2)
+    )
+    found = label_noise(first, second.subset(np.arange(59, 9, -1)))
+    assert found == pytest.approx(sd, rel=0.2)
+    judged = make_unequal_errors(400, seed=5)
+    with_noise, without = fit_calibration(judged), fit_calibration(judged, label_sd=np.array([0.5, 1.0]))
+    taken = np.array(with_noise.covariance_floor) - without.covariance_floor
+    np.testing.assert_allclose(taken, [0.25, 1.0])
+    huge = fit_calibration(judged, label_sd=np.array([50.0, 50.0]))
+    np.testing.assert_allclose(huge.covariance_floor, np.array(with_noise.covariance_floor) / 10)
+    with pytest.raises(DataError, match="labelled a second time"):
+        label_noise(dataset, replace(dataset, names=tuple(f"other/{i}" for i in range(60))))
+    with pytest.raises(DataError, match="same key points"):
+        label_noise(dataset, replace(dataset, skeleton=Skeleton(("red", "green", "violet"))))
+
+
+def test_brier_score_and_reliability_of_known_confidences() -> None:
+    confidence = np.repeat([0.1, 0.8], 50)[:, None]
+    present = np.r_[np.ones(5), np.zeros(45), np.ones(30), np.zeros(20)][:, None]
+    zeros = np.zeros((100, 1, 2))
+    evaluation = make_evaluation(zeros, zeros, confidence=confidence, present=present)
+    assert evaluation.brier == pytest.approx((5 * 0.81 + 45 * 0.01 + 30 * 0.04 + 20 * 0.64) / 100)
+    assert evaluation.base_brier == pytest.approx(0.35 * 0.65)
+    table = evaluation.reliability()
+    np.testing.assert_allclose(table[["confidence", "present", "n"]], [[0.1, 0.1, 50], [0.8, 0.6, 50]])
+    assert evaluation.calibration_error == pytest.approx(0.1)
+    unknown = make_evaluation(zeros[:2], zeros[:2], present=np.full((2, 1), np.nan))
+    assert np.isnan([unknown.brier, unknown.base_brier, unknown.calibration_error]).all()
 
 
 def test_presence_is_calibrated_by_held_out_frames() -> None:
@@ -143,3 +208,11 @@ def test_what_judges_was_never_seen(trained: TrainingResult, make_discs: Make) -
         assert not set(part.names) & set(names)
         assert set(part.names) | set(names) == set(dataset.names)
     assert join_evaluations(parts).names == dataset.names
+    every = list(learned)
+    for pictures in (2, 3):
+        learned.clear()
+        cross_validate(dataset, fit, folds=3, split="blocks", pictures=pictures, threads=1)
+        assert [len(names) for names in learned] == [pictures] * 3
+        assert all(set(few) <= set(names) for few, names in zip(learned, every, strict=True))
+    with pytest.raises(DataError, match="4 pictures; a network can learn from 2 to 4, not 5"):
+        cross_validate(dataset, fit, folds=3, pictures=5)

@@ -19,7 +19,8 @@ SKELETON = Skeleton(("a", "b", "c"), edges=(("a", "b"),), pairs=(("b", "c"),), d
 
 def make_model(scale: float = 1.0, skeleton: Skeleton = SKELETON) -> PoseModel:
     network = PoseNetwork("efficientnet_lite0", len(skeleton), pretrained=False).eval()
-    return PoseModel(network, "efficientnet_lite0", skeleton, scale, PoseCalibration(1.2, 0.3, 2.5), {"seed": 3})
+    calibration = PoseCalibration(1.2, 0.3, (2.5, 0.5, 1.0), 0.7, 30.0)
+    return PoseModel(network, "efficientnet_lite0", skeleton, scale, calibration, {"seed": 3})
 
 
 def test_a_saved_model_is_the_same_when_loaded(tmp_path: Path) -> None:
@@ -40,7 +41,13 @@ def test_model_file_says_what_made_it(trained: TrainingResult, tmp_path: Path) -
     content = tomllib.loads((tmp_path / MODEL_FILE).read_text())
     assert {"schema_version", "kind", "multipose", "torch", "backbone", "scale", "weights_sha256"} <= set(content)
     assert {"seed", "steps", "dataset", "held_out_mean_px", "pictures", "settings"} <= set(content["training"])
-    assert set(content["calibration"]) == {"presence_slope", "presence_offset", "covariance_factor"}
+    assert set(content["calibration"]) == {
+        "presence_slope",
+        "presence_offset",
+        "covariance_floor",
+        "covariance_spread",
+        "covariance_blur",
+    }
 
 
 def test_broken_model_folders_say_what_is_wrong(tmp_path: Path) -> None:
@@ -96,8 +103,9 @@ def test_points_are_in_the_pixels_of_the_picture_whatever_the_scale(
 
     dataset = make_discs(4, seed=50)
     doubled = [np.repeat(np.repeat(dataset.picture(i), 2, axis=0), 2, axis=1) for i in range(4)]
-    small = trained.model.estimate_pictures([dataset.picture(i) for i in range(4)], threads=1)
-    large = replace(trained.model, scale=0.5).estimate_pictures(doubled, threads=1)
+    raw = replace(trained.model, calibration=PoseCalibration())
+    small = raw.estimate_pictures([dataset.picture(i) for i in range(4)], threads=1)
+    large = replace(raw, scale=0.5).estimate_pictures(doubled, threads=1)
     np.testing.assert_allclose((large.position + 0.5) / 2 - 0.5, small.position, atol=1e-3)
     np.testing.assert_allclose(large.covariance, 4 * small.covariance, rtol=1e-3)
 

@@ -17,12 +17,14 @@ import torch
 
 from multipose.errors import DataError, ModelError
 from multipose.pose2d.augmentation import Augmentation
+from multipose.pose2d.batches import split_held_out
 from multipose.pose2d.checkpoints import CHECKPOINT_FILE
 from multipose.pose2d.dataset import PoseDataset
+from multipose.pose2d.evaluation import evaluate
 from multipose.pose2d.model import PoseModel
 from multipose.pose2d.network import STRIDE
 from multipose.pose2d.recipe import Budget, TrainingSettings, find_inside, pose_loss
-from multipose.pose2d.training import METRICS_FILE, TrainingResult, split_held_out, train
+from multipose.pose2d.training import METRICS_FILE, TrainingResult, train
 from multipose.skeleton import Skeleton
 
 Make = Callable[..., PoseDataset]
@@ -70,6 +72,14 @@ def test_a_few_seconds_of_training_find_the_discs(trained: TrainingResult, make_
     assert np.nanmedian(error) < 1.5
     assert estimate.confidence[fresh.present].min() > estimate.confidence[~fresh.present].max()
     assert trained.held_out.mean_px == pytest.approx(trained.model.training["held_out_mean_px"])
+
+
+def test_confidences_are_worth_what_they_say(trained: TrainingResult, make_discs: Make) -> None:
+    """On fresh pictures, with a half of the blue discs away; two pictures were held out from training."""
+    judged = evaluate(trained.model, make_discs(100, seed=5000, absent=0.5), threads=1)
+    assert judged.base_brier > 0.1
+    assert judged.brier < 0.2 * judged.base_brier
+    assert judged.calibration_error < 0.06
 
 
 def test_history_and_model_are_written(make_discs: Make, tmp_path: Path) -> None:

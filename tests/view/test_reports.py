@@ -87,8 +87,21 @@ class Evaluated:
     def ranked(self) -> np.ndarray:
         return np.argsort(self.picture_mean_px())
 
+    def coverage(self, level: float) -> float:
+        return level**2
+
+    def reliability(self) -> pd.DataFrame:
+        return pd.DataFrame({"confidence": [0.2, 0.9], "present": [0.3, 1.0], "n": [10, 10]})
+
     def to_dict(self) -> dict[str, Any]:
-        return {"mean_px": 4.09, "rmse_px": 5.1, "median_px": 4.0, "pck5": None, "n": 11}
+        figures = {"mean_px": 4.09, "rmse_px": 5.1, "median_px": 4.0, "p95_px": 8.5, "pck5": None, "n": 11}
+        return figures | {
+            "within_50": 0.25,
+            "within_95": 0.9025,
+            "brier": 0.03,
+            "base_brier": 0.2,
+            "calibration_error": None,
+        }
 
 
 def test_an_evaluation_page_shows_the_best_and_the_worst() -> None:
@@ -111,6 +124,8 @@ def test_an_evaluation_page_shows_the_best_and_the_worst() -> None:
     facts, note, comparison = items(page, "Summary")
     assert facts.values["mean error (px)"] == "4.09"
     assert facts.values["at most 5 px off (%)"] == "–"
+    assert facts.values["labels in their 95 % ellipses (%)"] == "90.2"
+    assert facts.values["calibration error of the confidence"] == "–"
     assert note.text == "5 folds"
     assert comparison.frame["evaluation"].tolist() == ["Evaluation", "blocks"]
     (table,) = items(page, "Key points")
@@ -118,6 +133,13 @@ def test_an_evaluation_page_shows_the_best_and_the_worst() -> None:
     assert table.frame["labels"].tolist() == [10, 1]
     assert table.frame["mean (px)"].tolist() == [4.5, 0.0]
     assert read == [9, 8, 7, 0, 1, 2]
+    errors, honesty, _ = items(page, "Errors and their honesty")
+    assert [trace.name for trace in errors.data] == ["Evaluation", "blocks"]
+    np.testing.assert_allclose(errors.data[0].x, [0, 0, *range(1, 10)])
+    assert errors.data[0].y[-1] == 1
+    ellipses, confidences = honesty.data[1], honesty.data[3]
+    np.testing.assert_allclose(ellipses.y, np.square(ellipses.x))
+    assert list(confidences.y) == [0.3, 1.0]
     worst = items(page, "Worst pictures")[1]
     assert isinstance(worst, Pictures)
     assert [shown.caption for shown in worst.pictures] == [f"day1/{i}: mean {i:.2f} px" for i in (9, 8, 7)]
@@ -134,4 +156,10 @@ def test_few_pictures_are_shown_once() -> None:
 
     page = evaluation_page(Evaluated(), picture, SKELETON, n_pictures=8)
     assert sorted(read) == list(range(10))
-    assert [section.title for section in page.sections] == ["Summary", "Key points", "Worst pictures", "Best pictures"]
+    assert [section.title for section in page.sections] == [
+        "Summary",
+        "Key points",
+        "Errors and their honesty",
+        "Worst pictures",
+        "Best pictures",
+    ]

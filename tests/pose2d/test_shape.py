@@ -1,0 +1,103 @@
+"""The prior of the shape, on points of a rigid body seen twice in one picture, directly and in a mirror below."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import torch
+
+from multipose.pose2d.dataset import PoseDataset
+from multipose.pose2d.decoding import decode
+from multipose.pose2d.model import PoseModel
+from multipose.pose2d.network import STRIDE, PoseNetwork
+from multipose.pose2d.shape import ShapePrior, fit_shape
+from multipose.skeleton import Skeleton
+
+SKELETON = Skeleton(("left", "right", "left_mirrored", "right_mirrored"))
+
+
+def make_feet(n: int, seed: int) -> npt.NDArray[np.float64]:
+    """Two feet that stride independently at equal heights, (n, 4, 2): only the mirror tells which is which."""
+    random = np.random.default_rng(seed)
+    x = random.uniform(60, 140, (n, 2))
+    direct = np.stack([x, np.full((n, 2), 10.0)], -1)
+    mirrored = np.stack([x, np.broadcast_to([95.0, 118.0], (n, 2))], -1)
+    return np.concatenate([direct, mirrored], 1) + random.normal(scale=1.0, size=(n, 4, 2))
+
+
+def make_dataset(xy: npt.NDArray[np.float64]) -> PoseDataset:
+    state = np.where(np.isfinite(xy).all(-1), "visible", "absent")
+    names = tuple(map(str, range(len(xy))))
+    return PoseDataset((np.zeros((128, 200, 3), np.uint8),) * len(xy), xy, state, SKELETON, names, names)
+
+
+@pytest.fixture(scope="module")
+def prior() -> ShapePrior:
+    xy = make_feet(60, seed=0)
+    xy[:6, 0] = np.nan
+    found = fit_shape(make_dataset(xy))
+    assert found is not None
+    return found
+
+
+def draw_maps(xy: npt.NDArray[np.float64], heights: npt.NDArray[np.float64]) -> torch.Tensor:
+    """Logits (n, keypoint, 32, 50) whose softmax has Gaussian peaks (n, keypoint, peak, 2) of these heights."""
+    x = (np.arange(50) + 0.5) * STRIDE - 0.5
+    y = (np.arange(32) + 0.5) * STRIDE - 0.5
+    square = (x - xy[..., :1])[..., None, :] ** 2 + (y - xy[..., 1:])[..., :, None] ** 2
+    density = (heights[..., None, None] * np.exp(-square / 72)).sum(2) + 1e-7
+    return torch.from_numpy(np.log(density).astype(np.float32))
+
+
+def weigh_with(prior: ShapePrior, position: torch.Tensor, log_mass: torch.Tensor) -> torch.Tensor:
+    return torch.from_numpy(prior.weigh(position.double().numpy(), log_mass.double().numpy())).float()
+
+
+def test_the_mirror_tells_left_from_right(prior: ShapePrior) -> None:
+    """The direct maps prefer the other foot a little; the mirrored ones are sure, and the prior follows them."""
+    xy = make_feet(40, seed=1)
+    xy = xy[np.abs(xy[:, 0, 0] - xy[:, 1, 0]) > 40]
+    other = xy[:, [1, 0, 2, 3]]
+    heights = np.array([[0.45, 0.55], [0.45, 0.55], [0.9, 0.0], [0.9, 0.0]])
+    maps = draw_maps(np.stack([xy, other], 2), np.broadcast_to(heights, (len(xy), 4, 2)))
+    alone = decode(maps)
+    together = decode(maps, lambda position, log_mass: weigh_with(prior, position, log_mass))
+    assert (np.hypot(*np.moveaxis(alone.position.numpy() - xy, -1, 0))[:, :2] > 30).all()
+    assert np.hypot(*np.moveaxis(together.position.numpy() - xy, -1, 0)).max() < 2
+    torch.testing.assert_close(together.presence_logit, alone.presence_logit)
+    # Once the mirror has decided, the other peak widens the covariance no longer.
+    assert (together.covariance[:, :2, 0, 0] < 0.2 * alone.covariance[:, :2, 0, 0]).all()
+    assert (torch.linalg.eigvalsh(together.covariance) > 0).all()
+
+
+def test_sure_maps_are_not_overruled(prior: ShapePrior) -> None:
+    xy = make_feet(10, seed=2)
+    odd = xy[:, [1, 0, 2, 3]]  # feet where the prior does not expect them
+    maps = draw_maps(odd[:, :, None], np.ones((10, 4, 1)))
+    found = decode(maps, lambda position, log_mass: weigh_with(prior, position, log_mass)).position.numpy()
+    assert np.hypot(*np.moveaxis(found - odd, -1, 0)).max() < 1
+
+
+def test_animals_that_turn_and_few_pictures_have_no_prior() -> None:
+    angles = np.linspace(0, 6, 40)
+    turns = np.exp(1j * angles)[:, None] * (make_feet(40, seed=3) @ np.array([1, 1j]))
+    turning = np.stack([turns.real, turns.imag], -1)
+    assert fit_shape(make_dataset(turning)) is None
+    assert fit_shape(make_dataset(make_feet(10, seed=4))) is None
+
+
+def test_the_prior_is_saved_with_its_model_and_knows_of_crops(prior: ShapePrior, tmp_path: Path) -> None:
+    network = PoseNetwork("efficientnet_lite0", 4, pretrained=False).eval()
+    bare = PoseModel(network, "efficientnet_lite0", SKELETON, 1.0)
+    model = replace(bare, shape=prior)
+    model.save(tmp_path)
+    loaded = PoseModel.load(tmp_path)
+    assert loaded.shape is not None
+    np.testing.assert_array_equal(loaded.shape.covariance, prior.covariance)
+    np.testing.assert_array_equal(loaded.shape.mean, prior.mean)
+    assert loaded.shape.area == prior.area == 128 * 200
+    assert loaded.fingerprint() == model.fingerprint() != bare.fingerprint()
