@@ -194,9 +194,7 @@ def test_online_equals_what_is_known_by_then():
     rest = online.finish()
     np.testing.assert_array_equal(rest["time"].values, keypoints["time"].values[75:80])
     until = keypoints.isel(time=slice(0, 80))
-    learned = {name: motion.attrs[name] for name in ("noise_px", "max_error_px", "min_confidence")}
-    tracks = reconstruct(until, rig, **learned)
-    tracks["variance_factor"] = motion["variance_factor"]
+    tracks = reconstruct(until, rig, noise_px=motion.attrs["noise_px"], variance_factor=motion["variance_factor"])
     offline = smooth(tracks, until, rig, motion=motion)
     sd = np.sqrt(np.einsum("...ii->...i", offline["covariance"].values[74:75]))
     assert np.abs((pushed[-1]["position"].values - offline["position"].values[74:75]) / sd).max() < 0.01
