@@ -1,5 +1,5 @@
-"""The cameras of a case for aniposelib 0.8 or aniposelib-pytorch 1.0, whichever this Python has; `torch` is None for the
-former.
+"""The cameras of a case for aniposelib 0.8 or aniposelib-pytorch 1.0, whichever this Python has; the former has no
+`torch`.
 """
 
 import cv2
