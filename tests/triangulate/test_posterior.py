@@ -23,7 +23,7 @@ from multipose.triangulate.posterior import (
 )
 
 
-def small(order=2, n_frames=7, decay=0.7, seed=0):
+def small(order=2, n_frames=7, decay=0.7, seed=0, lasting=0.8):
     """A scene of three key points, a model with limbs and a joint beyond its limit, positions and weights."""
     rig = sample_rig(3)
     rng = np.random.default_rng(seed)
@@ -34,7 +34,7 @@ def small(order=2, n_frames=7, decay=0.7, seed=0):
     usable = rng.random((3, n_frames, 3)) < 0.85
     limbs = Limbs(np.array([[0, 1], [2, 1]]), np.array([20.0, 25.0]), np.array([0.5, 1.0]))
     joints = Joints(np.array([[0, 1, 2]]), np.array([0.2]), np.array([1.5]), np.array([0.3]))
-    model = MotionModel(0.8, decay, order, np.array([0.3, 0.5, 1.0]), limbs, joints)
+    model = MotionModel(lasting, decay, order, np.array([0.3, 0.5, 1.0]), limbs, joints)
     scene = Scene.build(px, covariance, usable, np.zeros_like(usable), rig)
     return rig, scene, model, position, covariance
 
