@@ -164,7 +164,7 @@ def _learn(
     model = MotionModel(*fit_memory(correlations), ORDERS[prior], np.ones(len(present)))
     shape = layout.tracks.sizes["individual"], layout.tracks.sizes["keypoint"]
     with progress.task("learn the motion", total=1) as task:
-        spread, free = learn_spread(scenes, starts, model)
+        spread, free = learn_spread(scenes, starts, model, layout.sd[present])
         known = learn_limbs(_renumber(pairs, present, shape[0] * shape[1]), given, free)
         task.advance(1)
     scale = np.full(shape[0] * shape[1], np.nan)
