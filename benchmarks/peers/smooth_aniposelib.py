@@ -8,14 +8,8 @@ camera_from_world (view, 4, 4). The answer holds for each setting tried `NAME_po
 import sys
 import time
 
-import cv2
 import numpy as np
-
-try:
-    import torch
-except ImportError:
-    torch = None
-from aniposelib.cameras import Camera, CameraGroup
+from anipose_cameras import group_of, torch
 
 SETTINGS = {
     "default": {},
@@ -23,24 +17,6 @@ SETTINGS = {
     "second": {"reproj_error_threshold": 5, "n_deriv_smooth": 2},
 }
 """Their defaults, those of anipose's configuration, and the second difference with a threshold that fits the noise."""
-
-
-def group_of(case):
-    """Their cameras."""
-    cameras = []
-    for view, (params, camera) in enumerate(zip(case["intrinsics"], case["camera_from_world"], strict=True)):
-        cameras.append(
-            Camera(
-                matrix=np.array([[params[0], 0, params[2]], [0, params[1], params[3]], [0, 0, 1]]),
-                dist=params[4:],
-                size=case["size"].tolist(),
-                rvec=cv2.Rodrigues(camera[:3, :3])[0][:, 0],
-                tvec=camera[:3, 3],
-                name=f"cam_{view}",
-                **({"n_dist": 5} if torch else {"extra_dist": True}),
-            )
-        )
-    return CameraGroup(cameras)
 
 
 def smooth(group, case, settings):

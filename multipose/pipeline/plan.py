@@ -294,33 +294,37 @@ def trajectories_product(project: Project, recording: Recording) -> Product:
 
 def smooth_product(project: Project, recording: Recording) -> Product:
     """Smoothed 3D trajectories of a recording."""
-    inputs = {
-        "the 2D key points": project.keypoints_path(recording.name),
-        "the trajectories": project.trajectories_path(recording.name),
-    }
-    lacking = []
-    if not inputs["the trajectories"].exists():
-        lacking.append(f"Recording {recording.name!r} has no trajectories. Make them with `multipose reconstruct`.")
-    try:
-        inputs["the rig"] = project.rig_path(project.session_of(recording))
-    except ProjectError as error:
-        lacking.append(str(error))
+    inputs, lacking = _trajectories_and_rig(project, recording)
     return Product(
         stage="smooth",
         version=VERSIONS["smooth"],
         subject=recording.name,
         path=project.smooth_path(recording.name),
-        inputs=inputs,
+        inputs={"the 2D key points": project.keypoints_path(recording.name), **inputs},
         parameters={
             **dataclasses.asdict(project.config.smoothing),
             "edges": [list(edge) for edge in project.config.skeleton.edges],
         },
-        lacking=tuple(lacking),
+        lacking=lacking,
     )
 
 
 def player_product(project: Project, recording: Recording) -> Product:
     """The page with the 3D player of a recording."""
+    inputs, lacking = _trajectories_and_rig(project, recording)
+    return Product(
+        stage="view",
+        version=VERSIONS["view"],
+        subject=recording.name,
+        path=project.player_path(recording.name),
+        inputs=inputs,
+        parameters={"edges": [list(edge) for edge in project.config.skeleton.edges]},
+        lacking=lacking,
+    )
+
+
+def _trajectories_and_rig(project: Project, recording: Recording) -> tuple[dict[str, Path], tuple[str, ...]]:
+    """What is made from the trajectories of a recording needs, and what of it is lacking."""
     inputs = {"the trajectories": project.trajectories_path(recording.name)}
     lacking = []
     if not inputs["the trajectories"].exists():
@@ -329,15 +333,7 @@ def player_product(project: Project, recording: Recording) -> Product:
         inputs["the rig"] = project.rig_path(project.session_of(recording))
     except ProjectError as error:
         lacking.append(str(error))
-    return Product(
-        stage="view",
-        version=VERSIONS["view"],
-        subject=recording.name,
-        path=project.player_path(recording.name),
-        inputs=inputs,
-        parameters={"edges": [list(edge) for edge in project.config.skeleton.edges]},
-        lacking=tuple(lacking),
-    )
+    return inputs, tuple(lacking)
 
 
 def kinematics_product(project: Project, recording: Recording) -> Product:

@@ -33,12 +33,15 @@ _WINSOR = 3.5  # standard deviations; larger errors are taken for these
 _RANGE = 12.0  # e-folds around the first guess in which the prior's spread is sought
 _ABOVE = 3.0  # ... and above it
 _NEAR = 0.7  # ... in the turns that follow
+_LEAST_SPREAD = 1e-4  # of the noise of one frame: the normal matrix stays well conditioned
+_SMALLEST_SPREAD = 1e-9  # unit per frame^order, where there is no noise either
 _STEPS = 3  # towards the trajectories, in each turn
 _TURNS = 8
 _AGREED = 0.05  # e-folds; a smaller change ends the search
 _JUMP = 10.0  # standard deviations of a position that a jump has at least ...
 _JUMP_STEPS = 6.0  # ... and times the usual step nearby
 _NEARBY = 6  # frames
+_MOST_WRONG = 0.25  # of the frames
 _LONGEST_ERROR = 60  # frames that views may agree on a wrong place
 _LEAST_LIMB = 0.01  # share of a limb's length; nobody knows a limb better in every frame
 _FEWEST_LENGTHS = 10
@@ -113,7 +116,8 @@ def implausible(position: FloatArray, sd: FloatArray) -> NDArray[np.bool_]:
     """Frames of one key point in which views agree on a wrong place for a while (a swap of left and right, say).
 
     Such a stretch begins and ends with a jump of one frame that is as long as the way to the wrong place, as no body
-    moves; a fast movement is reached through places in between.
+    moves; a fast movement is reached through places in between. Where more than a quarter of the frames would be wrong,
+    none is taken for wrong: this body does jump.
 
     Args:
         position: (frame, 3), NaN where unknown; sd: (frame,) standard deviation of a position.
@@ -133,7 +137,7 @@ def implausible(position: FloatArray, sd: FloatArray) -> NDArray[np.bool_]:
             break
         wrong[frames[worst]] = True
         frames = np.delete(frames, worst)
-    return wrong
+    return wrong if wrong.sum() <= _MOST_WRONG * (wrong.sum() + len(frames)) else np.zeros_like(wrong)
 
 
 def _wrong_stretch(
@@ -167,7 +171,7 @@ def bridge(position: FloatArray) -> FloatArray:
 
 
 def learn_spread(
-    scenes: Sequence[Scene], starts: Sequence[Posterior], model: MotionModel
+    scenes: Sequence[Scene], starts: Sequence[Posterior], model: MotionModel, sd: FloatArray
 ) -> tuple[FloatArray, list[Posterior]]:
     """Scale of the prior's differences per key point that makes the 2D points most probable.
 
@@ -178,6 +182,8 @@ def learn_spread(
         scenes: stretches of frames, each with all key points.
         starts: positions and weights of each.
         model: its order and correlation are used.
+        sd: (keypoint,) typical standard deviation of a coordinate in one frame; a key point that never moves gets a
+            ten-thousandth of it.
 
     Returns:
         (keypoint,) unit per frame^order, and the trajectories of each stretch.
@@ -186,10 +192,11 @@ def learn_spread(
     spread = np.array(
         [_rough_spread([one.position[:, [k]] for one in starts], model.order) for k in range(len(model.spread))]
     )
-    reach = _RANGE
+    least = np.maximum(_LEAST_SPREAD * sd, _SMALLEST_SPREAD)
+    spread, reach = np.maximum(spread, least), _RANGE
     for _ in range(_TURNS):
         before = spread
-        spread = _most_evident(scenes, found, model, spread, reach)
+        spread = _most_evident(scenes, found, model, spread, least, reach)
         model, reach = replace(model, spread=spread), _NEAR
         found = [
             find(scene, model, one, reweigh=True, most_steps=_STEPS) for scene, one in zip(scenes, found, strict=True)
@@ -200,9 +207,14 @@ def learn_spread(
 
 
 def _most_evident(
-    scenes: Sequence[Scene], found: Sequence[Posterior], model: MotionModel, guess: FloatArray, reach: float
+    scenes: Sequence[Scene],
+    found: Sequence[Posterior],
+    model: MotionModel,
+    guess: FloatArray,
+    least: FloatArray,
+    reach: float,
 ) -> FloatArray:
-    """The scales of highest evidence within `reach` e-folds of a guess, by key point."""
+    """The scales of highest evidence within `reach` e-folds of a guess and not below the least, by key point."""
     linear = [Linear.at(scene, model, one.position, one.weight) for scene, one in zip(scenes, found, strict=True)]
     best = np.empty_like(guess)
     for k in range(len(guess)):
@@ -211,7 +223,7 @@ def _most_evident(
         log = np.log(guess[k])
         sought = minimize_scalar(
             lambda log, parts=parts: -sum(_log_evidence(part, one, model, log) for part, one in parts),
-            bounds=(log - reach, log + min(reach, _ABOVE)),
+            bounds=(max(log - reach, np.log(least[k])), max(log + min(reach, _ABOVE), np.log(least[k]) + 0.1)),
             method="bounded",
             options={"xatol": 0.03},
         )
@@ -222,7 +234,7 @@ def _most_evident(
 def _rough_spread(positions: Sequence[FloatArray], order: int) -> float:
     """Root mean square of the differences of positions as they are, noise and all."""
     squares = np.concatenate([np.diff(position, order, axis=0).ravel() ** 2 for position in positions])
-    return max(float(np.sqrt(squares.mean())), 1e-9)
+    return float(np.sqrt(squares.mean()))
 
 
 def _log_evidence(linear: Linear, found: Posterior, model: MotionModel, log_spread: float) -> float:

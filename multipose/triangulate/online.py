@@ -91,11 +91,11 @@ class OnlineSmoother:
             window,
             self._rig,
             min_confidence=learned["min_confidence"],
-            max_error_px=learned["max_error_px"],
+            max_error_px=None if learned["max_error_sd"] else learned["max_error_px"],
             noise_px=learned["noise_px"],
+            variance_factor=self._motion["variance_factor"],
             threads=self._threads,
         )
-        tracks["variance_factor"] = self._motion["variance_factor"]
         return smooth(tracks, window, self._rig, motion=self._motion, threads=self._threads)
 
 

@@ -37,7 +37,7 @@ STENCILS: Mapping[int, tuple[float, ...]] = {2: (1.0, -2.0, 1.0), 3: (1.0, -3.0,
 """Weights of the position now, one frame before, ..., whose sum is a difference of second (third) order."""
 
 _SHORT, _LONG = (1, 2), (1, 2, 5, 10)  # frames back of the errors that an error is compared with; the latter where
-_FORGOTTEN = 0.1  # ... the autocorrelation over ten frames is still larger than this
+_UNDERRATED = 1.1  # ... the mean of many errors is this many times more uncertain than the former would have it
 _BELIEVED = 12.0  # squared distance (chi-square of 2: 99.75 %) up to which a 2D point counts fully
 _DISMISSED = 48.0  # ... and from which it counts nothing
 MOST_STEPS = 40
@@ -88,7 +88,9 @@ class MotionModel:
     @property
     def back(self) -> NDArray[np.int64]:
         """How many frames back lie the errors that an error is compared with."""
-        return np.array(_LONG if self.lasting * self.decay ** _LONG[-1] > _FORGOTTEN else _SHORT, np.int64)
+        *shares, rest = self._condition(np.array(_SHORT), len(_SHORT) * (True,))
+        apparent = rest / (1.0 - sum(shares))
+        return np.array(_LONG if self.inertia > _UNDERRATED * apparent else _SHORT, np.int64)
 
     @property
     def reach(self) -> int:
@@ -99,16 +101,19 @@ class MotionModel:
     def conditional(self) -> FloatArray:
         """As of `kernels.observe`: what the earlier errors that are known let expect, for every choice of these."""
         back = self.back
+        patterns = [[bool(number >> n & 1) for n in range(len(back))] for number in range(2 ** len(back))]
+        return np.array([self._condition(back, pattern) for pattern in patterns])
+
+    def _condition(self, back: NDArray[np.int64], known: Sequence[bool]) -> FloatArray:
+        """Shares of the earlier errors, 0 for those not known, and the standard deviation of what is left."""
         apart = np.abs(np.subtract.outer([0, *back], [0, *back]))
         correlation = np.where(apart == 0, 1.0, self.lasting * self.decay**apart)
-        table = np.zeros((2 ** len(back), len(back) + 1))
-        for pattern in range(len(table)):
-            known = [n for n in range(len(back)) if pattern >> n & 1]
-            places = [n + 1 for n in known]
-            share = np.linalg.solve(correlation[np.ix_(places, places)], correlation[places, 0])
-            table[pattern, known] = share
-            table[pattern, -1] = np.sqrt(1.0 - share @ correlation[places, 0])
-        return table
+        places = np.flatnonzero(known) + 1
+        share = np.linalg.solve(correlation[np.ix_(places, places)], correlation[places, 0])
+        row = np.zeros(len(back) + 1)
+        row[places - 1] = share
+        row[-1] = np.sqrt(1.0 - share @ correlation[places, 0])
+        return row
 
     @property
     def binds(self) -> bool:

@@ -58,6 +58,7 @@ def reconstruct(
     max_error_px: float | None = None,
     min_views: int = 2,
     noise_px: float | None = None,
+    variance_factor: xr.DataArray | None = None,
     threads: int | None = None,
     progress: Progress = SILENT,
 ) -> xr.Dataset:
@@ -89,6 +90,8 @@ def reconstruct(
         min_views: least number of views that agree on a point.
         noise_px: standard deviation per coordinate of 2D points that carry no covariance; by default learned from the
             residuals. If it is given and no point has a covariance, it is believed: all variance factors are 1.
+        variance_factor: those of an earlier result, instead of learning them; noise_px is needed with it. The names of
+            the views are not checked then.
         threads: how many to use; by default one per core. The result does not depend on it.
         progress: where to report.
 
@@ -117,10 +120,18 @@ def reconstruct(
             f"{seen.n_low} of {total} 2D points ({100 * seen.n_low / total:.1f} %) have a confidence below "
             f"{min_confidence:g} and are left out."
         )
-    gate, learned = error_limit(seen, threads)
-    noise = learned if noise_px is None else noise_px
-    factors = _learn_factors(seen, gate, noise, threads)
-    believed = noise_px is not None and seen.covariance is None
+    if variance_factor is not None:
+        if noise_px is None:
+            raise DataError("variance_factor multiplies a noise: give noise_px, of the same earlier result, with it.")
+        known = variance_factor.sel(view=list(seen.rig.names), keypoint=keypoints["keypoint"].values)
+        factors = known.transpose("view", "keypoint").values.astype(np.float64)
+        noise, believed = noise_px, False
+        gate = max(_SMALLEST_GATE_PX, _GATE * noise * float(np.exp(0.5 * np.log(factors).mean())))
+    else:
+        gate, learned = error_limit(seen, threads)
+        noise = learned if noise_px is None else noise_px
+        factors = _learn_factors(seen, gate, noise, threads)
+        believed = noise_px is not None and seen.covariance is None
     everything = method == "linear"
     own_gate = max_error_px is None and not everything
     points = triangulate(

@@ -124,7 +124,7 @@ def learn_motion(
         `limb_sd` (individual, limb) in the rig's unit, NaN where too few frames show the limb; `joint_keypoints`
         (joint, corner) and `joint_limits` (joint, bound). Attributes: prior, noise_autocorrelation_1, _2, _5, _10
         (frames apart); memory_frames = frames after which a trajectory hardly remembers; noise_px, min_confidence,
-        max_error_px of the tracks.
+        max_error_px and max_error_sd of the tracks.
 
     Raises:
         DataError: as `smooth`.
@@ -164,7 +164,7 @@ def _learn(
     model = MotionModel(*fit_memory(correlations), ORDERS[prior], np.ones(len(present)))
     shape = layout.tracks.sizes["individual"], layout.tracks.sizes["keypoint"]
     with progress.task("learn the motion", total=1) as task:
-        spread, free = learn_spread(scenes, starts, model)
+        spread, free = learn_spread(scenes, starts, model, layout.sd[present])
         known = learn_limbs(_renumber(pairs, present, shape[0] * shape[1]), given, free)
         task.advance(1)
     scale = np.full(shape[0] * shape[1], np.nan)
@@ -177,7 +177,10 @@ def _learn(
             "prior": prior,
             "memory_frames": overlap(layout.sd[present], replace(model, spread=spread)),
             **{f"noise_autocorrelation_{lag}": value for lag, value in correlations.items()},
-            **{name: layout.tracks.attrs[name] for name in ("noise_px", "min_confidence", "max_error_px")},
+            **{
+                name: layout.tracks.attrs[name]
+                for name in ("noise_px", "min_confidence", "max_error_px", "max_error_sd")
+            },
         },
     )
     motion["variance_factor"] = layout.tracks["variance_factor"]
@@ -291,7 +294,7 @@ def _dataset(
     for name in _LEARNED:
         if name in motion:
             dataset[name] = motion[name]
-    learned = ("prior", "memory_frames", "noise_px", "min_confidence", "max_error_px")
+    learned = ("prior", "memory_frames", "noise_px", "min_confidence", "max_error_px", "max_error_sd")
     dataset.attrs |= {
         "method": "smoothed",
         "max_gap": -1 if max_gap is None else max_gap,

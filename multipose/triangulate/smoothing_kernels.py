@@ -17,6 +17,8 @@ import numpy as np
 from multipose.compilation import Kernel
 from multipose.triangulate.projection import device, project
 
+_ANCHOR = 1e-12  # of the prior's strength
+
 # Sums of products may be taken in any order: this is where the time goes, and it makes them vector instructions.
 _summing: Any = numba.njit(
     nogil=True,
@@ -193,6 +195,9 @@ def observe(  # type: ignore[no-untyped-def]
 def fill(square, lagged, strength, stencil, position, band, gradient):  # type: ignore[no-untyped-def]
     """Write the band of the normal matrix of the 2D points and of the prior, and add the prior's part of the gradient.
 
+    What neither determines, as the positions of a key point that a stretch of frames never shows, stays where it is,
+    with an uncertainty of a million times the prior's.
+
     Args:
         square, lagged: of `observe`.
         strength: (frame, keypoint) inverse variance of the prior's difference that ends at the frame.
@@ -213,6 +218,8 @@ def fill(square, lagged, strength, stencil, position, band, gradient):  # type: 
                 for j in range(i, 3):
                     band[first + i, j - i] += square[t, k, n]
                     n += 1
+            for i in range(3):
+                band[first + i, 0] += _ANCHOR * strength[t, k]
             for lag in range(1, min(lagged.shape[2], t) + 1):
                 for i in range(3):
                     for j in range(3):

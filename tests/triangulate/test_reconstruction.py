@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from multipose.errors import DataError
+from multipose.synthetic.animal import walk
 from multipose.synthetic.observation import observe
 from multipose.synthetic.rig import sample_rig
 from multipose.tracks import keypoints2d, load_tracks, save_tracks
@@ -264,3 +265,15 @@ def test_a_single_frame_is_enough(rig):
     px = rig.project(xyz)[:, :, None]
     tracks = reconstruct(keypoints2d(px, views=rig.names), rig)
     np.testing.assert_allclose(tracks["position"].values[0, 0], xyz[0], atol=1e-6)
+
+
+def test_factors_of_an_earlier_result_are_taken_over():
+    rig = sample_rig(3)
+    keypoints = observe(rig, walk(60, seed=1).points, noise=0.5, seed=3)
+    learned = reconstruct(keypoints, rig)
+    factors = learned["variance_factor"]
+    again = reconstruct(keypoints, rig, noise_px=learned.attrs["noise_px"], variance_factor=factors[::-1])
+    np.testing.assert_allclose(again["position"].values, learned["position"].values, atol=1e-9)
+    np.testing.assert_array_equal(again["variance_factor"].values, factors.values)
+    with pytest.raises(DataError, match="give noise_px"):
+        reconstruct(keypoints, rig, variance_factor=factors)

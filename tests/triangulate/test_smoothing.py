@@ -194,9 +194,7 @@ def test_online_equals_what_is_known_by_then():
     rest = online.finish()
     np.testing.assert_array_equal(rest["time"].values, keypoints["time"].values[75:80])
     until = keypoints.isel(time=slice(0, 80))
-    learned = {name: motion.attrs[name] for name in ("noise_px", "max_error_px", "min_confidence")}
-    tracks = reconstruct(until, rig, **learned)
-    tracks["variance_factor"] = motion["variance_factor"]
+    tracks = reconstruct(until, rig, noise_px=motion.attrs["noise_px"], variance_factor=motion["variance_factor"])
     offline = smooth(tracks, until, rig, motion=motion)
     sd = np.sqrt(np.einsum("...ii->...i", offline["covariance"].values[74:75]))
     assert np.abs((pushed[-1]["position"].values - offline["position"].values[74:75]) / sd).max() < 0.01
@@ -298,3 +296,21 @@ def test_jerk_prior_follows_bends_better():
     by_acceleration, by_jerk = (smooth(robust, keypoints, rig, prior=prior) for prior in ("acceleration", "jerk"))
     assert errors(by_jerk, xyz).mean() < errors(by_acceleration, xyz).mean()
     assert by_jerk.attrs["prior"] == "jerk"
+
+
+def test_an_animal_that_rests_and_one_that_is_seen_for_a_while_only(monkeypatch):
+    """A key point that never moves, and one that whole windows never show."""
+    rig = sample_rig(3)
+    xyz = wander(400, 2, 0.05, seed=27)
+    xyz[:, 1] = xyz[0, 1]
+    px = film(rig, xyz, 0.5, seed=28)
+    px[:, 150:, 0] = np.nan
+    px[:, :, 1] = px[:, :1, 1]
+    keypoints = dataset(rig, px)
+    monkeypatch.setattr("multipose.triangulate.smoothing._WINDOW", 100)
+    monkeypatch.setattr("multipose.triangulate.smoothing._STRETCH", 100)
+    smoothed = smooth(reconstruct(keypoints, rig), keypoints, rig)
+    assert errors(smoothed, xyz)[:140, 0].max() < 1.5
+    assert errors(smoothed, xyz)[:, 1].max() < 2
+    sd = np.sqrt(smoothed["covariance"].values[:, 0, 0, 0, 0])
+    assert sd[300:].min() > 50 * sd[:140].max()
