@@ -2,8 +2,10 @@
 
 A point is the highest peak of its map, or the one that a prior of the animal's shape prefers among the highest few.
 It is refined by one Newton step on the logarithm of the lightly blurred map, which is exact where the map is a
-Gaussian [1]. The covariance is the second moment of the whole map, softmax(z), about that point: where the network
-wavers between two places, it is as wide as their distance. What it means in px of error is calibrated elsewhere.
+Gaussian [1]. The covariance is the second moment of the map, softmax(z), about that point: where the network wavers
+between two places, it is as wide as their distance. Places more than 64 px away count no more than if they were not in
+the picture, so that a crop around an animal says the same as the whole. What it means in px of error is calibrated
+elsewhere.
 
 [1] F. Zhang et al.: Distribution-Aware Coordinate Representation for Human Pose Estimation (DARK). CVPR 2020.
 """
@@ -21,6 +23,7 @@ from multipose.pose2d.network import STRIDE
 
 _PEAKS = 8  # of each map, at most, that a prior chooses among
 _PEAK_RADIUS = 3  # cells around a peak without a higher one, whose probability is the peak's
+_REACH = 16  # cells from a point, along either axis, within which its map is taken for its covariance
 _MAX_STEP = 1.5  # cells; a longer Newton step means that the map is no Gaussian there
 _BLUR = torch.outer(torch.tensor([0.25, 0.5, 0.25]), torch.tensor([0.25, 0.5, 0.25]))
 _TINY = 1e-20
@@ -37,7 +40,7 @@ class DecodedPoints:
     Attributes:
         position: (n, keypoint, 2) x, y.
         presence_logit: (n, keypoint) the map's maximum.
-        covariance: (n, keypoint, 2, 2) px², second moment of the map about the position, not calibrated.
+        covariance: (n, keypoint, 2, 2) px², second moment of the map near the position, not calibrated.
     """
 
     position: Tensor
@@ -154,10 +157,11 @@ def _newton_step(window: Tensor) -> Tensor:
 
 
 def _second_moment(density: Tensor, position: Tensor) -> Tensor:
-    """Covariance (m, 2, 2) in cells² of unnormalised maps (m, h, w) about a place (m, 2) of each."""
+    """Covariance (m, 2, 2) in cells² of unnormalised maps (m, h, w) about a place (m, 2) of each, from what is near."""
     height, width = density.shape[-2:]
     dx = torch.arange(width, device=density.device) - position[:, :1]
     dy = torch.arange(height, device=density.device) - position[:, 1:]
+    density = density * (dy.abs() <= _REACH)[:, :, None] * (dx.abs() <= _REACH)[:, None, :]
     total = density.sum((1, 2))
     xx = (density.sum(1) * dx * dx).sum(1) / total
     yy = (density.sum(2) * dy * dy).sum(1) / total
