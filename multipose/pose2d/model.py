@@ -111,7 +111,7 @@ class PoseModel:
         scale: pictures are shrunk by this before the network sees them.
         calibration: of its outputs.
         training: how it came about (seed, steps, hashes, held-out error, ...); plain values.
-        shape: the prior that chooses among the peaks of the heat maps, where there is one.
+        shape: the prior that the heat maps are weighed by, where there is one.
         mirror: find the points in the mirrored picture too and average the maps: better, at half the speed. Not saved.
     """
 
@@ -180,15 +180,14 @@ class PoseModel:
         )
 
     def _weigh(self, ratio: Array, origin: tuple[float, float]) -> Weigh | None:
-        """The prior of the shape, for peaks of a crop at the network's scale."""
+        """The prior of the shape, for maps of a crop at the network's scale."""
         prior = self.shape
         if prior is None:
             return None
 
-        def weigh(position: Tensor, log_mass: Tensor) -> Tensor:
-            pixels = (position.double().cpu().numpy() + 0.5) / ratio - 0.5 + origin
-            weights = prior.weigh(pixels, log_mass.double().cpu().numpy())
-            return torch.from_numpy(weights).to(log_mass)
+        def weigh(logits: Tensor, x: Tensor, y: Tensor) -> Tensor:
+            places = [(at + 0.5) / by - 0.5 + start for at, by, start in zip((x, y), ratio, origin, strict=True)]
+            return prior.weigh(logits, *places)
 
         return weigh
 

@@ -53,10 +53,6 @@ def draw_maps(xy: npt.NDArray[np.float64], heights: npt.NDArray[np.float64]) -> 
     return torch.from_numpy(np.log(density).astype(np.float32))
 
 
-def weigh_with(prior: ShapePrior, position: torch.Tensor, log_mass: torch.Tensor) -> torch.Tensor:
-    return torch.from_numpy(prior.weigh(position.double().numpy(), log_mass.double().numpy())).float()
-
-
 def test_the_mirror_tells_left_from_right(prior: ShapePrior) -> None:
     """The direct maps prefer the other foot a little; the mirrored ones are sure, and the prior follows them."""
     xy = make_feet(40, seed=1)
@@ -65,7 +61,7 @@ def test_the_mirror_tells_left_from_right(prior: ShapePrior) -> None:
     heights = np.array([[0.45, 0.55], [0.45, 0.55], [0.9, 0.0], [0.9, 0.0]])
     maps = draw_maps(np.stack([xy, other], 2), np.broadcast_to(heights, (len(xy), 4, 2)))
     alone = decode(maps)
-    together = decode(maps, lambda position, log_mass: weigh_with(prior, position, log_mass))
+    together = decode(maps, prior.weigh)
     assert (np.hypot(*np.moveaxis(alone.position.numpy() - xy, -1, 0))[:, :2] > 30).all()
     assert np.hypot(*np.moveaxis(together.position.numpy() - xy, -1, 0)).max() < 2
     torch.testing.assert_close(together.presence_logit, alone.presence_logit)
@@ -78,7 +74,7 @@ def test_sure_maps_are_not_overruled(prior: ShapePrior) -> None:
     xy = make_feet(10, seed=2)
     odd = xy[:, [1, 0, 2, 3]]  # feet where the prior does not expect them
     maps = draw_maps(odd[:, :, None], np.ones((10, 4, 1)))
-    found = decode(maps, lambda position, log_mass: weigh_with(prior, position, log_mass)).position.numpy()
+    found = decode(maps, prior.weigh).position.numpy()
     assert np.hypot(*np.moveaxis(found - odd, -1, 0)).max() < 1
 
 
