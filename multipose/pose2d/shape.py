@@ -27,14 +27,14 @@ Array = npt.NDArray[np.float64]
 
 _FEWEST_FRAMES = 20
 _RANKS = (2, 4, 6, 8, 10, 12)  # numbers of factors, of which the labels choose ...
-_PARTS = 4  # ... by how well so many parts of them are foretold by the others
+_PARTS = 4  # ... by how well models of the others foretell so many parts of them
 _ITERATIONS = 12
 _OWN_SHARE = 0.1  # of the variances, where the search for the factors starts
 _LEAST_VARIANCE = 2.0  # px², of a coordinate's own: labels are no finer
 # Measured on folds of a treadmill recording (docs/recipe.md).
 _LABEL_SD = 2.0  # px; finer than labels are, no prediction of a point by the others is
 _TRUST = 0.5  # exponent of the prior: maps err together, and 1 chose worse than 0.5
-_STRAY = 1e-4  # share of the points that lie anywhere
+_STRAY = 1e-6  # share of the points that lie anywhere
 _ROUNDS = 3
 
 
@@ -109,7 +109,7 @@ def _summarize(logits: Tensor, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
 def fit_shape(dataset: PoseDataset) -> ShapePrior | None:
     """The prior that the labels speak for.
 
-    The number of factors is that under which parts of the labels left out are likeliest.
+    The number of factors is that which foretells the points of left-out pictures best.
 
     None where the animal does not always lie the same way, where fewer than 20 pictures have two points or more, or
     where a key point has fewer than three positions.
@@ -126,15 +126,21 @@ def fit_shape(dataset: PoseDataset) -> ShapePrior | None:
 
 
 def _foreseen(values: Array, rank: int) -> float:
-    """Log likelihood of every part of the values (n, coordinate), by a model of the others with so many factors."""
+    """How well a model with so many factors, fitted to the other parts, foretells each point by those beside it.
+
+    The log likelihood, summed over all points of the frames (n, coordinate).
+    """
     total = 0.0
     for part in range(_PARTS):
         left_out = np.arange(len(values)) % _PARTS == part
         mean, covariance = _fit(values[~left_out], rank)
         for row in values[left_out]:
             seen = np.isfinite(row)
-            away, own = row[seen] - mean[seen], covariance[np.ix_(seen, seen)]
-            total -= (np.linalg.slogdet(own)[1] + away @ np.linalg.solve(own, away)) / 2
+            precision = np.linalg.inv(covariance[np.ix_(seen, seen)])
+            pull = (precision @ (row[seen] - mean[seen])).reshape(-1, 2)
+            each = np.arange(len(pull))
+            blocks = precision.reshape(len(pull), 2, len(pull), 2)[each, :, each]
+            total += np.linalg.slogdet(blocks)[1].sum() - np.einsum("ki,kij,kj->", pull, np.linalg.inv(blocks), pull)
     return float(total)
 
 
