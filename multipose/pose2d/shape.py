@@ -2,7 +2,8 @@
 
 Where an animal always lies the same way in the picture (on a treadmill, say), one Gaussian over the coordinates of all
 key points says much about each: which of two paws is the left one, or where a point in the direct view lies whose
-mirrored image is plain to see. It chooses where in its heat map a point is; it does not move a point off its peak.
+mirrored image is plain to see. It chooses where in its heat map a point is, and then draws points that the network is
+unsure of towards where the others foretell them; sure ones stay.
 
 The covariance is that of a factor model, a few common factors and a variance of its own for each coordinate [1]: two
 coordinates that are bound to each other stay so, where shrinking all correlations would loosen them, and a few dozen
@@ -36,6 +37,7 @@ _LABEL_SD = 2.0  # px; finer than labels are, no prediction of a point by the ot
 _TRUST = 0.5  # exponent of the prior: maps err together, and 1 chose worse than 0.5
 _STRAY = 1e-6  # share of the points that lie anywhere
 _ROUNDS = 3
+PULL = 1 / 6  # of the covariance's inverse: a few dozen pictures make it too sure of itself
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,11 +48,14 @@ class ShapePrior:
         mean: (keypoint, 2) px of the original pictures.
         covariance: (2 keypoint, 2 keypoint) px², x and y of each key point in turn.
         area: px² of the pictures; a stray point is somewhere in it.
+        pull: how strongly points are drawn to where the others foretell them, as a factor of the covariance's inverse;
+            0 while the points' own covariances are not calibrated.
     """
 
     mean: Array
     covariance: Array
     area: float
+    pull: float = 0.0
 
     def weigh(self, logits: Tensor, x: Tensor, y: Tensor) -> Tensor:
         """Log probabilities of all cells, given all maps of their pictures, (n, keypoint, h, w); not normalised.
@@ -77,6 +82,25 @@ class ShapePrior:
             height = (1 - _STRAY) / (2 * torch.pi * torch.linalg.det(uncertainty).sqrt())[..., None, None]
             weighed = logits + _TRUST * (height * torch.exp(-distance / 2) + _STRAY / self.area).log()
         return weighed
+
+    def combine(self, position: Array, covariance: Array) -> tuple[Array, Array]:
+        """Means (n, keypoint, 2) px and covariances of points, given those found and this prior.
+
+        Args:
+            position: (n, keypoint, 2) px of the original pictures.
+            covariance: (n, keypoint, 2, 2) px², of errors of one point that say nothing of the others'.
+        """
+        if self.pull == 0.0:
+            return position, covariance
+        n, n_keypoints = position.shape[:2]
+        each = np.arange(n_keypoints)
+        prior = np.tile(self.covariance / self.pull, (n, 1, 1))
+        both = prior.reshape(n, n_keypoints, 2, n_keypoints, 2).copy()
+        both[:, each, :, each] += covariance.transpose(1, 0, 2, 3)
+        gain = prior @ np.linalg.inv(both.reshape(prior.shape))
+        moved = np.einsum("nij,nj->ni", gain, (position - self.mean).reshape(n, -1)).reshape(position.shape)
+        left = (prior - gain @ prior).reshape(both.shape)[:, each, :, each].transpose(1, 0, 2, 3)
+        return self.mean + moved, (left + left.swapaxes(-1, -2)) / 2
 
     def _foretell(self, center: Array, spread: Array) -> tuple[Array, Array]:
         """Mean (n, keypoint, 2) and covariance of each key point given the summaries of all others."""

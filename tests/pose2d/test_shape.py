@@ -78,6 +78,23 @@ def test_sure_maps_are_not_overruled(prior: ShapePrior) -> None:
     assert np.hypot(*np.moveaxis(found - odd, -1, 0)).max() < 1
 
 
+def test_unsure_points_are_drawn_and_sure_ones_stay(prior: ShapePrior) -> None:
+    """A foot that is 30 px off along x, where the mirror tells it; errors and covariances agree."""
+    random = np.random.default_rng(5)
+    xy = make_feet(200, seed=6)
+    covariance = np.tile(np.eye(2), (200, 4, 1, 1)) * np.array([400.0, 1.0, 1.0, 1.0])[:, None, None]
+    noise = random.normal(size=xy.shape) * np.sqrt(covariance[..., 0, 0])[..., None]
+    assert prior.combine(xy, covariance)[0] is xy  # a prior that does not pull
+    found, left = replace(prior, pull=1.0).combine(xy + noise, covariance)
+    before, after = (np.hypot(*np.moveaxis(points - xy, -1, 0)).mean(0) for points in (xy + noise, found))
+    assert after[0] < 0.25 * before[0]
+    np.testing.assert_allclose(after[1:], before[1:], rtol=0.15)
+    error = found - xy
+    squares = np.einsum("nki,nkij,nkj->nk", error, np.linalg.inv(left), error)
+    assert 0.5 < squares[:, 0].mean() / 2 < 1.2
+    assert (np.linalg.eigvalsh(left) > 0).all()
+
+
 def test_animals_that_turn_and_few_pictures_have_no_prior() -> None:
     angles = np.linspace(0, 6, 40)
     turns = np.exp(1j * angles)[:, None] * (make_feet(40, seed=3) @ np.array([1, 1j]))
@@ -89,11 +106,12 @@ def test_animals_that_turn_and_few_pictures_have_no_prior() -> None:
 def test_the_prior_is_saved_with_its_model_and_knows_of_crops(prior: ShapePrior, tmp_path: Path) -> None:
     network = PoseNetwork("efficientnet_lite0", 4, pretrained=False).eval()
     bare = PoseModel(network, "efficientnet_lite0", SKELETON, 1.0)
-    model = replace(bare, shape=prior)
+    model = replace(bare, shape=replace(prior, pull=0.5))
     model.save(tmp_path)
     loaded = PoseModel.load(tmp_path)
     assert loaded.shape is not None
     np.testing.assert_array_equal(loaded.shape.covariance, prior.covariance)
     np.testing.assert_array_equal(loaded.shape.mean, prior.mean)
     assert loaded.shape.area == prior.area == 128 * 200
+    assert loaded.shape.pull == 0.5
     assert loaded.fingerprint() == model.fingerprint() != bare.fingerprint()
