@@ -88,7 +88,7 @@ def test_unsure_points_are_drawn_and_sure_ones_stay(prior: ShapePrior) -> None:
     found, left = replace(prior, pull=1.0).combine(xy + noise, covariance)
     before, after = (np.hypot(*np.moveaxis(points - xy, -1, 0)).mean(0) for points in (xy + noise, found))
     assert after[0] < 0.25 * before[0]
-    np.testing.assert_allclose(after[1:], before[1:], rtol=0.15)
+    assert (after[1:] < 1.05 * before[1:]).all()
     error = found - xy
     squares = np.einsum("nki,nkij,nkj->nk", error, np.linalg.inv(left), error)
     assert 0.5 < squares[:, 0].mean() / 2 < 1.2
