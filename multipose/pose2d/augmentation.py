@@ -69,11 +69,11 @@ def choose_augmentation(dataset: PoseDataset, scale: float) -> Augmentation:
     """The augmentation that suits the labels.
 
     Where the animal always lies the same way in the picture (on a treadmill, say), crops are turned by 10 degrees at
-    most and never mirrored, and where it fills the picture they show all of it, turned by 5 degrees and zoomed by a tenth
-    at most: only the whole tells left from right and a mirrored view from the direct one. Elsewhere the crop is 1.25 animals wide, between 128 and 256 px. It is
-    mirrored if the skeleton names left and right, and turned: freely where the animal looks the same whichever way it
-    heads (the camera looks straight down), by 30 degrees at most where it does not (then pictures have an up and a
-    down).
+    most and never mirrored, and where it fills the picture they show all of it, turned by 5 degrees and zoomed by a
+    tenth at most: only the whole tells left from right and a mirrored view from the direct one. Elsewhere the crop is
+    1.25 animals wide, between 128 and 256 px. It is mirrored if the skeleton names left and right, and turned: freely
+    where the animal looks the same whichever way it heads (the camera looks straight down), by 30 degrees at most where
+    it does not (then pictures have an up and a down).
     """
     if shows_whole_pictures(dataset):
         crop = int(np.ceil(scale * longest_side(dataset) / INPUT_MULTIPLE)) * INPUT_MULTIPLE
