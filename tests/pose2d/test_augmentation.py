@@ -14,7 +14,7 @@ from multipose.pose2d.augmentation import Augmentation, augment, choose_augmenta
 from multipose.pose2d.dataset import PoseDataset, choose_scale
 from multipose.skeleton import Skeleton
 
-PLAIN = Augmentation(crop=96, contrast=0.0, brightness=0.0, gamma=0.0, blur=0.0, noise=0.0, around_point=1.0)
+PLAIN = Augmentation(crop=96, contrast=0.0, brightness=0.0, gamma=0.0, blur=0.0, noise=0.0, dark=0.0, around_point=1.0)
 STAY = np.arange(2)
 
 
