@@ -19,7 +19,7 @@ SKELETON = Skeleton(("a", "b", "c"), edges=(("a", "b"),), pairs=(("b", "c"),), d
 
 def make_model(scale: float = 1.0, skeleton: Skeleton = SKELETON) -> PoseModel:
     network = PoseNetwork("efficientnet_lite0", len(skeleton), pretrained=False).eval()
-    calibration = PoseCalibration(1.2, 0.3, (2.5, 0.5, 1.0), 0.7, 30.0)
+    calibration = PoseCalibration(1.2, (0.3,), (2.5, 0.5, 1.0), 0.7, 30.0)
     return PoseModel(network, "efficientnet_lite0", skeleton, scale, calibration, {"seed": 3})
 
 
