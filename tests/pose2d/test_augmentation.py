@@ -143,6 +143,31 @@ def test_crops_for_judging_know_which_points_they_lost(make_discs: Callable[...,
     assert 0 < crops.present.sum() < dataset.present.sum() * 20 / 3
 
 
+def test_crops_for_judging_are_as_upright_and_as_large_as_their_pictures(
+    make_discs: Callable[..., PoseDataset],
+) -> None:
+    dataset = make_discs(3, size=(160, 120))
+    crops = make_crops(dataset, 1.0, Augmentation(crop=96, flip=True), 12, seed=0)
+    moved = crops.xy - dataset.xy[np.arange(12) % 3]
+    np.testing.assert_allclose(
+        moved - np.nanmean(moved, axis=1, keepdims=True), np.where(np.isnan(moved), np.nan, 0), atol=1e-9
+    )
+    assert np.isfinite(crops.xy).all(-1).sum(1).max() == 3
+
+
+def test_dark_crops_have_shot_noise() -> None:
+    """Of a picture of one grey: mean and variance of a dark crop fall with the light, by a number of electrons."""
+    settings = replace(PLAIN, crop=64, dark=1.0, darkest=0.1)
+    picture, xy = np.full((200, 200, 3), 240, np.uint8), np.full((2, 2), 100.0)
+    for seed in range(12):
+        crop = augment(picture, xy, settings, STAY, np.random.default_rng(seed))[0][8:-8, 8:-8].astype(float)
+        assert 0.09 * 240 < crop.mean() < 241
+        if crop.mean() < 200:  # brighter ones are cut off at white
+            electrons = 255 * crop.mean() / (crop[..., 0].var() - 1 / 12)
+            assert 170 < electrons < 2400
+            np.testing.assert_array_equal(crop[..., 0], crop[..., 2])
+
+
 def test_cameras_that_look_aslant_keep_up_and_down_apart() -> None:
     """A box with legs walks in a circle: seen from above it merely turns, seen aslant it also changes its shape."""
     ends = np.array([[-60.0, 0.0], [60.0, 0.0], [-40.0, 20.0], [-40.0, -20.0], [40.0, 20.0], [40.0, -20.0]])
