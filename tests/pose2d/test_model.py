@@ -111,10 +111,11 @@ def test_points_are_in_the_pixels_of_the_picture_whatever_the_scale(
 
 
 def test_padding_does_not_attract_points(trained: TrainingResult) -> None:
+    """A point is at most a refining step, 1.5 cells, from a cell of the picture; the padding here is 31 px wide."""
     picture = np.full((33, 65, 3), 110, np.uint8)
     position = trained.model.estimate_pictures([picture], threads=1).position
-    assert (position > -4).all()
-    assert (position < np.array([65 + 4, 33 + 4])).all()
+    assert (position > -7).all()
+    assert (position < np.array([65 + 7, 33 + 7])).all()
 
 
 def test_networks_of_a_rig_share_their_key_points() -> None:
