@@ -131,11 +131,9 @@ def augment(
 
 
 def make_crops(dataset: PoseDataset, scale: float, settings: Augmentation, count: int, seed: int) -> PoseDataset:
-    """Crops of all pictures where training has them, in their own light, as pictures at the network's scale.
+    """Crops of all pictures as training makes them, in their own light, as pictures at the network's scale.
 
     Points outside a crop are absent from it: so a few pictures tell much of which points a network finds to be there.
-    Crops are neither turned, zoomed nor mirrored, for a network is less sure of such ones than of pictures as they are;
-    those of whole pictures are, or hardly a point would leave them.
 
     Args:
         dataset: labelled pictures.
@@ -145,8 +143,6 @@ def make_crops(dataset: PoseDataset, scale: float, settings: Augmentation, count
         seed: of the chance.
     """
     plain = replace(settings, contrast=0.0, brightness=0.0, gamma=0.0, blur=0.0, noise=0.0, dark=0.0)
-    if not settings.whole:
-        plain = replace(plain, turn=0.0, zoom=0.0, flip=False)
     pictures = ShrunkPictures(dataset, scale)
     crops, points, states, names = [], [], [], []
     for number in range(max(count, len(dataset))):

@@ -143,18 +143,6 @@ def test_crops_for_judging_know_which_points_they_lost(make_discs: Callable[...,
     assert 0 < crops.present.sum() < dataset.present.sum() * 20 / 3
 
 
-def test_crops_for_judging_are_as_upright_and_as_large_as_their_pictures(
-    make_discs: Callable[..., PoseDataset],
-) -> None:
-    dataset = make_discs(3, size=(160, 120))
-    crops = make_crops(dataset, 1.0, Augmentation(crop=96, flip=True), 12, seed=0)
-    moved = crops.xy - dataset.xy[np.arange(12) % 3]
-    np.testing.assert_allclose(
-        moved - np.nanmean(moved, axis=1, keepdims=True), np.where(np.isnan(moved), np.nan, 0), atol=1e-9
-    )
-    assert np.isfinite(crops.xy).all(-1).sum(1).max() == 3
-
-
 def test_dark_crops_have_shot_noise() -> None:
     """Of a picture of one grey: mean and variance of a dark crop fall with the light, by a number of electrons."""
     settings = replace(PLAIN, crop=64, dark=1.0, darkest=0.1)
