@@ -6,6 +6,7 @@ The splits are nested: what stops a training early and calibrates it is held out
 from __future__ import annotations
 
 import tempfile
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
@@ -19,32 +20,64 @@ from multipose.pose2d.evaluation import Evaluation, evaluate, join_evaluations
 from multipose.pose2d.training import TrainingResult
 from multipose.progress import SILENT, Progress
 
-Split = Literal["random", "blocks"]
+Split = Literal["random", "blocks", "recording"]
 
 
 def choose_folds(
     dataset: PoseDataset, folds: int = 5, split: Split = "random", seed: int = 0
 ) -> list[npt.NDArray[np.int64]]:
-    """The pictures that each fold judges.
+    """The pictures that each fold judges; pictures of one instant, seen from several views, are in one fold.
 
     Args:
-        dataset: labelled pictures; neighbours in it are taken as neighbours in time.
+        dataset: labelled pictures.
         folds: how many.
-        split: "random" deals the pictures out by chance; "blocks" cuts their sequence into contiguous pieces, so that
-            the pictures next to a judged one are not learned from: the stricter figure for frames of one video.
+        split: "random" deals the pictures out by chance. "blocks" cuts the recordings, one after the other, each in its
+            order of time, into pieces of equal length, so that few pictures next to a judged one are learned from: the
+            stricter figure for frames of one video. "recording" keeps each recording together, the strictest: how good
+            is the network on a day, an animal or a light that it has not seen? With as many folds as recordings each
+            is left out once; with fewer folds, groups of about equal size are.
         seed: of the chance.
 
     Raises:
-        DataError: fewer than two folds, or more than there are pictures.
+        DataError: fewer than two folds, or more than there are pictures, instants or recordings.
     """
-    if split not in ("random", "blocks"):
-        raise DataError(f"A split is 'random' or 'blocks', got {split!r}.")
-    if not 2 <= folds <= len(dataset):
-        raise DataError(f"{len(dataset)} labelled pictures can be split into 2 to {len(dataset)} folds, got {folds}.")
-    order = np.arange(len(dataset))
-    if split == "random":
-        order = np.random.default_rng((seed, 0)).permutation(order)
-    return [np.sort(part) for part in np.array_split(order, folds)]
+    if split not in ("random", "blocks", "recording"):
+        raise DataError(f"A split is 'random', 'blocks' or 'recording', got {split!r}.")
+    instants = list(zip(dataset.groups, dataset.moments, strict=True))
+    if split == "recording":
+        parts = _group_recordings(dataset, folds)
+    else:
+        distinct = list(dict.fromkeys(instants))
+        if not 2 <= folds <= len(distinct):
+            raise DataError(
+                f"{len(dataset)} labelled pictures can be split into 2 to {len(distinct)} folds, got {folds}."
+            )
+        if split == "random":
+            distinct = [distinct[place] for place in np.random.default_rng((seed, 0)).permutation(len(distinct))]
+        else:
+            groups = list(dict.fromkeys(dataset.groups))
+            distinct.sort(key=lambda instant: (groups.index(instant[0]), instant[1]))
+        parts = [{distinct[place] for place in part} for part in np.array_split(np.arange(len(distinct)), folds)]
+    return [np.flatnonzero([instant in part for instant in instants]) for part in parts]
+
+
+def _group_recordings(dataset: PoseDataset, folds: int) -> list[set[tuple[str, int]]]:
+    """The instants of each fold, recordings whole: the largest first, each to the fold that has the fewest pictures."""
+    sizes = Counter(dataset.groups)
+    if len(sizes) < 2:
+        raise DataError(
+            f"All {len(dataset)} labelled pictures are of one recording, {next(iter(sizes))!r}; leaving out whole "
+            "recordings needs at least two. Split it into contiguous blocks instead."
+        )
+    if not 2 <= folds <= len(sizes):
+        raise DataError(f"{len(sizes)} labelled recordings can be split into 2 to {len(sizes)} folds, got {folds}.")
+    fold_of: dict[str, int] = {}
+    pictures = [0] * folds
+    for name, size in sizes.most_common():
+        fold_of[name] = pictures.index(min(pictures))
+        pictures[fold_of[name]] += size
+    instants = set(zip(dataset.groups, dataset.moments, strict=True))
+    return [{instant for instant in instants if fold_of[instant[0]] == fold} for fold in range(folds)]
 
 
 def cross_validate(

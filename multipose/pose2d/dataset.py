@@ -44,6 +44,8 @@ class PoseDataset:
         skeleton: names the key points.
         groups: (n,) what each frame came from (a recording); frames of one group resemble each other.
         names: (n,) unique names of the frames for reports.
+        moments: (n,) when each frame was taken within its group (its number); by default their order.
+        views: (n,) which view each frame is of; by default all of one without a name.
 
     Raises:
         DataError: shapes do not fit together, a visible point has no position, or no point is labelled at all.
@@ -55,6 +57,8 @@ class PoseDataset:
     skeleton: Skeleton
     groups: tuple[str, ...]
     names: tuple[str, ...]
+    moments: tuple[int, ...] = ()
+    views: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         n, n_keypoints = len(self.pictures), len(self.skeleton)
@@ -63,13 +67,16 @@ class PoseDataset:
         state = np.asarray(self.state).astype(np.str_)
         object.__setattr__(self, "groups", tuple(self.groups))
         object.__setattr__(self, "names", tuple(self.names))
+        object.__setattr__(self, "moments", tuple(self.moments) or tuple(range(n)))
+        object.__setattr__(self, "views", tuple(self.views) or ("",) * n)
         if self.xy.shape != (n, n_keypoints, 2) or state.shape != (n, n_keypoints):
             raise DataError(
                 f"{n} pictures, {n_keypoints} key points: need xy {(n, n_keypoints, 2)} and state {(n, n_keypoints)}, "
                 f"got {self.xy.shape} and {state.shape}."
             )
-        if len(self.groups) != n or len(self.names) != n:
-            raise DataError(f"{n} pictures need {n} groups and names, got {len(self.groups)} and {len(self.names)}.")
+        counts = [len(part) for part in (self.groups, self.names, self.moments, self.views)]
+        if counts != [n] * 4:
+            raise DataError(f"{n} pictures need {n} groups, names, moments and views, got {counts}.")
         unknown = sorted(set(state.ravel().tolist()) - set(STATES))
         if unknown:
             raise DataError(f"The state of a point is one of {', '.join(STATES)}, got {', '.join(map(repr, unknown))}.")
@@ -107,6 +114,8 @@ class PoseDataset:
             self.skeleton,
             tuple(self.groups[i] for i in chosen),
             tuple(self.names[i] for i in chosen),
+            tuple(self.moments[i] for i in chosen),
+            tuple(self.views[i] for i in chosen),
         )
 
     @property
@@ -118,6 +127,10 @@ class PoseDataset:
     def present(self) -> npt.NDArray[np.bool_]:
         """(n, keypoint) true where the point is known to be in the picture, seen or occluded."""
         return np.isin(self.state, ("visible", "occluded"))
+
+    def picture_hashes(self) -> tuple[str, ...]:
+        """(n,) what each picture is known by in whatever file: 16 hex digits of the SHA-256 of its pixels."""
+        return tuple(str(_digest(self.picture(item))[1])[:16] for item in range(len(self)))
 
     def fingerprint(self) -> str:
         """Hash of the labels and the pictures' content; another hash means another dataset."""
@@ -172,6 +185,8 @@ def dataset_from_labels(
     state: list[npt.NDArray[np.str_]] = []
     names: list[str] = []
     groups: list[str] = []
+    moments: list[int] = []
+    seen_by: list[str] = []
     for view in chosen:
         frames, points, states = labels.points(view, skeleton.keypoints, individual)
         for recording, frame in zip(frames["recording"].astype(str), frames["frame"].astype(int), strict=True):
@@ -188,9 +203,20 @@ def dataset_from_labels(
             places.append(place)
             groups.append(recording)
             names.append(f"{recording}/{view}/{frame:06d}")
+            moments.append(int(frame))
+            seen_by.append(view)
         xy.append(points)
         state.append(np.asarray(states).astype(np.str_))
-    return PoseDataset(tuple(places), np.concatenate(xy), np.concatenate(state), skeleton, tuple(groups), tuple(names))
+    return PoseDataset(
+        tuple(places),
+        np.concatenate(xy),
+        np.concatenate(state),
+        skeleton,
+        tuple(groups),
+        tuple(names),
+        tuple(moments),
+        tuple(seen_by),
+    )
 
 
 def choose_scale(dataset: PoseDataset) -> float:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Callable
 from contextlib import closing
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -29,6 +30,7 @@ from multipose.pose2d.dataset import PoseDataset, ShrunkPictures, choose_scale
 from multipose.pose2d.evaluation import Evaluation
 from multipose.pose2d.model import PoseModel
 from multipose.pose2d.network import STRIDE, PoseNetwork
+from multipose.pose2d.pictures_seen import describe_seen
 from multipose.pose2d.recipe import RECIPE, Budget, TrainingSettings
 from multipose.pose2d.shape import fit_shape
 from multipose.pose2d.training_run import TrainingRun
@@ -46,8 +48,8 @@ class TrainingResult:
 
     Attributes:
         model: the best network, calibrated; also saved in the folder.
-        history: one row an evaluation: step, seconds, cpu_seconds, learning_rate, loss, held_out_mean_px,
-            held_out_median_px.
+        history: step, seconds, cpu_seconds, learning_rate, loss (mean since the row before), held_out_mean_px and
+            held_out_median_px, which are NaN in rows between two looks at the held-out pictures.
         held_out: the model on the pictures held out from training (which chose it, so it is a little flattered).
         minutes: wall time of training, without interruptions.
     """
@@ -77,6 +79,7 @@ def train(
     labelled_again: PoseDataset | None = None,
     settings: TrainingSettings = RECIPE,
     checkpoint_seconds: float = 30.0,
+    watch: Callable[[pd.DataFrame], None] | None = None,
     progress: Progress = SILENT,
 ) -> TrainingResult:
     """Train a network and save it.
@@ -104,6 +107,7 @@ def train(
             from them and taken off the network's covariances.
         settings: the recipe's numbers.
         checkpoint_seconds: wall time between checkpoints.
+        watch: is given the history so far whenever it has grown.
         progress: is told in percent of the budget.
 
     Raises:
@@ -118,6 +122,7 @@ def train(
         settings = replace(settings, learning_rate=settings.learning_rate / 2)
     label_sd = label_noise(dataset, labelled_again) if labelled_again is not None else None
     fitted, held_out = split_held_out(dataset, settings.held_out, seed)
+    seen = describe_seen(fitted, held_out, start)
     scale = choose_scale(dataset) if scale is None else scale
     settings = replace(settings, target_px=max(float(STRIDE), settings.target_px * scale))
     augmentation = choose_augmentation(dataset, scale) if augmentation is None else augmentation
@@ -156,16 +161,18 @@ def train(
             for batch in prepared:
                 before = int(100 * min(1.0, run.share))
                 run.advance(batch)
-                if run.due:
-                    run.judge()
+                if run.due or run.row_due:
+                    run.judge() if run.due else run.note()
                     write_text(place / METRICS_FILE, run.history.to_csv(index=False, lineterminator="\n"))
+                    if watch is not None:
+                        watch(run.history)
                 task.advance(int(100 * min(1.0, run.share)) - before, run.describe())
                 if run.finished:
                     break
                 if time.monotonic() - saved >= checkpoint_seconds:
                     save_checkpoint(checkpoint, identity, run.state())
                     saved = time.monotonic()
-        result = _finish(run, description, len(fitted), held_out, augmentation, label_sd)
+        result = _finish(run, description | seen, len(fitted), held_out, augmentation, label_sd)
     result.model.save(place)
     checkpoint.unlink(missing_ok=True)
     return result

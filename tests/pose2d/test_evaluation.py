@@ -44,7 +44,7 @@ def test_figures_of_known_errors() -> None:
     assert evaluation.mean_px == pytest.approx(3.0)
     assert evaluation.rmse_px == pytest.approx(5.0)
     assert evaluation.median_px == 0
-    assert evaluation.pck5 == pytest.approx(0.8)
+    assert evaluation.pck(5.0) == pytest.approx(0.8)
     assert evaluation.keypoint_mean_px() == pytest.approx({"k0": 2.5, "k1": 5.0, "k2": 0.0})
     np.testing.assert_allclose(evaluation.picture_mean_px(), [5, 0])
     assert evaluation.ranked().tolist() == [1, 0]
@@ -69,7 +69,7 @@ def test_joined_evaluations_are_those_of_all_pictures() -> None:
     random = np.random.default_rng(0)
     truth, position = random.normal(size=(2, 7, 3, 2))
     whole = make_evaluation(truth, position)
-    parts = [make_evaluation(truth[:3], position[:3]), make_evaluation(truth[3:], position[3:])]
+    parts = [whole.subset(range(3)), whole.subset(range(3, 7))]
     joined = join_evaluations(parts)
     assert joined.to_dict() == whole.to_dict()
     assert len(joined.names) == 7
