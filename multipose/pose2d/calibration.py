@@ -36,23 +36,48 @@ def label_noise(first: PoseDataset, second: PoseDataset) -> Array:
     Raises:
         DataError: the key points differ, or no point is labelled in both.
     """
+    mine, theirs = match_labels(first, second)
+    squares = ((first.xy[mine] - second.xy[theirs]) ** 2).mean(-1) / 2
+    labelled = np.isfinite(squares)
+    common = squares[labelled].mean()
+    sums = np.where(labelled, squares, 0.0).sum(0) + _SHRINKAGE * common
+    return np.asarray(np.sqrt(sums / (labelled.sum(0) + _SHRINKAGE)))
+
+
+def match_labels(first: PoseDataset, second: PoseDataset) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Places in both of the pictures that were labelled twice.
+
+    Raises:
+        DataError: the key points differ, or no point is labelled in both.
+    """
     if first.skeleton.keypoints != second.skeleton.keypoints:
         raise DataError(
             f"The first labels are of {', '.join(first.skeleton.keypoints)}, the second of "
             f"{', '.join(second.skeleton.keypoints)}. Labels to compare must be of the same key points in one order."
         )
-    shared = [(i, second.names.index(name)) for i, name in enumerate(first.names) if name in set(second.names)]
-    mine, theirs = (np.array(items, dtype=np.int64) for items in (zip(*shared, strict=True) if shared else ([], [])))
-    squares = ((first.xy[mine] - second.xy[theirs]) ** 2).mean(-1) / 2
-    labelled = np.isfinite(squares)
-    if not labelled.any():
+    place_of = {name: place for place, name in enumerate(second.names)}
+    shared = np.array([(i, place_of[name]) for i, name in enumerate(first.names) if name in place_of], dtype=np.int64)
+    mine, theirs = shared.reshape(-1, 2).T
+    if not (np.isfinite(first.xy[mine]) & np.isfinite(second.xy[theirs])).any():
         raise DataError(
             f"None of the points of {len(first)} pictures is labelled a second time ({len(shared)} pictures have the "
             "same name). Label some of the same pictures again."
         )
-    common = squares[labelled].mean()
-    sums = np.where(labelled, squares, 0.0).sum(0) + _SHRINKAGE * common
-    return np.asarray(np.sqrt(sums / (labelled.sum(0) + _SHRINKAGE)))
+    return mine, theirs
+
+
+def repeat_errors(first: PoseDataset, second: PoseDataset) -> tuple[tuple[str, ...], Array]:
+    """How far apart whoever labelled pictures twice put the points: a network can hardly be asked to do better.
+
+    Returns:
+        Names of the pictures labelled twice, and the distances (picture, keypoint) px; NaN where one of the two labels
+        has no position.
+
+    Raises:
+        DataError: as of `match_labels`.
+    """
+    mine, theirs = match_labels(first, second)
+    return tuple(first.names[i] for i in mine), np.linalg.norm(first.xy[mine] - second.xy[theirs], axis=-1)
 
 
 def fit_calibration(

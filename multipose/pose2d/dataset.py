@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -117,6 +117,20 @@ class PoseDataset:
             tuple(self.moments[i] for i in chosen),
             tuple(self.views[i] for i in chosen),
         )
+
+    def with_skeleton(self, skeleton: Skeleton) -> PoseDataset:
+        """The same pictures with the key points of another skeleton; those that were not there are unlabelled.
+
+        Raises:
+            DataError: none of them has a position.
+        """
+        xy = np.full((len(self), len(skeleton), 2), np.nan)
+        state = np.full((len(self), len(skeleton)), "unlabelled", dtype="<U10")
+        for place, name in enumerate(skeleton.keypoints):
+            if name in self.skeleton.keypoints:
+                here = self.skeleton.keypoints.index(name)
+                xy[:, place], state[:, place] = self.xy[:, here], self.state[:, here]
+        return replace(self, xy=xy, state=state, skeleton=skeleton)
 
     @property
     def known(self) -> npt.NDArray[np.bool_]:

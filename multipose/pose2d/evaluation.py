@@ -154,8 +154,7 @@ class Evaluation:
         """
         rows, length = [], self.animal_px
         for place, name in enumerate(self.keypoints):
-            column: dict[str, Any] = {part: getattr(self, part)[:, place : place + 1] for part in _ARRAYS}
-            alone = replace(self, keypoints=(name,), **column)
+            alone = self.select_keypoints([place])
             mean = alone.mean_estimate()
             rows.append(
                 {
@@ -180,6 +179,11 @@ class Evaluation:
         rows: dict[str, Any] = {name: tuple(getattr(self, name)[i] for i in chosen) for name in _TUPLES}
         rows |= {name: getattr(self, name)[chosen] for name in _ARRAYS}
         return replace(self, **rows)
+
+    def select_keypoints(self, places: Sequence[int]) -> Evaluation:
+        """The evaluation of some of the key points, in the order given."""
+        columns: dict[str, Any] = {name: getattr(self, name)[:, list(places)] for name in _ARRAYS}
+        return replace(self, keypoints=tuple(self.keypoints[place] for place in places), **columns)
 
     def by_view(self) -> dict[str, Evaluation]:
         """The evaluation of each view's pictures, in order of appearance."""

@@ -62,9 +62,11 @@ def describe_seen(learned: PoseDataset, watched: PoseDataset, start: PoseModel |
     Args:
         learned: the pictures that it learns from.
         watched: those held out.
-        start: the network that training begins with.
+        start: the network that training begins with; where it does not say what it has seen, this one cannot either.
     """
-    before = start.training if start is not None else {}
+    before = start.training if start is not None else {_LEARNED: ()}
+    if _LEARNED not in before:
+        return {}
     return {
         _LEARNED: sorted({*learned.picture_hashes(), *before.get(_LEARNED, ())}),
         _WATCHED: sorted({*watched.picture_hashes(), *before.get(_WATCHED, ())}),
