@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import click
@@ -27,6 +28,12 @@ from multipose.cli.options import Result, number, project_option, reporting, tab
 @click.option("--seed", type=int, help="Instead of multipose.toml's.")
 @click.option(
     "--resume/--restart", default=None, help="Go on with an interrupted training; by default if it is the same."
+)
+@click.option(
+    "--labelled-again",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Second labels of some of the same frames, a table as labels.csv, instead of multipose.toml's: the noise of "
+    "labels is taken off the network's covariances.",
 )
 @threads_option
 @project_option
@@ -70,6 +77,7 @@ def command(views: tuple[str, ...], everything: bool, shared: bool, folder: str,
                 seed=options["seed"],
                 start=options["start"],
                 resume=options["resume"],
+                labelled_again=options["labelled_again"],
                 threads=options["threads"],
                 progress=progress,
             )

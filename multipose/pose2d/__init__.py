@@ -1,9 +1,8 @@
 """Pose networks: learn a few key points from a few labelled pictures, and find them in videos."""
 
 from multipose.pose2d.augmentation import Augmentation, choose_augmentation
-from multipose.pose2d.calibration import label_noise, repeat_errors
 from multipose.pose2d.comparison import Comparison, compare_evaluations
-from multipose.pose2d.crossvalidation import choose_folds, cross_validate
+from multipose.pose2d.crossvalidation import Split, choose_folds, cross_validate
 from multipose.pose2d.dataset import PoseDataset, choose_scale, dataset_from_labels
 from multipose.pose2d.engines import RUNTIMES, create_engine
 from multipose.pose2d.evaluation import Evaluation, evaluate, join_evaluations
@@ -13,6 +12,7 @@ from multipose.pose2d.model import PoseCalibration, PoseEstimate, PoseModel
 from multipose.pose2d.pictures_seen import PicturesSeen, find_seen
 from multipose.pose2d.prediction import ViewReport, predict, predict_to_file
 from multipose.pose2d.recipe import Budget, TrainingSettings
+from multipose.pose2d.repeats import describe_repeats, label_noise, relabel
 from multipose.pose2d.training import TrainingResult, train
 
 __all__ = [
@@ -26,6 +26,7 @@ __all__ = [
     "PoseDataset",
     "PoseEstimate",
     "PoseModel",
+    "Split",
     "Tracker",
     "TrainingResult",
     "TrainingSettings",
@@ -37,6 +38,7 @@ __all__ = [
     "create_engine",
     "cross_validate",
     "dataset_from_labels",
+    "describe_repeats",
     "evaluate",
     "export_onnx",
     "find_seen",
@@ -44,6 +46,6 @@ __all__ = [
     "label_noise",
     "predict",
     "predict_to_file",
-    "repeat_errors",
+    "relabel",
     "train",
 ]

@@ -122,8 +122,13 @@ class PoseDataset:
         """The same pictures with the key points of another skeleton; those that were not there are unlabelled.
 
         Raises:
-            DataError: none of them has a position.
+            DataError: none of them is labelled here.
         """
+        if not set(skeleton.keypoints) & set(self.skeleton.keypoints):
+            raise DataError(
+                f"These pictures are labelled with {', '.join(self.skeleton.keypoints)}; none of them is among "
+                f"{', '.join(skeleton.keypoints)}."
+            )
         xy = np.full((len(self), len(skeleton), 2), np.nan)
         state = np.full((len(self), len(skeleton)), "unlabelled", dtype="<U10")
         for place, name in enumerate(skeleton.keypoints):

@@ -24,7 +24,7 @@ from multipose.pose2d import runtime
 from multipose.pose2d.augmentation import Augmentation, choose_augmentation, make_crops
 from multipose.pose2d.backbones import DEFAULT_BACKBONE
 from multipose.pose2d.batches import make_batches, split_held_out
-from multipose.pose2d.calibration import fit_calibration, label_noise
+from multipose.pose2d.calibration import fit_calibration
 from multipose.pose2d.checkpoints import CHECKPOINT_FILE, load_checkpoint, save_checkpoint
 from multipose.pose2d.dataset import PoseDataset, ShrunkPictures, choose_scale
 from multipose.pose2d.evaluation import Evaluation
@@ -32,6 +32,7 @@ from multipose.pose2d.model import PoseModel
 from multipose.pose2d.network import STRIDE, PoseNetwork
 from multipose.pose2d.pictures_seen import describe_seen
 from multipose.pose2d.recipe import RECIPE, Budget, TrainingSettings
+from multipose.pose2d.repeats import label_noise
 from multipose.pose2d.shape import fit_shape
 from multipose.pose2d.training_run import TrainingRun
 from multipose.progress import SILENT, Progress

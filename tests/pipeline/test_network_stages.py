@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from multipose.errors import ModelError, ProjectError
+from multipose.errors import DataError, ModelError, ProjectError
 from multipose.labels import Labels, labels_from_points
 from multipose.pipeline.beginning import make_project
 from multipose.pipeline.evaluation import cross_validate_model, evaluate_labels, held_out_figures
@@ -74,7 +75,7 @@ def test_from_labels_to_key_points(tmp_path: Path) -> None:
         result = train_model(project, view, hashes, budget={"steps": 4}, threads=1)
         assert set(result) >= {"model", "minutes", "held_out_mean_px"}
         assert (project.model_folder(view) / "evaluation.html").stat().st_size > 10_000
-        assert held_out_figures(project, view)["mean_px"] == pytest.approx(result["held_out_mean_px"])
+        assert held_out_figures(project, view, hashes)["mean_px"] == pytest.approx(result["held_out_mean_px"])
     weights = project.model_folder("top") / "weights.safetensors"
     stamp = weights.stat().st_mtime_ns
     assert train_model(project, "top", hashes, budget={"steps": 4}, keep=True, threads=1) == result
@@ -101,10 +102,18 @@ def test_from_labels_to_key_points(tmp_path: Path) -> None:
     (video,) = labelled_videos(project, project.recording("day2"), ["top"], tmp_path / "drawn")
     assert len(VideoFile(video)) == COUNT - 1
 
-    figures = evaluate_labels(project, "top", project.labels_path, hashes, threads=1)
+    figures = evaluate_labels(project, "top", project.labels_path, hashes, worst=2, threads=1)
     assert figures is not None
     assert figures["n"] == 2 * COUNT
-    assert Path(figures["page"]).exists()
+    assert figures["pictures_seen"] == COUNT
+    assert "learned from 11 of these 12 pictures" in Path(figures["page"]).read_text(encoding="utf-8")
+    assert [Path(path).name[:14] for path in figures["worst"]] == ["001_day1_top_0", "002_day1_top_0"]
+    assert read_picture(Path(figures["worst"][0])).shape[1] == 800
+    with pytest.raises(DataError, match="seen all 12 pictures"):
+        evaluate_labels(project, "top", project.labels_path, hashes, unseen=True, threads=1)
+    metrics = (project.model_folder("top") / "training.html").read_text(encoding="utf-8")
+    assert "Training of network top" in metrics
+    assert "http-equiv" not in metrics
 
     labels = Labels.load(project.labels_path, KEYPOINTS)
     table = labels.table.copy()
@@ -157,6 +166,81 @@ def test_cross_validation(tmp_path: Path) -> None:
     assert "label_curve" not in result
 
 
+def test_recordings_are_left_out(tmp_path: Path) -> None:
+    project = make(tmp_path / "mice")
+    hashes = open_hashes(project)
+    options: dict[str, Any] = {"folds": None, "split": "recording", "budget": {"steps": 1}, "seed": 0, "threads": 1}
+    with pytest.raises(DataError, match="one recording, 'day1'"):
+        cross_validate_model(project, "top", hashes, **options)
+    places, _ = spots(1)
+    more = labels_from_points("day2", "top", np.arange(4), places[1:5], KEYPOINTS)
+    Labels.load(project.labels_path, KEYPOINTS).merge(more).save(project.labels_path)
+    result = cross_validate_model(project, "top", hashes, **options, worst=1)
+    assert result["n"] == 2 * (COUNT + 4)
+    assert len(result["folds"]) == 2
+    assert "whole recordings" in result["judged_on"]
+    assert len(result["worst"]) == 1
+
+
+def test_networks_are_compared_on_what_neither_has_seen(tmp_path: Path) -> None:
+    project = make(tmp_path / "mice")
+    hashes = open_hashes(project)
+    for name, seed in (("top", 0), ("shared", 1)):
+        train_model(project, name, hashes, budget={"steps": 2}, seed=seed, threads=1)
+    places, _ = spots(1)
+    table = tmp_path / "fresh.csv"
+    fresh = labels_from_points("day2", "top", np.arange(3), places[1:4], KEYPOINTS)
+    Labels.load(project.labels_path, KEYPOINTS).merge(fresh).save(table)
+    with pytest.raises(ModelError, match=r"network top has learned from.*network shared has learned.*--unseen"):
+        evaluate_labels(project, "top", table, hashes, compare="shared", threads=1)
+    with pytest.raises(ProjectError, match="no network 'side'.*shared, back, top"):
+        evaluate_labels(project, "top", table, hashes, compare="side", threads=1)
+    with pytest.raises(ModelError, match="network top itself"):
+        evaluate_labels(project, "top", table, hashes, compare="top", threads=1)
+    figures = evaluate_labels(project, "top", table, hashes, compare="shared", unseen=True, threads=1)
+    assert figures is not None
+    assert figures["pictures_seen"] == 0
+    comparison = figures["comparison"]
+    assert comparison["n"] == figures["n"] <= 6
+    assert comparison["difference_px"] == pytest.approx(comparison["second_px"] - comparison["first_px"])
+    assert "Networks top and shared" in Path(comparison["page"]).read_text(encoding="utf-8")
+    by_folder = evaluate_labels(
+        project, "top", table, hashes, compare=str(project.folder / "models" / "shared"), unseen=True, threads=1
+    )
+    assert by_folder is not None
+    assert by_folder["comparison"]["keypoints"] == comparison["keypoints"]
+
+
+def test_second_labels_are_measured_and_make_networks_stale(tmp_path: Path) -> None:
+    project = make(tmp_path / "mice")
+    hashes = open_hashes(project)
+    places, _ = spots(1)
+    again = project.folder / "labels" / "again.csv"
+    second = labels_from_points("day1", "top", np.arange(6), places[:6] + np.array([3.0, 4.0]), KEYPOINTS)
+    second.save(again)
+    train_model(project, "top", hashes, budget={"steps": 1}, labelled_again=again, threads=1)
+    noise = PoseModel.load(project.model_folder("top")).training["label_sd_px"]
+    assert noise == [pytest.approx(np.sqrt(12.5 / 2))] * 2
+    config = project.folder / "multipose.toml"
+    text = config.read_text(encoding="utf-8").replace("#   labelled_again", "labelled_again")
+    config.write_text(text, encoding="utf-8")
+    project = Project.open(project.folder)
+    for view in project.views:
+        train_model(project, view, hashes, budget={"steps": 1}, threads=1)
+    figures = held_out_figures(project, "top", hashes)["label_noise"]
+    assert (figures["n"], figures["repeat_px"], figures["network_px"]) == (12, pytest.approx(5.0), None)
+    assert "label_noise" not in held_out_figures(project, "back", hashes)
+    judged = evaluate_labels(project, "top", project.labels_path, hashes, labelled_again=again, threads=1)
+    assert judged is not None
+    assert judged["label_noise"]["network_n"] == 12
+    Labels(second.table.assign(x=second.table["x"] + 1), KEYPOINTS).save(again)
+    products = [describe(project, "train", view) for view in project.views]
+    assert [judgement.state for judgement in judge_all(project, products, hashes)] == ["current", "stale"]
+    again.unlink()
+    with pytest.raises(ProjectError, match="again.csv, which does not exist"):
+        train_model(project, "top", hashes, budget={"steps": 1}, threads=1)
+
+
 def test_a_label_curve_has_a_figure_for_each_number_of_pictures(tmp_path: Path) -> None:
     project = make(tmp_path / "mice")
     result = cross_validate_model(
@@ -173,6 +257,7 @@ def test_a_label_curve_has_a_figure_for_each_number_of_pictures(tmp_path: Path) 
     assert list(result["label_curve"]) == ["2", "all"]
     assert result["label_curve"]["all"]["mean_px"] == result["mean_px"]
     assert result["label_curve"]["2"]["n"] == result["n"] == 2 * COUNT
+    assert "pictures learned from" in Path(result["page"]).read_text(encoding="utf-8")
     assert "2 pictures" in Path(result["page"]).read_text(encoding="utf-8")
 
 

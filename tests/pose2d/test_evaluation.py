@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 
 from multipose.errors import DataError, ModelError
-from multipose.pose2d.calibration import fit_calibration, label_noise, repeat_errors
+from multipose.pose2d.calibration import fit_calibration
 from multipose.pose2d.crossvalidation import choose_folds, cross_validate
 from multipose.pose2d.dataset import PoseDataset
 from multipose.pose2d.evaluation import Evaluation, evaluate, join_evaluations
 from multipose.pose2d.pictures_seen import describe_seen, find_seen
+from multipose.pose2d.repeats import describe_repeats, label_noise
 from multipose.pose2d.training import TrainingResult
 from multipose.skeleton import Skeleton
 
@@ -145,9 +146,12 @@ def test_noise_of_labels_is_measured_and_taken_off(make_discs: Make) -> None:
     np.testing.assert_allclose(huge.covariance_floor, np.array(with_noise.covariance_floor) / 10)
     with pytest.raises(DataError, match="labelled a second time"):
         label_noise(dataset, replace(dataset, names=tuple(f"other/{i}" for i in range(60))))
-    names, apart = repeat_errors(first, second.subset(np.arange(59, 9, -1)))
-    assert names == dataset.names[10:]
-    np.testing.assert_allclose(apart.mean(0), np.sqrt(np.pi) * sd, rtol=0.15)  # of two labels, each with this noise
+    judged_again = make_evaluation(first.xy, first.xy + np.array([3.0, 4.0]))
+    figures = describe_repeats(first, second.subset(np.arange(59, 9, -1)), replace(judged_again, names=first.names))
+    assert (figures["pictures"], figures["n"], figures["network_px"]) == (50, 150, pytest.approx(5.0))
+    repeats = [figures["keypoints"][name]["repeat_px"] for name in ("red", "green", "blue")]
+    np.testing.assert_allclose(repeats, np.sqrt(np.pi) * sd, rtol=0.15)  # the distance of two labels with this noise
+    json.dumps(describe_repeats(first, second.subset([0])), allow_nan=False)
     with pytest.raises(DataError, match="same key points"):
         label_noise(dataset, replace(dataset, skeleton=Skeleton(("red", "green", "violet"))))
 
