@@ -33,7 +33,7 @@ from multipose.pose2d.network import STRIDE, PoseNetwork
 from multipose.pose2d.pictures_seen import describe_seen
 from multipose.pose2d.recipe import RECIPE, Budget, TrainingSettings
 from multipose.pose2d.repeats import label_noise
-from multipose.pose2d.shape import fit_shape
+from multipose.pose2d.shape import PULL, fit_shape
 from multipose.pose2d.training_run import TrainingRun
 from multipose.progress import SILENT, Progress
 from multipose.skeleton import Skeleton
@@ -201,7 +201,9 @@ def _finish(
     raw = run.best()
     crops = make_crops(held_out, raw.scale, augmentation, _PRESENCE_CROPS, description["seed"])
     on_crops = run.evaluate(replace(raw, scale=1.0, shape=None), crops)
-    model = replace(raw, calibration=fit_calibration(run.evaluate(raw, held_out), on_crops, label_sd))
+    calibration = fit_calibration(run.evaluate(raw, held_out), on_crops, label_sd)
+    shape = raw.shape and replace(raw.shape, pull=PULL)
+    model = replace(raw, calibration=calibration, shape=shape)
     judged = run.evaluate(model, held_out)
     seconds, cpu_seconds = run.clocks
     training = description | {
