@@ -221,11 +221,14 @@ def _describe_further(name: str, result: Mapping[str, Any]) -> list[str]:
             for point, part in noise["keypoints"].items()
         ]
         header = ["labelled twice", "points", "repeat px", "label noise px", "network px"]
-        person = (
-            f"{name}: a person repeats himself to {number(noise['repeat_px'])} px (mean, {noise['pictures']} pictures)"
+        person, network = (
+            f"{number(noise[f'{who}_px'])} px (median {number(noise[f'{who}_median_px'])} px)"
+            for who in ("repeat", "network")
         )
-        network = f"; the network is off by {number(noise['network_px'])} px on {noise['network_n']} of the same points"
-        lines += [f"{person}{network if noise['network_n'] else ''}.", table(rows, header), ""]
+        said = f"{name}: on average a person repeats himself to {person}, in {noise['pictures']} pictures"
+        if noise["network_n"]:
+            said += f"; the network is off by {network} on {noise['network_n']} of the same points"
+        lines += [f"{said}.", table(rows, header), ""]
     if other is not None:
         first, second = other["first"], other["second"]
         low, high = other["interval_px"]

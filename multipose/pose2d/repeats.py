@@ -93,8 +93,8 @@ def describe_repeats(first: PoseDataset, second: PoseDataset, evaluation: Evalua
 
     Returns:
         pictures, n (points labelled twice), repeat_px (mean distance of the two), repeat_px_interval (95 %),
-        repeat_median_px, network_px and network_n (its mean error on those of the points that it was judged on), and
-        `keypoints`: for each n, repeat_px, label_sd_px (of one label along an axis), network_px.
+        repeat_median_px, network_px, network_median_px and network_n (its errors on those of the points that it was
+        judged on), and `keypoints`: for each n, repeat_px, label_sd_px (of one label along an axis), network_px.
 
     Raises:
         DataError: as of `match_labels`.
@@ -117,6 +117,7 @@ def describe_repeats(first: PoseDataset, second: PoseDataset, evaluation: Evalua
         "repeat_px_interval": [_plain(max(whole.low, 0.0)), _plain(whole.high)],
         "repeat_median_px": float(np.nanmedian(apart)),
         "network_px": _mean(network),
+        "network_median_px": float(np.nanmedian(network)) if np.isfinite(network).any() else None,
         "network_n": int(np.isfinite(network).sum()),
         "keypoints": {
             name: {

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 Array = npt.NDArray[np.float64]
 
 _LEVELS = np.round(np.arange(0.05, 1.0, 0.05), 2)
-_FARTHEST = 0.98  # quantile of all errors at which the curves of errors end
+_FARTHEST = 0.98  # the curves of errors end at this quantile of the errors ...
+_MEDIANS = 6.0  # ... or at so many medians, where gross errors would make the rest unreadable
 
 
 def reliability(evaluation: Evaluation, *, title: str = "Reliability") -> go.Figure:
@@ -66,7 +67,10 @@ def error_curves(evaluations: Mapping[str, Evaluation], *, title: str = "Errors"
         title: heading of the figure.
     """
     errors = {name: np.sort(part.error[np.isfinite(part.error)]) for name, part in evaluations.items()}
-    farthest = max(float(np.quantile(error, _FARTHEST)) for error in errors.values())
+    farthest = max(
+        min(float(np.quantile(error, _FARTHEST)), _MEDIANS * float(np.median(error))) or float(error[-1])
+        for error in errors.values()
+    )
     figure = go.Figure()
     for place, (name, error) in enumerate(errors.items()):
         share = np.arange(1, len(error) + 1) / len(error)
