@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterable, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from multipose.errors import DataError, LabelError, ModelError, ProjectError
-from multipose.files import check_schema
+from multipose.files import check_schema, hash_value
 from multipose.formats.deeplabcut import read_labels
 from multipose.labels import Labels, picture_path
 from multipose.pipeline.labels import extract_pictures, known_labels
+from multipose.pipeline.plan import VERSIONS
 from multipose.pipeline.provenance import Hashes
 from multipose.pipeline.training import (
     EVALUATION_FILE,
@@ -24,15 +27,18 @@ from multipose.pipeline.training import (
     pictures_of,
 )
 from multipose.pose2d import (
+    RECIPE,
     Evaluation,
     PoseDataset,
     PoseModel,
     Split,
     TrainingResult,
+    choose_folds,
     compare_evaluations,
     cross_validate,
     dataset_from_labels,
     describe_repeats,
+    draw_pictures,
     evaluate,
     find_seen,
     join_evaluations,
@@ -69,6 +75,8 @@ def cross_validate_model(
 ) -> dict[str, Any]:
     """The error on the project's labels by cross-validation: each fold is judged by a network that never saw it.
 
+    Finished folds are kept in models/<name>/folds until all are; an interrupted cross-validation goes on from there.
+
     Args:
         folds: how many; None for as many as there are recordings.
         counts: of pictures to learn from, None for all outside a fold; folds are trained anew for each.
@@ -94,11 +102,25 @@ def cross_validate_model(
             **(limits or {"minutes": project.config.training.minutes}),
         )
 
+    for judged in choose_folds(dataset, folds, split, seed):  # what cannot be done is told before hours of training
+        outside = dataset.subset(np.setdiff1d(np.arange(len(dataset)), judged))
+        for count in counts:
+            draw_pictures(outside, count, seed)
+    made_by = [limits, seed, project.config.training.backbone, asdict(RECIPE), VERSIONS["train"]]
+    kept = project.folder / "models" / name / "folds" / hash_value(made_by)[:16]
     figures: dict[str, Evaluation] = {}
     curve: dict[int, list[Evaluation]] = {}
     for count in counts:
         parts = cross_validate(
-            dataset, fit, folds=folds, split=split, seed=seed, pictures=count, threads=threads, progress=progress
+            dataset,
+            fit,
+            folds=folds,
+            split=split,
+            seed=seed,
+            pictures=count,
+            threads=threads,
+            keep=kept,
+            progress=progress,
         )
         figures[str(count or "all")] = evaluation = join_evaluations(parts)
         curve[count or round(float(np.mean([len(dataset) - len(part.names) for part in parts])))] = parts
@@ -120,6 +142,7 @@ def cross_validate_model(
     result |= {"judged_on": judged_on, "folds": [part.mean_px for part in parts]}
     if len(figures) > 1:
         result["label_curve"] = {count: part.to_dict() for count, part in figures.items()}
+    shutil.rmtree(kept.parent)
     return result
 
 
@@ -170,13 +193,13 @@ def evaluate_labels(
     seen = {name: find_seen(model, dataset) for name, model in models.items()}
     warnings = [part.describe().replace("network", f"network {name}", 1) for name, part in seen.items()]
     warnings = [warning for warning in warnings if warning]
-    for warning in warnings:
-        progress.note(warning)
     if compare is not None and any(part.any.any() for part in seen.values()):
         raise ModelError(
             f"{' '.join(warnings)} A comparison on them would not be fair: leave them out (--unseen), or give labels "
             "of other pictures."
         )
+    for warning in warnings:
+        progress.note(warning)
     evaluation = evaluate(models[folder.name], dataset, threads=threads, progress=progress)
     second = load_second_labels(project, dataset, labelled_again, progress=progress) if labelled_again else None
     known = seen[folder.name]

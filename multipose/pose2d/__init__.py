@@ -2,7 +2,7 @@
 
 from multipose.pose2d.augmentation import Augmentation, choose_augmentation
 from multipose.pose2d.comparison import Comparison, compare_evaluations
-from multipose.pose2d.crossvalidation import Split, choose_folds, cross_validate
+from multipose.pose2d.crossvalidation import Split, choose_folds, cross_validate, draw_pictures
 from multipose.pose2d.dataset import PoseDataset, choose_scale, dataset_from_labels
 from multipose.pose2d.engines import RUNTIMES, create_engine
 from multipose.pose2d.evaluation import Evaluation, evaluate, join_evaluations
@@ -11,11 +11,12 @@ from multipose.pose2d.following import Tracker
 from multipose.pose2d.model import PoseCalibration, PoseEstimate, PoseModel
 from multipose.pose2d.pictures_seen import PicturesSeen, find_seen
 from multipose.pose2d.prediction import ViewReport, predict, predict_to_file
-from multipose.pose2d.recipe import Budget, TrainingSettings
+from multipose.pose2d.recipe import RECIPE, Budget, TrainingSettings
 from multipose.pose2d.repeats import describe_repeats, label_noise, relabel
 from multipose.pose2d.training import TrainingResult, train
 
 __all__ = [
+    "RECIPE",
     "RUNTIMES",
     "Augmentation",
     "Budget",
@@ -39,6 +40,7 @@ __all__ = [
     "cross_validate",
     "dataset_from_labels",
     "describe_repeats",
+    "draw_pictures",
     "evaluate",
     "export_onnx",
     "find_seen",

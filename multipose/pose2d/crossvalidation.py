@@ -15,8 +15,9 @@ import numpy as np
 import numpy.typing as npt
 
 from multipose.errors import DataError
+from multipose.files import hash_value
 from multipose.pose2d.dataset import PoseDataset
-from multipose.pose2d.evaluation import Evaluation, evaluate, join_evaluations
+from multipose.pose2d.evaluation import Evaluation, evaluate, join_evaluations, load_evaluation, save_evaluation
 from multipose.pose2d.training import TrainingResult
 from multipose.progress import SILENT, Progress
 
@@ -90,6 +91,7 @@ def cross_validate(
     pictures: int | None = None,
     threads: int | None = None,
     device: str = "auto",
+    keep: Path | None = None,
     progress: Progress = SILENT,
 ) -> list[Evaluation]:
     """Train and judge once for each fold.
@@ -102,6 +104,8 @@ def cross_validate(
         pictures: learn from so many of the pictures outside a fold, drawn at random; those of a smaller number are
             among those of a larger one. By default from all.
         threads, device: of the judging.
+        keep: folder in which finished folds are kept, from which an interrupted cross-validation goes on; it must be of
+            the same `fit`.
         progress: is told of every fold.
 
     Returns:
@@ -113,9 +117,16 @@ def cross_validate(
     parts: list[Evaluation] = []
     for number, judged in enumerate(choose_folds(dataset, folds, split, seed), start=1):
         learned = draw_pictures(dataset.subset(np.setdiff1d(np.arange(len(dataset)), judged)), pictures, seed)
-        with tempfile.TemporaryDirectory(prefix="multipose_fold_") as scratch:
-            result = fit(learned, Path(scratch))
-        part = evaluate(result.model, dataset.subset(judged), threads=threads, device=device)
+        held = dataset.subset(judged)
+        kept = None if keep is None else keep / f"{hash_value([learned.fingerprint(), held.fingerprint()])[:16]}.npz"
+        if kept is not None and kept.is_file():
+            part = load_evaluation(kept)
+        else:
+            with tempfile.TemporaryDirectory(prefix="multipose_fold_") as scratch:
+                result = fit(learned, Path(scratch))
+            part = evaluate(result.model, held, threads=threads, device=device)
+            if kept is not None:
+                save_evaluation(part, kept)
         parts.append(part)
         joined = join_evaluations(parts)
         progress.note(f"Fold {number} of {folds}: mean {part.mean_px:.2f} px; so far {joined.mean_px:.2f} px.")

@@ -166,6 +166,31 @@ def test_cross_validation(tmp_path: Path) -> None:
     assert "label_curve" not in result
 
 
+def test_an_interrupted_cross_validation_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from multipose.pipeline import evaluation
+
+    project = make(tmp_path / "mice")
+    hashes = open_hashes(project)
+    options: dict[str, Any] = {"folds": 3, "split": "random", "budget": {"steps": 1}, "seed": 0, "threads": 1}
+    with pytest.raises(DataError, match="from 2 to 8, not 9"):
+        cross_validate_model(project, "top", hashes, counts=(2, 9), **options)
+    really, trained = evaluation.train, []
+
+    def interrupt(part: Any, *rest: Any, **named: Any) -> Any:
+        trained.append(part.names)
+        if len(trained) == 3:
+            raise KeyboardInterrupt
+        return really(part, *rest, **named)
+
+    monkeypatch.setattr(evaluation, "train", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        cross_validate_model(project, "top", hashes, **options)
+    result = cross_validate_model(project, "top", hashes, **options)
+    assert trained[3:] == [trained[2]]
+    assert result["n"] == 2 * COUNT
+    assert not (project.model_folder("top") / "folds").exists()
+
+
 def test_recordings_are_left_out(tmp_path: Path) -> None:
     project = make(tmp_path / "mice")
     hashes = open_hashes(project)

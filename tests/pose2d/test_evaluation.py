@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from multipose.errors import DataError, ModelError
+from multipose.errors import DataError, FormatError, ModelError
 from multipose.pose2d.calibration import fit_calibration
 from multipose.pose2d.crossvalidation import choose_folds, cross_validate
 from multipose.pose2d.dataset import PoseDataset
-from multipose.pose2d.evaluation import Evaluation, evaluate, join_evaluations
+from multipose.pose2d.evaluation import Evaluation, evaluate, join_evaluations, load_evaluation
 from multipose.pose2d.pictures_seen import describe_seen, find_seen
 from multipose.pose2d.repeats import describe_repeats, label_noise
 from multipose.pose2d.training import TrainingResult
@@ -270,7 +270,7 @@ def test_impossible_folds(make_discs: Make) -> None:
         choose_folds(dataset, 2, "odd")  # type: ignore[arg-type]
 
 
-def test_what_judges_was_never_seen(trained: TrainingResult, make_discs: Make) -> None:
+def test_what_judges_was_never_seen(trained: TrainingResult, make_discs: Make, tmp_path: Path) -> None:
     dataset = make_discs(6)
     learned: list[tuple[str, ...]] = []
 
@@ -290,5 +290,15 @@ def test_what_judges_was_never_seen(trained: TrainingResult, make_discs: Make) -
         cross_validate(dataset, fit, folds=3, split="blocks", pictures=pictures, threads=1)
         assert [len(names) for names in learned] == [pictures] * 3
         assert all(set(few) <= set(names) for few, names in zip(learned, every, strict=True))
+    for keep in (None, tmp_path):
+        learned.clear()
+        again = [cross_validate(dataset, fit, folds=3, split="blocks", keep=keep, threads=1) for _ in range(2)]
+        assert len(learned) == (6 if keep is None else 3)
+        assert join_evaluations(again[0]).to_dict() == join_evaluations(again[1]).to_dict()
+    kept = sorted(tmp_path.iterdir())[0]
+    assert load_evaluation(kept).views == again[0][0].views
+    kept.write_bytes(kept.read_bytes()[:100])
+    with pytest.raises(FormatError, match=kept.name):
+        load_evaluation(kept)
     with pytest.raises(DataError, match="4 pictures; a network can learn from 2 to 4, not 5"):
         cross_validate(dataset, fit, folds=3, pictures=5)
