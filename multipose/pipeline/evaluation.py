@@ -293,7 +293,7 @@ def _write(
 
 def _read_dataset(project: Project, view: str, path: Path, hashes: Hashes, progress: Progress) -> PoseDataset | None:
     """The labelled pictures of a view in a file; None where it has none."""
-    if path.suffix.lower() == ".csv" and "recording" in _first_line(path):
+    if says_views(path):
         labels = known_labels(Labels.load(path, project.config.skeleton.keypoints)).select(view=view)
         pictures = _find_pictures(project, labels, view, path.parent, hashes, progress)
     else:
@@ -329,8 +329,13 @@ def held_out_figures(
     return result
 
 
+def says_views(path: Path) -> bool:
+    """Whether a file of labels is a table as labels.csv, which says of which view each label is, not DeepLabCut's."""
+    return path.suffix.lower() == ".csv" and "recording" in _first_line(path)
+
+
 def _first_line(path: Path) -> list[str]:
-    with path.open(encoding="utf-8-sig") as file:
+    with path.open(encoding="utf-8-sig", errors="replace") as file:
         return file.readline().strip().split(",")
 
 
