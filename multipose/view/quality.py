@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 Array = npt.NDArray[np.float64]
 
 _LEVELS = np.round(np.arange(0.05, 1.0, 0.05), 2)
+_DASHES = ("solid", "dash", "dot")  # of lines beyond the number of hues
 _FARTHEST = 0.98  # the curves of errors end at this quantile of the errors ...
 _MEDIANS = 6.0  # ... or at so many medians, where gross errors would make the rest unreadable
 
@@ -74,7 +75,7 @@ def error_curves(evaluations: Mapping[str, Evaluation], *, title: str = "Errors"
     figure = go.Figure()
     for place, (name, error) in enumerate(errors.items()):
         share = np.arange(1, len(error) + 1) / len(error)
-        dash = ("solid", "dash", "dot")[place // len(HUES) % 3]
+        dash = _DASHES[place // len(HUES) % len(_DASHES)]
         line = {"color": HUES[place % len(HUES)], "width": 2, "shape": "hv", "dash": dash}
         figure.add_trace(go.Scatter(name=name, x=error, y=share, mode="lines", line=line))
     figure.update_xaxes(title_text="distance from the label (px)", range=[0, farthest])
@@ -86,57 +87,66 @@ def error_curves(evaluations: Mapping[str, Evaluation], *, title: str = "Errors"
 def label_curve(
     folds: Mapping[int, Sequence[Evaluation]], *, title: str = "Error over the number of labelled pictures"
 ) -> go.Figure:
-    """Mean error against the number of pictures learned from, over all key points and for each; bars span the folds.
+    """Mean and median error against the number of pictures learned from, over all key points and for each.
+
+    Bars span the folds.
 
     Args:
         folds: the evaluations of the folds, by the number of pictures that their networks learned from.
         title: heading of the figure.
     """
     counts = sorted(folds)
-    names = folds[counts[0]][0].keypoints
+    names = ("all", *folds[counts[0]][0].keypoints)
     figure = make_subplots(
-        rows=1, cols=2, shared_yaxes=True, horizontal_spacing=0.05, subplot_titles=["all key points", "each key point"]
+        rows=2,
+        cols=2,
+        shared_yaxes=True,
+        shared_xaxes=True,
+        horizontal_spacing=0.05,
+        vertical_spacing=0.08,
+        subplot_titles=["all key points", "each key point"],
     )
-    errors = {count: [part.error for part in folds[count]] for count in counts}
-    for place, name in enumerate(("all", *names)):
-        chosen = {
-            count: [error if name == "all" else error[:, place - 1] for error in parts]
-            for count, parts in errors.items()
-        }
-        means = [_mean(np.concatenate([part.ravel() for part in chosen[count]])) for count in counts]
-        spans = [_span(chosen[count]) for count in counts]
-        line = {
-            "color": HUES[max(0, place - 1) % len(HUES)],
-            "width": 3 if name == "all" else 1.5,
-            "dash": ("solid", "dash", "dot")[max(0, place - 1) // len(HUES) % 3],
-        }
-        figure.add_trace(
-            go.Scatter(
-                name=name,
-                x=counts,
-                y=means,
-                mode="lines+markers",
-                line=line,
-                error_y={
-                    "array": [high - mean for (_, high), mean in zip(spans, means, strict=True)],
-                    "arrayminus": [mean - low for (low, _), mean in zip(spans, means, strict=True)],
-                    "thickness": 1,
-                    "width": 4,
-                },
-                hovertemplate=f"<b>{name}</b>, %{{x}} pictures: %{{y:.2f}} px<extra></extra>",
-            ),
-            row=1,
-            col=1 if name == "all" else 2,
-        )
-    figure.update_xaxes(
-        title_text="pictures learned from", type="log", tickvals=counts, ticktext=list(map(str, counts))
-    )
+    averages: dict[str, Callable[[Array], Any]] = {"mean": np.mean, "median": np.median}
+    for row, (said, average) in enumerate(averages.items(), start=1):
+        for place, name in enumerate(names):
+            parts = [
+                [part.error if name == "all" else part.error[:, place - 1] for part in folds[count]] for count in counts
+            ]
+            values = np.array([_average(np.concatenate([error.ravel() for error in part]), average) for part in parts])
+            ends = np.array([_span([_average(error, average) for error in part]) for part in parts])
+            hue = max(0, place - 1)
+            figure.add_trace(
+                go.Scatter(
+                    name=name,
+                    legendgroup=name,
+                    showlegend=row == 1,
+                    x=counts,
+                    y=values,
+                    mode="lines+markers",
+                    line={
+                        "color": HUES[hue % len(HUES)],
+                        "width": 3 if name == "all" else 1.5,
+                        "dash": _DASHES[hue // len(HUES) % len(_DASHES)],
+                    },
+                    error_y={
+                        "array": ends[:, 1] - values,
+                        "arrayminus": values - ends[:, 0],
+                        "thickness": 1,
+                        "width": 4,
+                    },
+                    hovertemplate=f"<b>{name}</b>, %{{x}} pictures: %{{y:.2f}} px<extra></extra>",
+                ),
+                row=row,
+                col=1 if name == "all" else 2,
+            )
+        figure.update_yaxes(title_text=f"{said} error (px)", row=row, col=1)
+    figure.update_xaxes(type="log", tickvals=counts, ticktext=[str(count) for count in counts])
+    figure.update_xaxes(title_text="pictures learned from", row=2)
     figure.update_yaxes(rangemode="tozero")
-    figure.update_yaxes(title_text="mean error (px)", row=1, col=1)
     figure.update_layout(
         template=template(),
         title={"text": f"{title}<br><sup>bars: best and worst fold</sup>"},
-        height=460,
+        height=680,
         margin={"t": 90},
     )
     return figure
@@ -180,12 +190,12 @@ def differences(comparison: Comparison, names: tuple[str, str], *, title: str = 
     return figure
 
 
-def _mean(values: Array) -> float:
+def _average(values: Array, average: Callable[[Array], Any]) -> float:
     known = values[np.isfinite(values)]
-    return float(known.mean()) if len(known) else np.nan
+    return float(average(known)) if len(known) else np.nan
 
 
-def _span(parts: Sequence[Array]) -> tuple[float, float]:
-    """The lowest and the highest mean of the parts; NaN where none has a value."""
-    means = [mean for mean in map(_mean, parts) if np.isfinite(mean)]
-    return (min(means), max(means)) if means else (np.nan, np.nan)
+def _span(values: Sequence[float]) -> tuple[float, float]:
+    """The lowest and the highest of the values that are there; NaN where none is."""
+    known = [value for value in values if np.isfinite(value)]
+    return (min(known), max(known)) if known else (np.nan, np.nan)

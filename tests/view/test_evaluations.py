@@ -164,9 +164,10 @@ def test_a_comparison_page_says_which_is_better_and_where() -> None:
 
 def test_a_label_curve_spans_the_folds() -> None:
     folds = {40: [evaluated(), evaluated(2.0)], 10: [evaluated(3.0), evaluated(5.0)]}
-    whole, nose, _ = label_curve(folds).data
+    whole, nose, _, _, median, _ = label_curve(folds).data
     assert list(whole.x) == [10, 40]
-    assert nose.y == (18.0, 6.75)
+    np.testing.assert_allclose(nose.y, [18.0, 6.75])
+    np.testing.assert_allclose(median.y, [16.5, 6.0])
     assert (nose.error_y.array[0], nose.error_y.arrayminus[0]) == (4.5, 4.5)
 
 
