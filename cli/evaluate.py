@@ -167,19 +167,11 @@ def _check(
 def _describe(results: Mapping[str, Any]) -> str:
     """The figures of all views in words and tables."""
     rows = [
-        [
-            name,
-            number(result["mean_px"]),
-            number(result.get("mean_px_se")),
-            number(result["median_px"]),
-            number(result["rmse_px"]),
-            number(result["p95_px"]),
-            number(None if result["pck5"] is None else 100 * result["pck5"], 1),
-            str(result["n"]),
-        ]
+        _figures(f"{name}, {view}" if view else name, part)
         for name, result in results.items()
+        for view, part in {"": result, **result.get("views", {})}.items()
     ]
-    header = ["view", "mean px", "±", "median px", "RMS px", "95 % below px", "within 5 px %", "points"]
+    header = ["network", "mean px", "±", "median px", "RMS px", "95 % below px", "within 5 px %", "points"]
     curves = [
         [name, count, number(part["mean_px"]), number(part["median_px"]), number(part["p95_px"])]
         for name, result in results.items()
@@ -211,6 +203,13 @@ def _describe(results: Mapping[str, Any]) -> str:
         *(f"page: {result['page']}" for result in results.values() if result.get("page")),
     ]
     return "\n".join(lines).rstrip()
+
+
+def _figures(name: str, result: Mapping[str, Any]) -> list[str]:
+    """A row of the first table."""
+    pixels = ("mean_px", "mean_px_se", "median_px", "rmse_px", "p95_px")
+    share = None if result["pck5"] is None else 100 * result["pck5"]
+    return [name, *(number(result.get(key)) for key in pixels), number(share, 1), str(result["n"])]
 
 
 def _describe_further(name: str, result: Mapping[str, Any]) -> list[str]:

@@ -217,9 +217,10 @@ class Evaluation:
         Keys: mean_px, mean_px_se (its standard error), mean_px_interval (95 %), rmse_px, median_px, p95_px (95th
         percentile), pck5, pck and pck_of_length (shares by distance in px and in animal's lengths), animal_px, n,
         pictures (with labels), keypoints, keypoints_p95 and keypoint_table (by name), within_50 and within_95 (shares
-        of the points in their 50 and 95 % ellipses), brier, base_brier and calibration_error (of the confidence).
+        of the points in their 50 and 95 % ellipses), brier, base_brier and calibration_error (of the confidence), and
+        views: the same for each view, where there are several.
         """
-        mean, table = self.mean_estimate(), self.keypoint_table()
+        mean, table, views = self.mean_estimate(), self.keypoint_table(), self.by_view()
         return {
             "mean_px": _plain(self.mean_px),
             "mean_px_se": _plain(mean.standard_error),
@@ -246,6 +247,7 @@ class Evaluation:
             "brier": _plain(self.brier),
             "base_brier": _plain(self.base_brier),
             "calibration_error": _plain(self.calibration_error),
+            "views": {view: part.to_dict() for view, part in views.items()} if len(views) > 1 else {},
         }
 
 

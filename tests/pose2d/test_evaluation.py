@@ -240,6 +240,8 @@ def test_views_and_key_points_have_figures_of_their_own() -> None:
     figures = evaluation.to_dict()
     assert figures["pck_of_length"]["0.2"] == pytest.approx(6 / 7)
     assert figures["pictures"] == 4
+    assert {view: part["mean_px"] for view, part in figures["views"].items()} == {"back": 1.5, "top": 4.0}
+    assert make_evaluation(truth, position).to_dict()["views"] == {}
     assert figures["keypoint_table"]["k0"]["p95_px"] == pytest.approx(8.55)
 
 
