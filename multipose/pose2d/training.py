@@ -28,6 +28,7 @@ from multipose.pose2d.calibration import fit_calibration, label_noise
 from multipose.pose2d.checkpoints import CHECKPOINT_FILE, load_checkpoint, save_checkpoint
 from multipose.pose2d.dataset import PoseDataset, ShrunkPictures, choose_scale, join_datasets
 from multipose.pose2d.evaluation import Evaluation
+from multipose.pose2d.familiarity import fit_familiarity
 from multipose.pose2d.model import PoseModel
 from multipose.pose2d.network import STRIDE, PoseNetwork
 from multipose.pose2d.recipe import RECIPE, Budget, TrainingSettings
@@ -213,6 +214,7 @@ def _finish(
     model = replace(raw, calibration=fit_calibration(run.evaluate(raw, held_out), on_crops, label_sd))
     judged = run.evaluate(model, held_out)
     parts = run.evaluate_parts(model, material.held_out) if material.n_added else {}
+    model = replace(model, familiarity=fit_familiarity(model.network, join_datasets([material.fitted, held_out])))
     seconds, cpu_seconds = run.clocks
     training = description | {
         "steps": run.step,
