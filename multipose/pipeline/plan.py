@@ -23,8 +23,8 @@ from multipose.project import SHARED_MODEL, Project, Recording
 # A change of what a stage computes from the same inputs raises its number; products of the older one are stale then.
 VERSIONS = {
     "calibrate": 2,
-    "train": 1,
-    "predict": 2,
+    "train": 2,
+    "predict": 3,
     "reconstruct": 3,
     "smooth": 1,
     "view": 1,

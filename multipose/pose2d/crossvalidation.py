@@ -79,7 +79,7 @@ def cross_validate(
     """
     parts: list[Evaluation] = []
     for number, judged in enumerate(choose_folds(dataset, folds, split, seed), start=1):
-        learned = _draw(dataset.subset(np.setdiff1d(np.arange(len(dataset)), judged)), pictures, seed)
+        learned = draw_pictures(dataset.subset(np.setdiff1d(np.arange(len(dataset)), judged)), pictures, seed)
         with tempfile.TemporaryDirectory(prefix="multipose_fold_") as scratch:
             result = fit(learned, Path(scratch))
         part = evaluate(result.model, dataset.subset(judged), threads=threads, device=device)
@@ -89,8 +89,8 @@ def cross_validate(
     return parts
 
 
-def _draw(dataset: PoseDataset, pictures: int | None, seed: int) -> PoseDataset:
-    """So many of the pictures, at random, in their order; all for None."""
+def draw_pictures(dataset: PoseDataset, pictures: int | None, seed: int) -> PoseDataset:
+    """So many of the pictures, at random, in their order; all for None. Fewer are among more of the same seed."""
     if pictures is None:
         return dataset
     if not 2 <= pictures <= len(dataset):

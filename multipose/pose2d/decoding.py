@@ -1,11 +1,10 @@
 """Heat maps to points: sub-pixel positions, presence logits and covariances, all points of a batch at once.
 
-A point is the highest peak of its map, or the one that a prior of the animal's shape prefers among the highest few.
-It is refined by one Newton step on the logarithm of the lightly blurred map, which is exact where the map is a
-Gaussian [1]. The covariance is the second moment of the map, softmax(z), about that point: where the network wavers
-between two places, it is as wide as their distance. Places more than 64 px away count no more than if they were not in
-the picture, so that a crop around an animal says the same as the whole. What it means in px of error is calibrated
-elsewhere.
+A point is the highest peak of its map, or of the map as a prior of the animal's shape weighs it. It is refined by one
+Newton step on the logarithm of the lightly blurred map, which is exact where the map is a Gaussian [1]. The covariance
+is the second moment of the weighed map about that point: where the network wavers between two places, it is as wide
+as their distance. Places more than 64 px away count no more than if they were not in the picture, so that a crop around
+an animal says the same as the whole. What it means in px of error is calibrated elsewhere.
 
 [1] F. Zhang et al.: Distribution-Aware Coordinate Representation for Human Pose Estimation (DARK). CVPR 2020.
 """
@@ -21,16 +20,15 @@ from torch.nn import functional
 
 from multipose.pose2d.network import STRIDE
 
-_PEAKS = 8  # of each map, at most, that a prior chooses among
-_PEAK_RADIUS = 3  # cells around a peak without a higher one, whose probability is the peak's
 _REACH = 16  # cells from a point, along either axis, within which its map is taken for its covariance
+_CLIMB = 2  # cells that a point chosen on the weighed map may climb on the map itself
 _MAX_STEP = 1.5  # cells; a longer Newton step means that the map is no Gaussian there
 _BLUR = torch.outer(torch.tensor([0.25, 0.5, 0.25]), torch.tensor([0.25, 0.5, 0.25]))
 _TINY = 1e-20
 
-Weigh = Callable[[Tensor, Tensor], Tensor]
-"""Positions (n, keypoint, peak, 2) px of the network's input and log probabilities (n, keypoint, peak) of the peaks by
-the maps alone, to their log probabilities given all maps of the picture."""
+Weigh = Callable[[Tensor, Tensor, Tensor], Tensor]
+"""Logits (n, keypoint, h, w) and where their columns and rows lie, (w,) and (h,) px of the network's input, to log
+probabilities of all cells given all maps of the picture."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,23 +51,21 @@ def decode(logits: Tensor, weigh: Weigh | None = None) -> DecodedPoints:
 
     Args:
         logits: of the network.
-        weigh: the prior that peaks are weighed by; by default the highest peak is the point.
+        weigh: the prior that maps are weighed by; by default the highest peak of a map is the point.
     """
     n, n_keypoints, height, width = logits.shape
-    maps = logits.float().reshape(n * n_keypoints, height, width)
+    logits = logits.float()
+    maps = logits.reshape(n * n_keypoints, height, width)
     presence, peak = maps.flatten(1).max(1)
-    density = (maps - presence[:, None, None]).exp()
-    if weigh is None:
-        position = _refine(density, peak)
-        covariance = _second_moment(density, position)
-    else:
-        peaks, mass = _find_peaks(density)
-        places = _pixels(_cell_centers(peaks, width))
-        shape = (n, n_keypoints, peaks.shape[1])
-        weights = weigh(places.view(*shape, 2), mass.log().view(shape)).flatten(0, 1).softmax(1)
-        chosen = weights.argmax(1, keepdim=True)
-        position = _refine(density, peaks.gather(1, chosen)[:, 0])
-        covariance = _second_moment(_deal_anew(density, peaks, mass, weights), position)
+    density = weighed = (maps - presence[:, None, None]).exp()
+    if weigh is not None:
+        x, y = (_pixels(torch.arange(length, device=logits.device).float()) for length in (width, height))
+        likely = weigh(logits, x, y).reshape_as(maps)
+        highest, peak = likely.flatten(1).max(1)
+        weighed = (likely - highest[:, None, None]).exp()
+        peak = _climb(maps, peak)
+    position = _refine(density, peak)
+    covariance = _second_moment(weighed, position)
     return DecodedPoints(
         position=_pixels(position).reshape(n, n_keypoints, 2),
         presence_logit=presence.reshape(n, n_keypoints),
@@ -99,30 +95,17 @@ def _refine(density: Tensor, peak: Tensor) -> Tensor:
     return _cell_centers(peak, width) + step
 
 
-def _find_peaks(density: Tensor) -> tuple[Tensor, Tensor]:
-    """Flat indices (m, peak) of the highest maxima of each map, the highest first, and the probability around each."""
-    side = 2 * _PEAK_RADIUS + 1
-    total = density.sum((1, 2))[:, None]
-    highest = functional.max_pool2d(density[:, None], side, 1, _PEAK_RADIUS)[:, 0]
-    around = functional.avg_pool2d(density[:, None], side, 1, _PEAK_RADIUS, divisor_override=1)[:, 0]
-    heights = torch.where(density == highest, density, torch.zeros_like(density)).flatten(1)
-    _, index = heights.topk(min(_PEAKS, heights.shape[1]), dim=1)
-    mass = torch.where(heights.gather(1, index) > 0, around.flatten(1).gather(1, index), torch.zeros_like(total))
-    return index, (mass / total).clamp_min(_TINY)
-
-
-def _deal_anew(density: Tensor, peaks: Tensor, mass: Tensor, weights: Tensor) -> Tensor:
-    """Maps whose peaks share their probability out among them by new weights; the rest of each map keeps its own."""
-    height, width = density.shape[-2:]
-    factors = torch.ones_like(density).flatten(1)
-    offsets = torch.arange(-_PEAK_RADIUS, _PEAK_RADIUS + 1, device=density.device)
-    ratios = torch.where(mass > _TINY, weights * mass.sum(1, keepdim=True) / mass, torch.ones_like(mass))
-    for number in reversed(range(peaks.shape[1])):  # where two are near each other, the higher one has its way
-        rows = (peaks[:, number, None] // width + offsets).clamp(0, height - 1)
-        columns = (peaks[:, number, None] % width + offsets).clamp(0, width - 1)
-        around = (rows[:, :, None] * width + columns[:, None, :]).flatten(1)
-        factors.scatter_(1, around, ratios[:, number, None].expand(-1, around.shape[1]))
-    return density * factors.view_as(density)
+def _climb(maps: Tensor, index: Tensor) -> Tensor:
+    """The flat index (m,) of a highest cell near each of those given, a few steps up on the maps (m, h, w)."""
+    height, width = maps.shape[-2:]
+    offsets = torch.arange(-1, 2, device=maps.device)
+    for _ in range(_CLIMB):
+        rows = (index[:, None] // width + offsets).clamp(0, height - 1)
+        columns = (index[:, None] % width + offsets).clamp(0, width - 1)
+        near = (rows[:, :, None] * width + columns[:, None, :]).flatten(1)
+        best = maps.flatten(1).gather(1, near).argmax(1, keepdim=True)
+        index = near.gather(1, best)[:, 0]
+    return index
 
 
 def _inner(index: Tensor, length: int) -> Tensor:

@@ -113,7 +113,7 @@ class PoseModel:
         scale: pictures are shrunk by this before the network sees them.
         calibration: of its outputs.
         training: how it came about (seed, steps, hashes, held-out error, ...); plain values.
-        shape: the prior that chooses among the peaks of the heat maps, where there is one.
+        shape: the prior that weighs the heat maps and draws unsure points, where there is one.
         familiarity: what the labelled pictures look like, where enough were labelled.
         mirror: find the points in the mirrored picture too and average the maps: better, at half the speed. Not saved.
     """
@@ -176,23 +176,22 @@ class PoseModel:
             points = decode(logits[:, :, :cells_y, :cells_x], self._weigh(ratio, origin))
         logit = points.presence_logit.cpu().numpy().astype(np.float64)
         covariance = points.covariance.cpu().numpy().astype(np.float64) / (ratio[:, None] * ratio[None, :])
-        return PoseEstimate(
-            position=(points.position.cpu().numpy().astype(np.float64) + 0.5) / ratio - 0.5,
-            confidence=self.calibration.confidence(logit),
-            covariance=self.calibration.covariance(covariance),
-            presence_logit=logit,
-        )
+        position = (points.position.cpu().numpy().astype(np.float64) + 0.5) / ratio - 0.5
+        covariance = self.calibration.covariance(covariance)
+        if self.shape is not None:
+            position, covariance = self.shape.combine(position + origin, covariance)
+            position = position - origin
+        return PoseEstimate(position, self.calibration.confidence(logit), covariance, logit)
 
     def _weigh(self, ratio: Array, origin: tuple[float, float]) -> Weigh | None:
-        """The prior of the shape, for peaks of a crop at the network's scale."""
+        """The prior of the shape, for maps of a crop at the network's scale."""
         prior = self.shape
         if prior is None:
             return None
 
-        def weigh(position: Tensor, log_mass: Tensor) -> Tensor:
-            pixels = (position.double().cpu().numpy() + 0.5) / ratio - 0.5 + origin
-            weights = prior.weigh(pixels, log_mass.double().cpu().numpy())
-            return torch.from_numpy(weights).to(log_mass)
+        def weigh(logits: Tensor, x: Tensor, y: Tensor) -> Tensor:
+            places = [(at + 0.5) / by - 0.5 + start for at, by, start in zip((x, y), ratio, origin, strict=True)]
+            return prior.weigh(logits, *places)
 
         return weigh
 
@@ -316,7 +315,7 @@ class PoseModel:
                 skeleton=skeleton,
                 scale=float(content["scale"]),
                 calibration=PoseCalibration(**content["calibration"]),
-                shape=ShapePrior(shape["mean"], shape["covariance"], float(shape["area"])) if shape else None,
+                shape=_read_shape(shape) if shape else None,
                 familiarity=Familiarity(**familiarity) if familiarity else None,
                 training=content["training"],
             )
@@ -325,6 +324,10 @@ class PoseModel:
                 f"{place} was not written by this multipose, or was edited ({type(error).__name__}: {error}). "
                 "Train the network again."
             ) from error
+
+
+def _read_shape(tensors: Mapping[str, Array]) -> ShapePrior:
+    return ShapePrior(tensors["mean"], tensors["covariance"], float(tensors["area"]), float(tensors["pull"]))
 
 
 def check_picture(picture: Picture, where: str) -> None:

@@ -33,7 +33,7 @@ from multipose.pose2d.model import PoseModel
 from multipose.pose2d.network import STRIDE, PoseNetwork
 from multipose.pose2d.recipe import RECIPE, Budget, TrainingSettings
 from multipose.pose2d.refinement import Material, begin_with, choose_material
-from multipose.pose2d.shape import fit_shape
+from multipose.pose2d.shape import PULL, fit_shape
 from multipose.pose2d.training_run import TrainingRun
 from multipose.progress import SILENT, Progress
 
@@ -211,7 +211,9 @@ def _finish(
     held_out = join_datasets(material.held_out)
     crops = make_crops(held_out, raw.scale, augmentation, _PRESENCE_CROPS, description["seed"])
     on_crops = run.evaluate(replace(raw, scale=1.0, shape=None), crops)
-    model = replace(raw, calibration=fit_calibration(run.evaluate(raw, held_out), on_crops, label_sd))
+    calibration = fit_calibration(run.evaluate(raw, held_out), on_crops, label_sd)
+    shape = raw.shape and replace(raw.shape, pull=PULL)
+    model = replace(raw, calibration=calibration, shape=shape)
     judged = run.evaluate(model, held_out)
     parts = run.evaluate_parts(model, material.held_out) if material.n_added else {}
     model = replace(model, familiarity=fit_familiarity(model.network, join_datasets([material.fitted, held_out])))

@@ -53,10 +53,6 @@ def draw_maps(xy: npt.NDArray[np.float64], heights: npt.NDArray[np.float64]) -> 
     return torch.from_numpy(np.log(density).astype(np.float32))
 
 
-def weigh_with(prior: ShapePrior, position: torch.Tensor, log_mass: torch.Tensor) -> torch.Tensor:
-    return torch.from_numpy(prior.weigh(position.double().numpy(), log_mass.double().numpy())).float()
-
-
 def test_the_mirror_tells_left_from_right(prior: ShapePrior) -> None:
     """The direct maps prefer the other foot a little; the mirrored ones are sure, and the prior follows them."""
     xy = make_feet(40, seed=1)
@@ -65,7 +61,7 @@ def test_the_mirror_tells_left_from_right(prior: ShapePrior) -> None:
     heights = np.array([[0.45, 0.55], [0.45, 0.55], [0.9, 0.0], [0.9, 0.0]])
     maps = draw_maps(np.stack([xy, other], 2), np.broadcast_to(heights, (len(xy), 4, 2)))
     alone = decode(maps)
-    together = decode(maps, lambda position, log_mass: weigh_with(prior, position, log_mass))
+    together = decode(maps, prior.weigh)
     assert (np.hypot(*np.moveaxis(alone.position.numpy() - xy, -1, 0))[:, :2] > 30).all()
     assert np.hypot(*np.moveaxis(together.position.numpy() - xy, -1, 0)).max() < 2
     torch.testing.assert_close(together.presence_logit, alone.presence_logit)
@@ -78,8 +74,25 @@ def test_sure_maps_are_not_overruled(prior: ShapePrior) -> None:
     xy = make_feet(10, seed=2)
     odd = xy[:, [1, 0, 2, 3]]  # feet where the prior does not expect them
     maps = draw_maps(odd[:, :, None], np.ones((10, 4, 1)))
-    found = decode(maps, lambda position, log_mass: weigh_with(prior, position, log_mass)).position.numpy()
+    found = decode(maps, prior.weigh).position.numpy()
     assert np.hypot(*np.moveaxis(found - odd, -1, 0)).max() < 1
+
+
+def test_unsure_points_are_drawn_and_sure_ones_stay(prior: ShapePrior) -> None:
+    """A foot that is 30 px off along x, where the mirror tells it; errors and covariances agree."""
+    random = np.random.default_rng(5)
+    xy = make_feet(200, seed=6)
+    covariance = np.tile(np.eye(2), (200, 4, 1, 1)) * np.array([400.0, 1.0, 1.0, 1.0])[:, None, None]
+    noise = random.normal(size=xy.shape) * np.sqrt(covariance[..., 0, 0])[..., None]
+    assert prior.combine(xy, covariance)[0] is xy  # a prior that does not pull
+    found, left = replace(prior, pull=1.0).combine(xy + noise, covariance)
+    before, after = (np.hypot(*np.moveaxis(points - xy, -1, 0)).mean(0) for points in (xy + noise, found))
+    assert after[0] < 0.25 * before[0]
+    assert (after[1:] < 1.05 * before[1:]).all()
+    error = found - xy
+    squares = np.einsum("nki,nkij,nkj->nk", error, np.linalg.inv(left), error)
+    assert 0.5 < squares[:, 0].mean() / 2 < 1.2
+    assert (np.linalg.eigvalsh(left) > 0).all()
 
 
 def test_animals_that_turn_and_few_pictures_have_no_prior() -> None:
@@ -93,11 +106,12 @@ def test_animals_that_turn_and_few_pictures_have_no_prior() -> None:
 def test_the_prior_is_saved_with_its_model_and_knows_of_crops(prior: ShapePrior, tmp_path: Path) -> None:
     network = PoseNetwork("efficientnet_lite0", 4, pretrained=False).eval()
     bare = PoseModel(network, "efficientnet_lite0", SKELETON, 1.0)
-    model = replace(bare, shape=prior)
+    model = replace(bare, shape=replace(prior, pull=0.5))
     model.save(tmp_path)
     loaded = PoseModel.load(tmp_path)
     assert loaded.shape is not None
     np.testing.assert_array_equal(loaded.shape.covariance, prior.covariance)
     np.testing.assert_array_equal(loaded.shape.mean, prior.mean)
     assert loaded.shape.area == prior.area == 128 * 200
+    assert loaded.shape.pull == 0.5
     assert loaded.fingerprint() == model.fingerprint() != bare.fingerprint()
