@@ -13,8 +13,6 @@ random. `closed` is the share of the gap between old network and reference, on t
 from __future__ import annotations
 
 import argparse
-import json
-import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,7 +20,7 @@ from pathlib import Path
 import numpy as np
 
 from multipose.geometry import pose
-from multipose.pose2d import PoseDataset, PoseModel, evaluate, train
+from multipose.pose2d import PoseDataset, PoseModel
 from multipose.synthetic import (
     SKELETON,
     Light,

@@ -7,11 +7,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from multipose.errors import LabelError, ProjectError
+from multipose.errors import ProjectError
 from multipose.files import check_schema
-from multipose.formats.deeplabcut import read_labels
-from multipose.labels import Labels, picture_path
-from multipose.pipeline.labels import extract_pictures, known_labels
+from multipose.pipeline.label_files import find_pictures, read_label_file
+from multipose.pipeline.labels import known_labels
 from multipose.pipeline.provenance import Hashes
 from multipose.pipeline.training import EVALUATION_FILE, load_dataset, pictures_of
 from multipose.pose2d import (
@@ -102,9 +101,7 @@ def evaluate_labels(
     """The error of a view's trained network on the labels in a file.
 
     Args:
-        path: a table as labels.csv, whose pictures lie beside it as <recording>/<view>/000123.png (or in frames/), or
-            are in the project, or are taken from its videos; or DeepLabCut's, with pictures relative to it, of this
-            view.
+        path: as for `read_label_file`; pictures that are not there are taken from the project's videos.
 
     Returns:
         mean_px, rmse_px, median_px, pck5, n, keypoints and the page written; None where the file has no labels of
@@ -114,15 +111,11 @@ def evaluate_labels(
         FormatError: the file is no table of labels.
         LabelError: a picture cannot be found, or the key points are others.
     """
-    if path.suffix.lower() == ".csv" and "recording" in _first_line(path):
-        labels = known_labels(Labels.load(path, project.config.skeleton.keypoints)).select(view=view)
-        pictures = _find_pictures(project, labels, view, path.parent, hashes, progress)
-    else:
-        read, files = read_labels(path, view=view)
-        labels = known_labels(Labels(read.table, project.config.skeleton.keypoints))
-        pictures = {(recording, view, frame): picture for (recording, frame), picture in files.items()}
+    read, beside = read_label_file(project, path, view)
+    labels = known_labels(read)
     if not len(labels):
         return None
+    pictures = find_pictures(project, labels, view, beside, hashes, progress=progress)
     dataset = dataset_from_labels(labels, pictures, view, project.config.skeleton)
     folder = project.model_folder(view)
     evaluation = evaluate(PoseModel.load(folder), dataset, threads=threads, progress=progress)
@@ -149,32 +142,3 @@ def held_out_figures(project: Project, name: str) -> dict[str, Any]:
     table = json.loads(path.read_text(encoding="utf-8"))
     check_schema(table.pop("schema_version", None), path)
     return {**table, "page": str(path.with_suffix(".html"))}
-
-
-def _first_line(path: Path) -> list[str]:
-    with path.open(encoding="utf-8-sig") as file:
-        return file.readline().strip().split(",")
-
-
-def _find_pictures(
-    project: Project, labels: Labels, view: str, folder: Path, hashes: Hashes, progress: Progress
-) -> dict[tuple[str, str, int], Path]:
-    filmed = {recording.name for recording in project.recordings if view in recording.videos}
-    pictures: dict[tuple[str, str, int], Path] = {}
-    for name, rows in labels.frames(view).groupby("recording", sort=False):
-        recording, frames = str(name), [int(frame) for frame in rows["frame"]]
-        places = [
-            [picture_path(place, recording, view, frame) for frame in frames]
-            for place in (folder, folder / "frames", project.frames_folder)
-        ]
-        beside = next((paths for paths in places if paths[0].is_file()), places[0])
-        if recording in filmed and not all(path.is_file() for path in beside):
-            beside = extract_pictures(project, recording, view, frames, hashes, progress=progress)
-        missing = [path for path in beside if not path.is_file()]
-        if missing:
-            raise LabelError(
-                f"Recording {recording!r}, view {view!r}: the picture {missing[0]} is not there, and recordings.csv "
-                "has no video to take it from."
-            )
-        pictures |= {(recording, view, frame): path for frame, path in zip(frames, beside, strict=True)}
-    return pictures

@@ -153,6 +153,11 @@ def join_datasets(parts: Sequence[PoseDataset]) -> PoseDataset:
     )
 
 
+def picture_name(recording: str, view: str, frame: int) -> str:
+    """What a labelled picture is called in a dataset."""
+    return f"{recording}/{view}/{frame:06d}"
+
+
 def dataset_from_labels(
     labels: Labels,
     pictures: Path | Mapping[tuple[str, str, int], Path],
@@ -211,7 +216,7 @@ def dataset_from_labels(
                 )
             places.append(place)
             groups.append(recording)
-            names.append(f"{recording}/{view}/{frame:06d}")
+            names.append(picture_name(recording, view, frame))
         xy.append(points)
         state.append(np.asarray(states).astype(np.str_))
     return PoseDataset(tuple(places), np.concatenate(xy), np.concatenate(state), skeleton, tuple(groups), tuple(names))

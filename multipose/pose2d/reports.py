@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -35,20 +37,23 @@ class ViewReport:
         """Whether the view looks unlike everything that was labelled."""
         return self.strangeness is not None and self.strangeness > 1.0
 
+    @property
+    def unlikeness(self) -> dict[str, Any]:
+        """Strangeness and frames to label, plain values."""
+        return {"strangeness": self.strangeness, "to_label": list(self.to_label)}
+
 
 def summarize_reports(reports: Mapping[str, ViewReport]) -> dict[str, str]:
-    """What a product says of how it came about: one runtime, or that of each view; which views were followed, and which
-    look unlike all that was labelled."""
+    """What a product says of how it came about.
+
+    The runtime (one, or that of each view), the views that were followed, and as JSON the `unlikeness` of those that
+    look unlike everything that was labelled.
+    """
     runtimes = {report.runtime for report in reports.values()}
     each = "; ".join(f"{view}: {report.runtime}" for view, report in reports.items())
     followed = ", ".join(view for view, report in reports.items() if report.followed)
-    unlike = "; ".join(
-        f"{view}: strangeness {report.strangeness:.2f}, label frames {', '.join(map(str, report.to_label))}"
-        for view, report in reports.items()
-        if report.unlike
-    )
     return {
         "runtime": runtimes.pop() if len(runtimes) == 1 else each,
         "followed": followed or "no view",
-        "unlike": unlike or "no view",
+        "unlike": json.dumps({view: report.unlikeness for view, report in reports.items() if report.unlike}),
     }

@@ -193,7 +193,7 @@ def train(
                 if time.monotonic() - saved >= checkpoint_seconds:
                     save_checkpoint(checkpoint, identity, run.state())
                     saved = time.monotonic()
-        result = replace(_finish(run, description, material, augmentation, label_sd), before=begun)
+        result = _finish(run, description, material, augmentation, label_sd, begun)
     result.model.save(place)
     checkpoint.unlink(missing_ok=True)
     return result
@@ -205,6 +205,7 @@ def _finish(
     material: Material,
     augmentation: Augmentation,
     label_sd: npt.NDArray[np.float64] | None,
+    before: Mapping[str, Evaluation],
 ) -> TrainingResult:
     """Calibrate the best network and describe how it came about."""
     raw = run.best()
@@ -228,6 +229,10 @@ def _finish(
         "held_out_names": list(held_out.names),
         "held_out_mean_px": judged.mean_px,
         "held_out_median_px": judged.median_px,
+        "parts": {
+            name: {"n": len(part.names), "mean_px": part.mean_px, "before_px": before[name].mean_px}
+            for name, part in parts.items()
+        },
         "label_sd_px": [] if label_sd is None else label_sd.tolist(),
     }
-    return TrainingResult(replace(model, training=training), run.history, judged, seconds / 60, parts)
+    return TrainingResult(replace(model, training=training), run.history, judged, seconds / 60, parts, before)

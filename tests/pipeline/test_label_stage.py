@@ -11,12 +11,12 @@ import pytest
 from multipose.errors import LabelError, ProjectError
 from multipose.labels import Labels, labels_from_points, picture_path
 from multipose.pipeline.beginning import make_project
+from multipose.pipeline.label_files import import_labels
 from multipose.pipeline.labels import (
     export_labels,
     extract,
     extract_labelled,
     find_problems,
-    import_labels,
     known_labels,
     load_labels,
 )
