@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -54,7 +54,7 @@ def read_label_file(project: Project, path: Path, view: str) -> tuple[Labels, Pi
     labels = Labels.load(path, names).select(view=view)
     places = (path.parent, path.parent / "frames", project.frames_folder)
     pictures = {}
-    for recording, frame in _frames(labels, view):
+    for recording, frame in frames_of(labels, view):
         candidates = [picture_path(place, recording, view, frame) for place in places]
         pictures[recording, frame] = next((picture for picture in candidates if picture.is_file()), candidates[-1])
     return labels, pictures
@@ -69,7 +69,7 @@ def find_pictures(
         LabelError: one is not there, and recordings.csv has no video to take it from.
     """
     filmed = {recording.name for recording in project.recordings if view in recording.videos}
-    found = {(recording, view, frame): pictures[recording, frame] for recording, frame in _frames(labels, view)}
+    found = {(recording, view, frame): pictures[recording, frame] for recording, frame in frames_of(labels, view)}
     missing = {key: picture for key, picture in found.items() if not picture.is_file()}
     for recording in dict.fromkeys(key[0] for key in missing):
         frames = [key[2] for key in missing if key[0] == recording]
@@ -189,7 +189,8 @@ def _in_view(project: Project, view: str, labels: Labels, pictures: Mapping[tupl
     return Labels(table, labels.keypoints)
 
 
-def _frames(labels: Labels, view: str) -> Iterable[tuple[str, int]]:
+def frames_of(labels: Labels, view: str) -> list[tuple[str, int]]:
+    """Recording and frame of the labelled pictures of a view."""
     return [(str(recording), int(frame)) for recording, frame in labels.frames(view).itertuples(index=False)]
 
 

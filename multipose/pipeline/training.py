@@ -14,7 +14,7 @@ from multipose.config import CONFIG_NAME
 from multipose.errors import LabelError, ProjectError
 from multipose.files import SCHEMA_VERSION, hash_value, write_text
 from multipose.labels import Labels
-from multipose.pipeline.label_files import import_labels, is_own_table, read_label_file
+from multipose.pipeline.label_files import frames_of, import_labels, is_own_table, read_label_file
 from multipose.pipeline.labels import extract_labelled, known_labels, load_labels
 from multipose.pipeline.plan import model_product, views_of
 from multipose.pipeline.provenance import Hashes, is_made, making, resumable
@@ -169,9 +169,7 @@ def bring_labels(project: Project, name: str, path: Path) -> frozenset[str]:
         labels = known_labels(read_label_file(project, path, view)[0])
         if len(labels):
             import_labels(project, path, view)
-            names += [
-                picture_name(str(row.recording), view, int(row.frame)) for row in labels.frames(view).itertuples()
-            ]
+            names += [picture_name(recording, view, frame) for recording, frame in frames_of(labels, view)]
     if not names:
         raise LabelError(f"{path} has no labels of view {', '.join(views)}.")
     return frozenset(names)
@@ -202,6 +200,8 @@ def _labels_of_training(project: Project, folder: Path, progress: Progress) -> P
     if not (other / CONFIG_NAME).is_file() or other == project.folder.resolve():
         return None
     trained_in = Project.open(other)
+    if folder.name not in (SHARED_MODEL, *trained_in.views):
+        return None
     found = known_labels(load_labels(trained_in))
     labels = Labels(found.table[found.table["keypoint"].isin(skeleton.keypoints)], skeleton.keypoints)
     views = [view for view in views_of(trained_in, folder.name) if view in labels.views]

@@ -141,7 +141,7 @@ def join_datasets(parts: Sequence[PoseDataset]) -> PoseDataset:
     doubled = sorted({name for name in names if names.count(name) > 1})
     if doubled:
         raise DataError(
-            f"{len(doubled)} pictures stand in two of the sets to join ({doubled[0]}). Leave them out once."
+            f"{len(doubled)} pictures stand in two of the sets to join ({doubled[0]}). Leave them out of one."
         )
     return PoseDataset(
         tuple(picture for part in parts for picture in part.pictures),

@@ -171,7 +171,9 @@ class Onlooker:
         descriptions = describe_glimpses(self._network, (self._glimpses[place] for place in places))
         strangeness = self._familiarity.strangeness(descriptions)
         median = float(np.median(strangeness))
-        strange = np.flatnonzero(strangeness > 1.0) if median > 1.0 else np.array([], dtype=np.int64)
+        if median <= 1.0:
+            return median, []
+        strange = np.flatnonzero(strangeness > 1.0)
         chosen = self._familiarity.choose(descriptions[strange], _TO_LABEL)
         return median, sorted(places[strange[item]] for item in chosen)
 
