@@ -12,6 +12,7 @@ import torch
 from multipose.errors import DataError, ModelError
 from multipose.pose2d.augmentation import Augmentation
 from multipose.pose2d.batches import make_batches, split_held_out
+from multipose.pose2d.checkpoints import CHECKPOINT_FILE
 from multipose.pose2d.dataset import PoseDataset, ShrunkPictures, join_datasets
 from multipose.pose2d.model import PoseModel
 from multipose.pose2d.recipe import TrainingSettings
@@ -22,7 +23,7 @@ from multipose.skeleton import Skeleton
 Make = Callable[..., PoseDataset]
 SMALL_CROPS = Augmentation(crop=64, zoom=0.1, blur=0.0, contrast=0.0, brightness=0.0, gamma=0.0, noise=0.0)
 FEW: dict[str, Any] = {
-    "steps": 2,
+    "steps": 3,
     "threads": 1,
     "augmentation": SMALL_CROPS,
     "settings": TrainingSettings(batch=2, learning_rate=1e-4),
@@ -40,6 +41,31 @@ class Notes:
 
     def note(self, text: str) -> None:
         self.texts.append(text)
+
+
+class _Interrupted:
+    """A task that is interrupted at the second step."""
+
+    def __init__(self) -> None:
+        self._steps = 0
+
+    def __enter__(self) -> _Interrupted:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def advance(self, amount: float = 1.0, note: str = "") -> None:
+        self._steps += "step" in note
+        if self._steps == 2:
+            raise KeyboardInterrupt
+
+
+class Interrupting(Notes):
+    """A progress whose tasks are interrupted, as by Ctrl-C."""
+
+    def task(self, description: str, total: float | None = None) -> Task:
+        return _Interrupted()
 
 
 def inverted(dataset: PoseDataset) -> PoseDataset:
@@ -67,12 +93,19 @@ def test_added_pictures_are_learned_and_both_kinds_are_judged(
     assert training["parts"]["old"]["mean_px"] == pytest.approx(result.parts["old"].mean_px)
 
 
-def test_the_same_refinement_gives_the_same_network(trained: TrainingResult, make_discs: Make, tmp_path: Path) -> None:
+def test_an_interrupted_refinement_ends_with_the_same_network(
+    trained: TrainingResult, make_discs: Make, tmp_path: Path
+) -> None:
     old, new = make_discs(6), inverted(make_discs(4, seed=300))
-    a, b = (
-        train(old, tmp_path / name, start=trained.model, added=new, **FEW).model.network.state_dict() for name in "ab"
-    )
+    options: dict[str, Any] = {**FEW, "start": trained.model, "added": new, "checkpoint_seconds": 0.0}
+    undisturbed = train(old, tmp_path / "a", **options)
+    with pytest.raises(KeyboardInterrupt):
+        train(old, tmp_path / "b", progress=Interrupting(), **options)
+    assert (tmp_path / "b" / CHECKPOINT_FILE).exists()
+    resumed = train(old, tmp_path / "b", resume=True, **options)
+    a, b = (result.model.network.state_dict() for result in (undisturbed, resumed))
     assert all(torch.equal(a[name], b[name]) for name in a)
+    assert resumed.before["added"].mean_px == undisturbed.before["added"].mean_px
 
 
 def test_each_batch_has_its_share_of_added_pictures(make_discs: Make) -> None:
