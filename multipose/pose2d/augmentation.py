@@ -19,6 +19,9 @@ Picture = npt.NDArray[np.uint8]
 _CROP_RANGE = (128, 256)  # px at the network's scale
 _CROP_PER_ANIMAL = 1.25
 _STEADY_TURN = np.radians(10.0)
+# Of whole pictures, in which an animal that fills them hardly moves (docs/recipe.md).
+_WHOLE_TURN = np.radians(5.0)
+_WHOLE_ZOOM = 0.1
 _UPRIGHT_TURN = np.radians(30.0)
 _SHIFT = 0.08  # of the picture's sides, by which crops of whole pictures are shifted at most
 
@@ -66,15 +69,15 @@ def choose_augmentation(dataset: PoseDataset, scale: float) -> Augmentation:
     """The augmentation that suits the labels.
 
     Where the animal always lies the same way in the picture (on a treadmill, say), crops are turned by 10 degrees at
-    most and never mirrored, and where it fills the picture they show all of it: only the whole tells left from right
-    and a mirrored view from the direct one. Elsewhere the crop is 1.25 animals wide, between 128 and 256 px. It is
-    mirrored if the skeleton names left and right, and turned: freely where the animal looks the same whichever way it
-    heads (the camera looks straight down), by 30 degrees at most where it does not (then pictures have an up and a
-    down).
+    most and never mirrored, and where it fills the picture they show all of it, turned by 5 degrees and zoomed by a
+    tenth at most: only the whole tells left from right and a mirrored view from the direct one. Elsewhere the crop is
+    1.25 animals wide, between 128 and 256 px. It is mirrored if the skeleton names left and right, and turned: freely
+    where the animal looks the same whichever way it heads (the camera looks straight down), by 30 degrees at most where
+    it does not (then pictures have an up and a down).
     """
     if shows_whole_pictures(dataset):
         crop = int(np.ceil(scale * longest_side(dataset) / INPUT_MULTIPLE)) * INPUT_MULTIPLE
-        return Augmentation(crop, turn=float(_STEADY_TURN), whole=True)
+        return Augmentation(crop, turn=float(_WHOLE_TURN), zoom=_WHOLE_ZOOM, whole=True)
     wanted = _CROP_PER_ANIMAL * animal_length(dataset.xy) * scale
     crop = int(np.clip(np.ceil(wanted / INPUT_MULTIPLE) * INPUT_MULTIPLE, *_CROP_RANGE))
     if lies_steadily(dataset.xy):

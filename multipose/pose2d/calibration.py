@@ -24,6 +24,7 @@ _SMALLEST_FLOOR = 0.01  # px²
 _MEDIAN = float(stats.chi2(2).median())
 _LARGEST_SQUARE = 9.0  # larger squared errors count as this when the floor of a key point is found
 _SHRINKAGE = 4.0  # errors of the common size that each key point is given
+_WIDENING = 3.0  # over the number of held-out pictures (docs/recipe.md)
 _MATCHED = (0.5, 0.8, 0.9, 0.95)
 
 
@@ -98,7 +99,8 @@ def _fit_covariance(evaluation: Evaluation) -> tuple[tuple[float, ...], float, f
     Floor and spread maximise the likelihood of the errors under Student's t, so that a few gross ones do not widen all
     ellipses. Each key point's floor is then multiplied by the mean of its squared errors, shrunk to that of all as if
     every key point had four more errors of the common size. At last all are scaled to hold 50, 80, 90 and 95 % of
-    the points, and widened by one part in the number of pictures: errors of one picture are alike, and few say little.
+    the points, and widened by three parts in the number of pictures: errors of one picture are alike, and few say
+    little.
     """
     labelled = np.isfinite(evaluation.error)
     if labelled.sum() < _FEWEST_POINTS:
@@ -132,7 +134,7 @@ def _fit_covariance(evaluation: Evaluation) -> tuple[tuple[float, ...], float, f
         ]
     )
     factor = _matching_factor(_squares(error, covariance(floors[keypoint], spread)))
-    factor *= 1 + 1 / labelled.any(1).sum()
+    factor *= 1 + _WIDENING / labelled.any(1).sum()
     return tuple((factor * floors).tolist()), float(factor * spread), blur
 
 
