@@ -86,7 +86,8 @@ def command(
     are trained anew, each on a part of the project's labels, and judged on the rest. With neither, the figures of the
     pictures that were held out from training are shown, which flatter a little.
     """
-    from multipose.pipeline.evaluation import cross_validate_model, evaluate_labels, held_out_figures, says_views
+    from multipose.pipeline.evaluation import cross_validate_model, evaluate_labels, held_out_figures
+    from multipose.pipeline.label_files import is_own_table
     from multipose.pipeline.plan import open_hashes
     from multipose.progress import RichProgress
     from multipose.project import Project
@@ -95,7 +96,7 @@ def command(
     _check(labels_path, folds, counts, crossed, options)
     project = Project.find(folder)
     names = project.select_views(views)
-    if labels_path is not None and len(names) > 1 and not says_views(labels_path):
+    if labels_path is not None and len(names) > 1 and not is_own_table(labels_path):
         raise click.UsageError(f"{labels_path} does not say of which view its labels are: say it with one --view.")
     if labels_path is None and project.shares_network:
         names = project.model_names

@@ -11,19 +11,18 @@ from typing import Any
 
 import numpy as np
 
-from multipose.errors import DataError, LabelError, ModelError, ProjectError
+from multipose.errors import DataError, ModelError, ProjectError
 from multipose.files import check_schema, hash_value
-from multipose.formats.deeplabcut import read_labels
-from multipose.labels import Labels, picture_path
-from multipose.pipeline.labels import extract_pictures, known_labels
+from multipose.pipeline.label_files import find_pictures, read_label_file
+from multipose.pipeline.labels import known_labels
 from multipose.pipeline.plan import VERSIONS
 from multipose.pipeline.provenance import Hashes
 from multipose.pipeline.training import (
     EVALUATION_FILE,
     HELD_OUT,
     load_dataset,
-    load_model,
     load_second_labels,
+    load_start,
     pictures_of,
 )
 from multipose.pose2d import (
@@ -162,9 +161,7 @@ def evaluate_labels(
     """The error of a view's trained network on the labels in a file.
 
     Args:
-        path: a table as labels.csv, whose pictures lie beside it as <recording>/<view>/000123.png (or in frames/), or
-            are in the project, or are taken from its videos; or DeepLabCut's, with pictures relative to it, of this
-            view.
+        path: as for `read_label_file`; pictures that are not there are taken from the project's videos.
         compare: another network to compare with: its name in the project, or its folder.
         unseen: leave out the pictures that one of the networks has seen in training.
         labelled_again: second labels of some of the same frames; by default none.
@@ -235,15 +232,9 @@ def evaluate_labels(
 
 def _load_other(project: Project, name: str, own: tuple[str, PoseModel]) -> dict[str, PoseModel]:
     """A network to compare with, of the project or of a folder, under a name other than that of the own."""
-    if name in (SHARED_MODEL, *project.views):
-        other = load_model(project, name)
-    elif Path(name).is_dir():
-        other, name = PoseModel.load(name), Path(name).resolve().name
-    else:
-        raise ProjectError(
-            f"There is no network {name!r} to compare with: expected one of "
-            f"{', '.join((SHARED_MODEL, *project.views))}, or the folder of a network."
-        )
+    other = load_start(project, name)
+    if name not in (SHARED_MODEL, *project.views):
+        name = Path(name).resolve().name
     if other.fingerprint() == own[1].fingerprint():
         raise ModelError(f"{name} is the network {own[0]} itself. Name another one to compare it with.")
     return {name if name != own[0] else f"other_{name}": other}
@@ -293,14 +284,12 @@ def _write(
 
 def _read_dataset(project: Project, view: str, path: Path, hashes: Hashes, progress: Progress) -> PoseDataset | None:
     """The labelled pictures of a view in a file; None where it has none."""
-    if says_views(path):
-        labels = known_labels(Labels.load(path, project.config.skeleton.keypoints)).select(view=view)
-        pictures = _find_pictures(project, labels, view, path.parent, hashes, progress)
-    else:
-        read, files = read_labels(path, view=view)
-        labels = known_labels(Labels(read.table, project.config.skeleton.keypoints))
-        pictures = {(recording, view, frame): picture for (recording, frame), picture in files.items()}
-    return dataset_from_labels(labels, pictures, view, project.config.skeleton) if len(labels) else None
+    read, beside = read_label_file(project, path, view)
+    labels = known_labels(read)
+    if not len(labels):
+        return None
+    pictures = find_pictures(project, labels, view, beside, hashes, progress=progress)
+    return dataset_from_labels(labels, pictures, view, project.config.skeleton)
 
 
 def held_out_figures(
@@ -327,37 +316,3 @@ def held_out_figures(
         if second is not None:
             result["label_noise"] = describe_repeats(dataset, second)
     return result
-
-
-def says_views(path: Path) -> bool:
-    """Whether a file of labels is a table as labels.csv, which says of which view each label is, not DeepLabCut's."""
-    return path.suffix.lower() == ".csv" and "recording" in _first_line(path)
-
-
-def _first_line(path: Path) -> list[str]:
-    with path.open(encoding="utf-8-sig", errors="replace") as file:
-        return file.readline().strip().split(",")
-
-
-def _find_pictures(
-    project: Project, labels: Labels, view: str, folder: Path, hashes: Hashes, progress: Progress
-) -> dict[tuple[str, str, int], Path]:
-    filmed = {recording.name for recording in project.recordings if view in recording.videos}
-    pictures: dict[tuple[str, str, int], Path] = {}
-    for name, rows in labels.frames(view).groupby("recording", sort=False):
-        recording, frames = str(name), [int(frame) for frame in rows["frame"]]
-        places = [
-            [picture_path(place, recording, view, frame) for frame in frames]
-            for place in (folder, folder / "frames", project.frames_folder)
-        ]
-        beside = next((paths for paths in places if paths[0].is_file()), places[0])
-        if recording in filmed and not all(path.is_file() for path in beside):
-            beside = extract_pictures(project, recording, view, frames, hashes, progress=progress)
-        missing = [path for path in beside if not path.is_file()]
-        if missing:
-            raise LabelError(
-                f"Recording {recording!r}, view {view!r}: the picture {missing[0]} is not there, and recordings.csv "
-                "has no video to take it from."
-            )
-        pictures |= {(recording, view, frame): path for frame, path in zip(frames, beside, strict=True)}
-    return pictures

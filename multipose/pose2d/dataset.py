@@ -161,6 +161,37 @@ class PoseDataset:
         return hash_value([pictures, positions, self.state.ravel().tolist(), list(self.skeleton.keypoints), self.names])
 
 
+def join_datasets(parts: Sequence[PoseDataset]) -> PoseDataset:
+    """One dataset of several with the same key points, one after the other.
+
+    Raises:
+        DataError: there is none, the key points differ, or two pictures have the same name.
+    """
+    if not parts or any(part.skeleton.keypoints != parts[0].skeleton.keypoints for part in parts):
+        raise DataError("Labelled pictures to join must be at least one set, all of the same key points in one order.")
+    names = [name for part in parts for name in part.names]
+    doubled = sorted({name for name in names if names.count(name) > 1})
+    if doubled:
+        raise DataError(
+            f"{len(doubled)} pictures stand in two of the sets to join ({doubled[0]}). Leave them out of one."
+        )
+    return PoseDataset(
+        tuple(picture for part in parts for picture in part.pictures),
+        np.concatenate([part.xy for part in parts]),
+        np.concatenate([part.state for part in parts]),
+        parts[0].skeleton,
+        tuple(group for part in parts for group in part.groups),
+        tuple(names),
+        tuple(moment for part in parts for moment in part.moments),
+        tuple(view for part in parts for view in part.views),
+    )
+
+
+def picture_name(recording: str, view: str, frame: int) -> str:
+    """What a labelled picture is called in a dataset."""
+    return f"{recording}/{view}/{frame:06d}"
+
+
 def dataset_from_labels(
     labels: Labels,
     pictures: Path | Mapping[tuple[str, str, int], Path],
@@ -221,7 +252,7 @@ def dataset_from_labels(
                 )
             places.append(place)
             groups.append(recording)
-            names.append(f"{recording}/{view}/{frame:06d}")
+            names.append(picture_name(recording, view, frame))
             moments.append(int(frame))
             seen_by.append(view)
         xy.append(points)

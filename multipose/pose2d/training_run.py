@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import math
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import reduce
 from typing import Any
@@ -19,7 +20,7 @@ from multipose.errors import ModelError
 from multipose.pose2d import runtime
 from multipose.pose2d.batches import Batch
 from multipose.pose2d.dataset import PoseDataset
-from multipose.pose2d.evaluation import Evaluation, evaluate
+from multipose.pose2d.evaluation import Evaluation, evaluate, join_evaluations
 from multipose.pose2d.model import PoseModel
 from multipose.pose2d.recipe import (
     Budget,
@@ -33,26 +34,31 @@ from multipose.pose2d.recipe import (
 _EVALUATIONS = 8  # of the held-out pictures, evenly over the budget ...
 _FIRST_EVALUATION = 4  # ... from this one on; the network is too raw before
 _ROWS = 40  # of the history, evenly over the budget, beside those of the evaluations
-_WATCHED = 12  # held-out pictures looked at in each of them, at most: they cost time that training lacks
+_WATCHED = 12  # held-out pictures (of each part) looked at in each of them, at most: they cost time that training lacks
 _PATIENCE = 3  # evaluations without a lower error until training stops
 _FALL = 0.995  # an error counts as lower if it is at most this many times the lowest so far
 _TOLERANCE = 1.02  # the later of two networks is kept if its held-out error is at most this many times the earlier's
 
 
 class TrainingRun:
-    """A training under way: the network, its average, the optimiser, the clocks, and the best network so far."""
+    """A training under way: the network, its average, the optimiser, the clocks, and the best network so far.
+
+    Held-out pictures in several parts (old ones, added ones) weigh equally as parts, however many each has.
+    """
 
     def __init__(
         self,
         model: PoseModel,
-        held_out: PoseDataset,
+        held_out: Sequence[PoseDataset],
         budget: Budget,
         settings: TrainingSettings,
         workers: runtime.Workers,
         device: str,
     ) -> None:
         self._budget, self._settings = budget, settings
-        self._watched = held_out.subset(np.unique(np.linspace(0, len(held_out) - 1, _WATCHED).round().astype(int)))
+        self._watched = [
+            part.subset(np.unique(np.linspace(0, len(part) - 1, _WATCHED).round().astype(int))) for part in held_out
+        ]
         self._workers, self._device = workers, device
         from lightning_fabric import Fabric  # here, for its 3 s of CPU time are of no use to predictions
 
@@ -147,8 +153,9 @@ class TrainingRun:
     def judge(self) -> None:
         """Look at the held-out pictures, keep the averaged network if it is the best, write a row."""
         self._judged = int(min(self.share, 1.0) * _EVALUATIONS)
-        evaluation = self.evaluate(self._average, self._watched)
-        error = evaluation.typical_px
+        parts = [self.evaluate(self._average, part) for part in self._watched]
+        evaluation = join_evaluations(parts)
+        error = float(np.expm1(np.mean([np.log1p(part.typical_px) for part in parts])))
         if error <= _TOLERANCE * self._best_error:
             self._best = copy.deepcopy(self._average.network.state_dict())
         self._worse = 0 if error < _FALL * self._best_error else self._worse + 1
@@ -174,6 +181,10 @@ class TrainingRun:
     def evaluate(self, model: PoseModel, pictures: PoseDataset) -> Evaluation:
         """A network on labelled pictures."""
         return evaluate(model, pictures, threads=self._workers.count, device=self._device)
+
+    def evaluate_parts(self, model: PoseModel, held_out: Sequence[PoseDataset]) -> dict[str, Evaluation]:
+        """A network on held-out old pictures, and on held-out added ones."""
+        return {name: self.evaluate(model, part) for name, part in zip(("old", "added"), held_out, strict=True)}
 
     def best(self) -> PoseModel:
         """The best network so far, on the CPU."""

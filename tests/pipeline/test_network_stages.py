@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from multipose.errors import DataError, ModelError, ProjectError
-from multipose.labels import Labels, labels_from_points
+from multipose.errors import DataError, LabelError, ModelError, ProjectError
+from multipose.labels import Labels, labels_from_points, picture_path
 from multipose.pipeline.beginning import make_project
 from multipose.pipeline.evaluation import cross_validate_model, evaluate_labels, held_out_figures
+from multipose.pipeline.labels import extract_chosen, read_frames
 from multipose.pipeline.pictures import keypoints_page, labelled_videos, sheet_picture
 from multipose.pipeline.plan import describe, judge_all, open_hashes
 from multipose.pipeline.prediction import predict_recording
 from multipose.pipeline.training import train_model
 from multipose.pose2d import PoseModel
+from multipose.progress import SILENT, Task
 from multipose.project import Project, Recording
-from multipose.sources import read_picture
+from multipose.sources import read_picture, write_picture
 from multipose.tracks import load_tracks
 from multipose.video import VideoFile, write_video
 
@@ -218,7 +221,7 @@ def test_networks_are_compared_on_what_neither_has_seen(tmp_path: Path) -> None:
     Labels.load(project.labels_path, KEYPOINTS).merge(fresh).save(table)
     with pytest.raises(ModelError, match=r"network top has learned from.*network shared has learned.*--unseen"):
         evaluate_labels(project, "top", table, hashes, compare="shared", threads=1)
-    with pytest.raises(ProjectError, match="no network 'side'.*shared, back, top"):
+    with pytest.raises(ProjectError, match="'side' is no network of the project .*shared, back, top"):
         evaluate_labels(project, "top", table, hashes, compare="side", threads=1)
     with pytest.raises(ModelError, match="network top itself"):
         evaluate_labels(project, "top", table, hashes, compare="top", threads=1)
@@ -318,3 +321,98 @@ def test_a_network_of_other_key_points(tmp_path: Path) -> None:
         predict_recording(Project.open(project.folder), project.recording("day1"), hashes)
     figures = json.loads((project.model_folder("top") / "evaluation.json").read_text(encoding="utf-8"))
     assert figures["schema_version"] == 1
+
+
+class Notes:
+    """A progress that keeps what is noted."""
+
+    def __init__(self) -> None:
+        self.texts: list[str] = []
+
+    def task(self, description: str, total: float | None = None) -> Task:
+        return SILENT.task(description, total)
+
+    def note(self, text: str) -> None:
+        self.texts.append(text)
+
+
+def write_table(folder: Path, view: str, count: int = 4) -> Path:
+    """A table as labels.csv of recording `other`, with its pictures (negatives of others) beside it."""
+    places, pictures = spots(9)
+    for number in range(count):
+        write_picture(picture_path(folder, "other", view, number), 255 - pictures[number])
+    path = folder / "more.csv"
+    labels_from_points("other", view, np.arange(count), places[:count], KEYPOINTS).save(path)
+    return path
+
+
+def test_labels_are_added_to_what_a_network_knows(tmp_path: Path) -> None:
+    project = make(tmp_path / "mice")
+    hashes = open_hashes(project)
+    path = write_table(tmp_path / "more", "top")
+    train_model(project, "top", hashes, budget={"steps": 2}, threads=1)
+    with pytest.raises(LabelError, match="no labels of view back"):
+        train_model(project, "back", hashes, start="top", add=path, budget={"steps": 1})
+    before = PoseModel.load(project.model_folder("top"))
+    result = train_model(project, "top", hashes, start="top", add=path, budget={"steps": 2}, threads=1)
+    assert result["parts"]["old"]["n"] == result["parts"]["added"]["n"] == 1
+    assert result["parts"]["old"]["before_px"] > 0
+    refined = PoseModel.load(project.model_folder("top"))
+    assert refined.training["start"] == before.fingerprint()
+    assert (refined.training["pictures"], refined.training["added_pictures"]) == (COUNT + 4 - 2, 3)
+    assert refined.training["held_out_names"][0] == before.training["held_out_names"][0]
+    labels = Labels.load(project.labels_path, KEYPOINTS)
+    assert len(labels.select(view="top", recording="other").frames("top")) == 4
+    assert picture_path(project.frames_folder, "other", "top", 3).is_file()
+    (judged,) = judge_all(project, [describe(project, "train", "top")], hashes)
+    assert judged.state == "current"  # the added labels are the project's now
+    page = (project.model_folder("top") / "evaluation.html").read_text(encoding="utf-8")
+    assert "added pictures held out (1)" in page
+    labels = labels.select(recording="day1")
+    labels.save(project.labels_path)
+    (judged,) = judge_all(project, [describe(project, "train", "top")], hashes)
+    assert judged.state == "stale"
+    assert "lost when it is made anew" in judged.reasons[-1]
+
+
+def test_a_network_from_elsewhere_is_refined(tmp_path: Path) -> None:
+    """With the pictures of its own project at hand, and without."""
+    elsewhere = make(tmp_path / "mice")
+    train_model(elsewhere, "top", open_hashes(elsewhere), budget={"steps": 2}, threads=1)
+    for name, folder in (("rats", elsewhere.model_folder("top")), ("voles", tmp_path / "alone" / "top")):
+        if not folder.exists():
+            shutil.copytree(elsewhere.model_folder("top"), folder)
+        project = make_project(tmp_path / name, ["top"], KEYPOINTS)
+        path, notes = write_table(tmp_path / f"more_{name}", "top"), Notes()
+        options: dict[str, Any] = {"budget": {"steps": 1}, "threads": 1, "progress": notes}
+        result = train_model(project, "top", open_hashes(project), start=str(folder), add=path, **options)
+        forgetting = "it is likely to forget them" in " ".join(notes.texts)
+        assert forgetting == (name == "voles")
+        assert ("parts" in result) == (name == "rats")
+        assert PoseModel.load(project.model_folder("top")).training["pictures"] == {"rats": 14, "voles": 3}[name]
+    with pytest.raises(ProjectError, match="no folder of a trained network"):
+        train_model(project, "top", open_hashes(project), start="nowhere", budget={"steps": 1})
+
+
+def test_an_unlike_video_is_told_with_its_frames_to_label(tmp_path: Path) -> None:
+    project = make(tmp_path / "mice")
+    hashes, notes = open_hashes(project), Notes()
+    for number, view in enumerate(project.views):
+        train_model(project, view, hashes, budget={"steps": 1}, threads=1)
+        pictures = spots(number + 5)[1]
+        if view == "top":
+            pictures = [np.random.default_rng(number).permutation(255 - picture) for picture in pictures]
+        write_video(project.folder / f"day3_{view}.mp4", pictures, 20.0, crf=5)
+    project = project.with_recordings([Recording("day3", {view: f"day3_{view}.mp4" for view in project.views})])
+    project.save_manifest()
+    result = predict_recording(project, project.recording("day3"), hashes, threads=1, progress=notes)
+    assert set(result["unlike"]) == {"top"}
+    assert result["views"]["back"]["strangeness"] < 1
+    assert any("day3, top: looks unlike everything that was labelled" in text for text in notes.texts)
+    frames = read_frames(Path(result["frames_to_label"]))
+    assert list(frames) == [("day3", "top")]
+    pictures = extract_chosen(project, frames, hashes)
+    assert [int(path.stem) for path in pictures["day3", "top"]] == frames["day3", "top"]
+    assert set(Labels.load(project.labels_path, KEYPOINTS).select(recording="day3").table["state"]) == {"unlabelled"}
+    result = predict_recording(project, project.recording("day1"), hashes, threads=1)
+    assert result["frames_to_label"] is None

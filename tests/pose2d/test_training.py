@@ -25,7 +25,6 @@ from multipose.pose2d.model import PoseModel
 from multipose.pose2d.network import STRIDE
 from multipose.pose2d.recipe import Budget, TrainingSettings, find_inside, pose_loss
 from multipose.pose2d.training import METRICS_FILE, TrainingResult, train
-from multipose.skeleton import Skeleton
 
 Make = Callable[..., PoseDataset]
 SMALL_CROPS = Augmentation(crop=64, zoom=0.1, blur=0.0)
@@ -294,6 +293,3 @@ def test_training_can_begin_with_another_network(trained: TrainingResult, make_d
     begun = train(dataset, tmp_path / "a", start=trained.model, **options)
     assert begun.held_out.median_px < 2
     assert train(dataset, tmp_path / "b", **options).held_out.median_px > 5
-    with pytest.raises(ModelError, match=r"red, green, blue; expected efficientnet_lite0 and red, green, violet"):
-        other = Skeleton(("red", "green", "violet"))
-        train(replace(dataset, skeleton=other), tmp_path / "c", start=trained.model, **options)
