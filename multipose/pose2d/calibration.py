@@ -14,6 +14,7 @@ Array = npt.NDArray[np.float64]
 _PRESENCE = ("presence_logit", "present")
 _PRIOR_WEIGHT = 0.2  # of slope 1 and offset 0, in units of one point one logit off
 _OWN_WEIGHT = 0.5  # the same of each key point's own offset from the common one: a standard deviation of one logit
+_PICTURES_TO_CROPS = 2.0  # weight of all held-out pictures to that of all crops (docs/recipe.md)
 _FEWEST_POINTS = 5
 _SURE_QUANTILE = 0.1  # of the variances of the maps: what a sure network's have
 _FREEDOM = 4.0  # degrees of freedom of Student's t
@@ -39,30 +40,39 @@ def fit_calibration(
 
     Args:
         evaluation: on held-out pictures.
-        crops: on crops of the same pictures, which parts of the animal have left; presence is learned from both.
+        crops: on crops of the same pictures, which parts of the animal have left; presence is learned from both, but
+            pictures, which are what is predicted, weigh twice as much as crops in all.
         label_sd: as of `repeats.label_noise`. Its square is taken off the covariance, which then tells how far points
             are from the truth, not from labels; at most nine tenths of a key point's floor are taken.
     """
     parts = [evaluation] if crops is None else [evaluation, crops]
     logit, present = (np.concatenate([getattr(part, name) for part in parts]) for name in _PRESENCE)
-    slope, offsets = _fit_presence(logit, present)
+    weight = np.ones(len(present))
+    if crops is not None:
+        weight[: len(evaluation.names)] = max(1.0, _PICTURES_TO_CROPS * len(crops.names) / len(evaluation.names))
+    slope, offsets = _fit_presence(logit, present, weight)
     floor, spread, blur = _fit_covariance(evaluation)
     if label_sd is not None:
         floor = tuple(np.maximum(np.array(floor) - label_sd**2, np.array(floor) / 10).tolist())
     return PoseCalibration(slope, offsets, floor, spread, blur)
 
 
-def _fit_presence(logit: Array, present: Array) -> tuple[float, tuple[float, ...]]:
-    """Slope, and offset of each key point, of the logistic regression of presence (n, keypoint), NaN where unknown."""
-    known = np.isfinite(present)
-    z, there = np.where(known, logit, 0.0), np.where(known, present, 0.0)
+def _fit_presence(logit: Array, present: Array, weight: Array) -> tuple[float, tuple[float, ...]]:
+    """Slope, and offset of each key point, of the logistic regression of presence.
+
+    Args:
+        logit, present: (n, keypoint); presence is NaN where unknown.
+        weight: (n,) of the pictures.
+    """
+    known = np.where(np.isfinite(present), weight[:, None], 0.0)
+    z, there = np.where(known > 0, logit, 0.0), np.where(known > 0, present, 0.0)
 
     def cost(values: Array) -> tuple[float, Array]:
         slope, offset, own = values[0], values[1], values[2:]
         scores = slope * z + offset + own
         prior = _PRIOR_WEIGHT * ((slope - 1.0) ** 2 + offset**2) + _OWN_WEIGHT * (own**2).sum()
-        likelihood = np.where(known, np.logaddexp(0.0, scores) - there * scores, 0.0).sum()
-        off = np.where(known, special.expit(scores) - there, 0.0)
+        likelihood = (known * (np.logaddexp(0.0, scores) - there * scores)).sum()
+        off = known * (special.expit(scores) - there)
         gradient = np.r_[(off * z).sum(), off.sum(), off.sum(0)]
         gradient += 2 * np.r_[_PRIOR_WEIGHT * (slope - 1.0), _PRIOR_WEIGHT * offset, _OWN_WEIGHT * own]
         return float(likelihood + prior), gradient
