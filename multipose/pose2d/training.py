@@ -100,8 +100,9 @@ def train(
     Args:
         dataset: labelled pictures, at least two with positions.
         folder: where the model goes.
-        minutes: budget of wall time; 10 if no budget is given at all, 3 with added pictures.
-        cpu_minutes: budget of this process's CPU time, over all threads.
+        minutes: budget of wall time for all of it, with reading pictures and calibration; 10 if no budget is given at
+            all, 3 with added pictures.
+        cpu_minutes: the same of this process's CPU time, over all threads.
         steps: budget of optimiser steps; with this alone the same seed and threads give the same network to the bit.
         seed: of all chance.
         backbone: as for `create_backbone`.
@@ -128,6 +129,7 @@ def train(
         ModelError: the checkpoint is damaged or belongs to another training, `start` does not fit or is lacking, or
             the loss is no longer finite.
     """
+    began = time.monotonic(), time.process_time()
     if added is not None and start is None:
         raise ModelError("Pictures are added to what a trained network knows: say with which one to start.")
     if minutes is None and cpu_minutes is None and steps is None:
@@ -168,7 +170,10 @@ def train(
             if changes:
                 progress.note(f"Key points {changes}.")
         model = PoseModel(network, backbone, dataset.skeleton, scale, shape=fit_shape(fitted))
-        run = TrainingRun(model, material.held_out, budget, settings, workers, device, ranks)
+        finishing = 2 * sum(map(len, material.held_out)) + _PRESENCE_CROPS / 2 + len(fitted) / 4
+        run = TrainingRun(
+            model, material.held_out, budget, settings, workers, device, ranks, began=began, finishing=finishing
+        )
         begun = run.evaluate_parts(model, material.held_out) if added is not None else {}
         checkpoint = place / CHECKPOINT_FILE
         identity = hash_value(description)

@@ -45,6 +45,18 @@ class TrainingRun:
     """A training under way: the network, its average, the optimiser, the clocks, and the best network so far.
 
     Held-out pictures in several parts (old ones, added ones) weigh equally as parts, however many each has.
+
+    Args:
+        model: at the start.
+        held_out: the parts.
+        budget: of all that is done, also before and after the steps.
+        settings: the recipe's numbers.
+        workers: threads.
+        device: as for `runtime.choose_device`.
+        ranks: which of several processes this is.
+        began: `time.monotonic()` and `time.process_time()` when the work began; by default now.
+        finishing: work after the last step, in pictures looked at; time for it is set aside once looks have shown
+            what a picture takes.
     """
 
     def __init__(
@@ -56,6 +68,9 @@ class TrainingRun:
         workers: runtime.Workers,
         device: str,
         ranks: Ranks = ALONE,
+        *,
+        began: tuple[float, float] | None = None,
+        finishing: float = 0.0,
     ) -> None:
         self._budget, self._settings, self._ranks = budget, settings, ranks
         self._watched = [
@@ -79,7 +94,8 @@ class TrainingRun:
         )
         self._learning = [parameter for parameter in network.parameters() if parameter.requires_grad]
         self._rates = [group["lr"] for group in self._optimizer.param_groups]
-        self._started = time.monotonic(), time.process_time()
+        self._started = began or (time.monotonic(), time.process_time())
+        self._finishing, self._set_aside = finishing, (0.0, 0.0)
         self.step, self._seconds, self._cpu_seconds = 0, 0.0, 0.0
         self._losses: list[float] = []
         self._rows: list[dict[str, float]] = []
@@ -121,7 +137,8 @@ class TrainingRun:
 
     def _tick(self) -> None:
         """Bring the share of the budget up to date, by the clocks of the first rank."""
-        (self._share,) = self._ranks.agree([self._budget.share(self.step, *self.clocks)], self._fabric.device)
+        seconds, cpu_seconds = (spent + later for spent, later in zip(self.clocks, self._set_aside, strict=True))
+        (self._share,) = self._ranks.agree([self._budget.share(self.step, seconds, cpu_seconds)], self._fabric.device)
 
     def advance(self, batch: Batch) -> None:
         """One step of the optimiser."""
@@ -168,8 +185,12 @@ class TrainingRun:
     def judge(self) -> None:
         """Look at the held-out pictures, keep the averaged network if it is the best, write a row."""
         self._judged = int(min(self.share, 1.0) * _EVALUATIONS)
+        before = self.clocks
         parts = [self.evaluate(self._average, part) for part in self._watched]
         evaluation = join_evaluations(parts)
+        pictures = self._finishing / len(evaluation.names)
+        seconds, cpu_seconds = (pictures * (now - then) for now, then in zip(self.clocks, before, strict=True))
+        self._set_aside = seconds, cpu_seconds
         found = float(np.expm1(np.mean([np.log1p(part.typical_px) for part in parts])))
         (error,) = self._ranks.agree([found], self._fabric.device)
         if error <= _TOLERANCE * self._best_error:
