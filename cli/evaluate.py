@@ -78,8 +78,8 @@ def command(
         raise click.UsageError("--label-curve trains networks anew: say with --folds into how many parts.")
     project = Project.find(folder)
     names = project.select_views(views)
-    if labels_path is None and project.shares_network:
-        names = project.model_names
+    if labels_path is None:
+        names = tuple(dict.fromkeys(project.network_of(view) for view in names))
     progress, hashes = RichProgress(), open_hashes(project)
     results = {}
     for name in names:

@@ -36,7 +36,7 @@ def train_model(
     threads: int | None = None,
     progress: Progress = SILENT,
 ) -> dict[str, Any]:
-    """Train one network: of a view, or the shared one.
+    """Train one network: of a view, or one that views share.
 
     Args:
         budget: minutes, cpu_minutes, steps; instead of the configuration's minutes, this once.
@@ -60,6 +60,8 @@ def train_model(
         "seed": seed,
         "start": None if begin is None else {"network": start, "weights": begin.fingerprint()},
     }
+    for warning in unflipped_mirrors(project, name):
+        progress.note(warning)
     folder = product.path.parent
     if keep and is_made(product, hashes, overrides):
         progress.note(f"Network {name} is trained already.")
@@ -105,6 +107,23 @@ def _describe(model: PoseModel, folder: Path) -> dict[str, Any]:
     }
 
 
+def unflipped_mirrors(project: Project, name: str) -> list[str]:
+    """Warnings of views that show left as right to a network, as far as multipose.toml tells it.
+
+    One camera that took two of its views, both flipped or neither, sees one of them in a mirror, or two parts of the
+    same scene: only a person knows.
+    """
+    views = views_of(project, name)
+    settings = {view: project.config.view_settings(view) for view in views}
+    return [
+        f"Network {name}: the camera of {own.same_camera_as} also took {view}, and pictures of both reach the network "
+        f"{'flipped' if own.flip else 'unflipped'}. If {view} is seen in a mirror, left and right are exchanged there; "
+        f"say flip = {'false' if own.flip else 'true'} under [view.{view}], and bring its labels again."
+        for view, own in settings.items()
+        if own.same_camera_as in settings and own.flip == settings[own.same_camera_as].flip
+    ]
+
+
 def load_dataset(project: Project, name: str, hashes: Hashes, *, progress: Progress = SILENT) -> PoseDataset:
     """The labelled pictures of one network; pictures that are not there yet are extracted."""
     labels = known_labels(load_labels(project))
@@ -120,12 +139,12 @@ def load_model(project: Project, name: str) -> PoseModel:
     Raises:
         ProjectError: there is no such network, or it is not trained yet.
     """
-    views_of(project, name)
+    views = views_of(project, name)
     folder = project.folder / "models" / name
     if not (folder / "model.toml").exists():
         raise ProjectError(
             f"There is no trained network in {folder}. Train it first: multipose train "
-            + ("--shared" if name == SHARED_MODEL else f"--view {name}")
+            + ("--shared" if name == SHARED_MODEL else f"--{'shared' if len(views) > 1 else 'view'} {name}")
         )
     return PoseModel.load(folder)
 
