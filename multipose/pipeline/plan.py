@@ -193,13 +193,20 @@ def model_product(project: Project, name: str) -> Product:
     inputs = {
         f"the pictures of {recording}/{view}": _label_pictures(project, recording, view) for recording, view in labelled
     }
+    facts = {f"the labels of {view}": hash_rows(rows, view) for view in views}
+    if settings.labelled_again is not None:
+        again = project.path(settings.labelled_again)
+        if not again.exists():
+            lacking.append(f"multipose.toml, [training]: labelled_again names {again}, which does not exist.")
+        second = label_rows(again, views)
+        facts |= {f"the second labels of {view}": hash_rows(second, view) for view in views if second}
     return Product(
         stage="train",
         version=VERSIONS["train"],
         subject=name,
         path=project.folder / "models" / name / "model.toml",
         inputs=inputs,
-        facts={f"the labels of {view}": hash_rows(rows, view) for view in views},
+        facts=facts,
         parameters={
             "keypoints": list(project.config.skeleton.keypoints),
             "pairs": [list(pair) for pair in project.config.skeleton.pairs],
@@ -218,15 +225,18 @@ def views_of(project: Project, name: str) -> tuple[str, ...]:
     Raises:
         ProjectError: there is no such network.
     """
-    if name == SHARED_MODEL:
-        return project.views
-    views = tuple(name.split(","))
-    if not set(views) <= set(project.views) or project.network_name(views) != name:
+    if not is_network(project, name):
         raise ProjectError(
             f"There can be no network {name!r}; it is named after a view ({', '.join(project.views)}), after several "
             f"in this order with commas between them, or {SHARED_MODEL}."
         )
-    return views
+    return project.views if name == SHARED_MODEL else tuple(name.split(","))
+
+
+def is_network(project: Project, name: str) -> bool:
+    """Whether a network of the project, trained or not, can have this name."""
+    views = name.split(",")
+    return name == SHARED_MODEL or (set(views) <= set(project.views) and project.network_name(views) == name)
 
 
 def keypoints_product(project: Project, recording: Recording) -> Product:

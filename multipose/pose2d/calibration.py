@@ -6,8 +6,6 @@ import numpy as np
 import numpy.typing as npt
 from scipy import optimize, stats
 
-from multipose.errors import DataError
-from multipose.pose2d.dataset import PoseDataset
 from multipose.pose2d.evaluation import Evaluation
 from multipose.pose2d.model import PoseCalibration, excess
 
@@ -28,34 +26,6 @@ _WIDENING = 3.0  # over the number of held-out pictures (docs/recipe.md)
 _MATCHED = (0.5, 0.8, 0.9, 0.95)
 
 
-def label_noise(first: PoseDataset, second: PoseDataset) -> Array:
-    """Standard deviation (keypoint,) px of a label along one axis, from pictures that were labelled twice.
-
-    Pictures are matched by name. Of each key point it is the root of half the mean squared difference along an axis,
-    shrunk to that of all as if four more differences of the common size had been seen.
-
-    Raises:
-        DataError: the key points differ, or no point is labelled in both.
-    """
-    if first.skeleton.keypoints != second.skeleton.keypoints:
-        raise DataError(
-            f"The first labels are of {', '.join(first.skeleton.keypoints)}, the second of "
-            f"{', '.join(second.skeleton.keypoints)}. Labels to compare must be of the same key points in one order."
-        )
-    shared = [(i, second.names.index(name)) for i, name in enumerate(first.names) if name in set(second.names)]
-    mine, theirs = (np.array(items, dtype=np.int64) for items in (zip(*shared, strict=True) if shared else ([], [])))
-    squares = ((first.xy[mine] - second.xy[theirs]) ** 2).mean(-1) / 2
-    labelled = np.isfinite(squares)
-    if not labelled.any():
-        raise DataError(
-            f"None of the points of {len(first)} pictures is labelled a second time ({len(shared)} pictures have the "
-            "same name). Label some of the same pictures again."
-        )
-    common = squares[labelled].mean()
-    sums = np.where(labelled, squares, 0.0).sum(0) + _SHRINKAGE * common
-    return np.asarray(np.sqrt(sums / (labelled.sum(0) + _SHRINKAGE)))
-
-
 def fit_calibration(
     evaluation: Evaluation, crops: Evaluation | None = None, label_sd: Array | None = None
 ) -> PoseCalibration:
@@ -68,8 +38,8 @@ def fit_calibration(
     Args:
         evaluation: on held-out pictures.
         crops: on crops of the same pictures, which parts of the animal have left; presence is learned from both.
-        label_sd: as of `label_noise`. Its square is taken off the covariance, which then tells how far points are from
-            the truth, not from labels; at most nine tenths of a key point's floor are taken.
+        label_sd: as of `repeats.label_noise`. Its square is taken off the covariance, which then tells how far points
+            are from the truth, not from labels; at most nine tenths of a key point's floor are taken.
     """
     parts = [evaluation] if crops is None else [evaluation, crops]
     logit, present = (np.concatenate([getattr(part, name).ravel() for part in parts]) for name in _PRESENCE)

@@ -31,6 +31,7 @@ from multipose.pose2d.backbones import INPUT_MULTIPLE
 from multipose.pose2d.dataset import Picture, shrink
 from multipose.pose2d.decoding import Weigh, decode
 from multipose.pose2d.engines import Engine, TorchEngine
+from multipose.pose2d.familiarity import Familiarity
 from multipose.pose2d.network import STRIDE, PoseNetwork
 from multipose.pose2d.shape import ShapePrior
 from multipose.skeleton import Skeleton
@@ -41,6 +42,7 @@ WEIGHTS_FILE = "weights.safetensors"
 MODEL_FILE = "model.toml"
 _KIND = "pose_model"
 _SHAPE = "shape_prior."  # begins the names of the prior's tensors in the file of weights
+_FAMILIARITY = "familiarity."  # likewise
 
 
 @dataclass(frozen=True)
@@ -112,6 +114,7 @@ class PoseModel:
         calibration: of its outputs.
         training: how it came about (seed, steps, hashes, held-out error, ...); plain values.
         shape: the prior that weighs the heat maps and draws unsure points, where there is one.
+        familiarity: what the labelled pictures look like, where enough were labelled.
         mirror: find the points in the mirrored picture too and average the maps: better, at half the speed. Not saved.
     """
 
@@ -122,6 +125,7 @@ class PoseModel:
     calibration: PoseCalibration = PoseCalibration()
     training: Mapping[str, Any] = field(default_factory=dict)
     shape: ShapePrior | None = None
+    familiarity: Familiarity | None = None
     mirror: bool = False
 
     def prepare(self, picture: Picture) -> Picture:
@@ -236,9 +240,10 @@ class PoseModel:
 
     def _weights(self) -> dict[str, Tensor]:
         tensors = {name: tensor.contiguous() for name, tensor in self.network.state_dict().items()}
-        if self.shape is not None:
-            for name, value in asdict(self.shape).items():
-                tensors[_SHAPE + name] = torch.as_tensor(value, dtype=torch.float64)
+        for prefix, part in ((_SHAPE, self.shape), (_FAMILIARITY, self.familiarity)):
+            if part is not None:
+                for name, value in asdict(part).items():
+                    tensors[prefix + name] = torch.as_tensor(value, dtype=torch.float64)
         return tensors
 
     def save(self, folder: str | os.PathLike[str]) -> None:
@@ -299,7 +304,10 @@ class PoseModel:
             )
             network = PoseNetwork(content["backbone"], len(skeleton), pretrained=False)
             tensors = safetensors.torch.load_file(place / WEIGHTS_FILE)
-            shape = {name.removeprefix(_SHAPE): tensors.pop(name).numpy() for name in list(tensors) if _SHAPE in name}
+            shape, familiarity = (
+                {name.removeprefix(prefix): tensors.pop(name).numpy() for name in list(tensors) if prefix in name}
+                for prefix in (_SHAPE, _FAMILIARITY)
+            )
             network.load_state_dict(tensors)
             return cls(
                 network=network.to(memory_format=torch.channels_last).eval(),  # type: ignore[call-overload]
@@ -308,6 +316,7 @@ class PoseModel:
                 scale=float(content["scale"]),
                 calibration=PoseCalibration(**content["calibration"]),
                 shape=_read_shape(shape) if shape else None,
+                familiarity=Familiarity(**familiarity) if familiarity else None,
                 training=content["training"],
             )
         except (KeyError, TypeError, ValueError, DataError, RuntimeError, safetensors.SafetensorError) as error:
