@@ -53,24 +53,26 @@ class PoseCalibration:
     moment of its heat map has beyond `blur`, all in px² of the original pictures.
 
     Attributes:
-        presence_slope, presence_offset: confidence = sigmoid(slope * logit + offset).
+        presence_slope, presence_offset: confidence = sigmoid(slope * logit + offset), with an offset of each key point;
+            one value stands for all.
         covariance_floor: of each key point; one value stands for all.
         covariance_spread: of the moment's excess.
         covariance_blur: variance that the map of a sure network has, from the blurred targets it learned.
     """
 
     presence_slope: float = 1.0
-    presence_offset: float = 0.0
+    presence_offset: tuple[float, ...] = (0.0,)
     covariance_floor: tuple[float, ...] = (0.0,)
     covariance_spread: float = 1.0
     covariance_blur: float = 0.0
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "presence_offset", tuple(self.presence_offset))
         object.__setattr__(self, "covariance_floor", tuple(self.covariance_floor))
 
     def confidence(self, presence_logit: Array) -> Array:
         """Probability that a point is in the picture."""
-        z = self.presence_slope * presence_logit + self.presence_offset
+        z = self.presence_slope * presence_logit + np.array(self.presence_offset)
         return np.asarray(1.0 / (1.0 + np.exp(-z.clip(-500, 500))))
 
     def covariance(self, moment: Array) -> Array:

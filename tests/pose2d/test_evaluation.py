@@ -177,11 +177,26 @@ def test_presence_is_calibrated_by_held_out_frames() -> None:
     zeros = np.zeros((3000, 1, 2))
     calibration = fit_calibration(make_evaluation(zeros, zeros, presence_logit=logit, present=present))
     assert calibration.presence_slope == pytest.approx(0.5, abs=0.06)
-    assert calibration.presence_offset == pytest.approx(-1.0, abs=0.15)
+    assert calibration.presence_offset == pytest.approx((-1.0,), abs=0.15)
     all_there = make_evaluation(zeros[:20], zeros[:20], presence_logit=np.full((20, 1), 2.0), present=np.ones((20, 1)))
     assert 0.5 < fit_calibration(all_there).presence_slope < 3
     unknown = make_evaluation(zeros[:2], zeros[:2], present=np.full((2, 1), np.nan))
     assert fit_calibration(unknown).presence_slope == pytest.approx(1.0, abs=1e-3)
+
+
+def test_key_points_have_offsets_of_their_own_where_there_is_much_to_tell_by() -> None:
+    random = np.random.default_rng(3)
+    offsets = np.array([-2.0, 0.0, 2.0])
+    logit = random.normal(scale=2.0, size=(2000, 3))
+    present = (random.random((2000, 3)) < 1 / (1 + np.exp(-(logit + offsets)))).astype(float)
+    zeros = np.zeros((2000, 3, 2))
+    many = fit_calibration(make_evaluation(zeros, zeros, presence_logit=logit, present=present))
+    np.testing.assert_allclose(many.presence_offset, offsets, atol=0.25)
+    part = np.where(np.arange(2000)[:, None] < (300, 300, 3), present, np.nan)
+    few = fit_calibration(make_evaluation(zeros, zeros, presence_logit=logit, present=part))
+    assert (
+        few.presence_offset[1] - 0.5 < few.presence_offset[2] < 1.0
+    )  # three points move it from the others but little
 
 
 @pytest.mark.parametrize("split", ["random", "blocks"])

@@ -21,7 +21,7 @@ from multipose.progress import SILENT, Task
 from multipose.skeleton import Skeleton
 
 Make = Callable[..., PoseDataset]
-SMALL_CROPS = Augmentation(crop=64, zoom=0.1, blur=0.0, contrast=0.0, brightness=0.0, gamma=0.0, noise=0.0)
+SMALL_CROPS = Augmentation(crop=64, zoom=0.1, blur=0.0, contrast=0.0, brightness=0.0, gamma=0.0, noise=0.0, dark=0.0)
 FEW: dict[str, Any] = {
     "steps": 3,
     "threads": 1,
