@@ -24,7 +24,7 @@ from multipose.project import SHARED_MODEL, Project, Recording
 VERSIONS = {
     "calibrate": 2,
     "train": 2,
-    "predict": 3,
+    "predict": 4,
     "reconstruct": 3,
     "smooth": 1,
     "view": 1,
