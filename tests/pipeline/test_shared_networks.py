@@ -7,11 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from multipose.errors import ProjectError
 from multipose.labels import labels_from_points
 from multipose.pipeline.beginning import make_project
-from multipose.pipeline.plan import open_hashes
+from multipose.pipeline.plan import is_network, open_hashes, views_of
 from multipose.pipeline.prediction import predict_recording
-from multipose.pipeline.training import train_model, unflipped_mirrors
+from multipose.pipeline.training import load_start, train_model, unflipped_mirrors
 from multipose.project import Project, Recording
 from multipose.tracks import load_tracks
 from multipose.video import write_video
@@ -103,3 +104,15 @@ def test_a_mirror_that_is_not_flipped_is_told(tmp_path: Path) -> None:
     (warning,) = unflipped_mirrors(make(tmp_path / "mice", flip=False), "direct,mirror")
     assert "say flip = true under [view.mirror]" in warning
     assert not unflipped_mirrors(make(tmp_path / "mice", flip=False), "mirror")
+
+
+def test_networks_are_named_after_their_views(tmp_path: Path) -> None:
+    (tmp_path / "mice").mkdir()
+    project = make(tmp_path / "mice", flip=True)
+    assert views_of(project, "shared") == views_of(project, "direct,mirror") == ("direct", "mirror")
+    assert views_of(project, "mirror") == ("mirror",)
+    assert not is_network(project, "direct,side")
+    with pytest.raises(ProjectError, match="no network 'mirror,direct'; .* in this order"):
+        views_of(project, "mirror,direct")
+    with pytest.raises(ProjectError, match="multipose train --shared direct,mirror"):
+        load_start(project, "direct,mirror")
