@@ -52,6 +52,12 @@ if TYPE_CHECKING:
     help="Second labels of some of the same frames, a table as labels.csv, instead of multipose.toml's: the noise of "
     "labels is taken off the network's covariances.",
 )
+@click.option(
+    "--devices",
+    callback=lambda _context, _option, text: tuple(part.strip() for part in text.split(",")) if text else (),
+    metavar="DEVICE,DEVICE...",
+    help="GPUs that train each network together, as in cuda:0,cuda:1; by default one, where there is any.",
+)
 @threads_option
 @project_option
 @reporting
@@ -90,6 +96,7 @@ def command(views: tuple[str, ...], everything: bool, shared: str | None, folder
                 add=add,
                 resume=options["resume"],
                 labelled_again=options["labelled_again"],
+                devices=options["devices"],
                 threads=options["threads"],
                 progress=progress,
             )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,16 @@ from multipose.pipeline.label_files import frames_of, import_labels, is_own_tabl
 from multipose.pipeline.labels import extract_labelled, known_labels, load_labels
 from multipose.pipeline.plan import hash_rows, is_network, label_rows, model_product, views_of
 from multipose.pipeline.provenance import Hashes, is_made, making, resumable
-from multipose.pose2d import Evaluation, PoseDataset, PoseModel, dataset_from_labels, join_datasets, relabel, train
+from multipose.pose2d import (
+    Evaluation,
+    PoseDataset,
+    PoseModel,
+    dataset_from_labels,
+    join_datasets,
+    relabel,
+    train,
+    train_on,
+)
 from multipose.pose2d.dataset import picture_name
 from multipose.pose2d.training import REFINING_MINUTES
 from multipose.progress import SILENT, Progress
@@ -47,6 +56,7 @@ def train_model(
     resume: bool | None = None,
     labelled_again: Path | None = None,
     keep: bool = False,
+    devices: Sequence[str] = (),
     threads: int | None = None,
     progress: Progress = SILENT,
 ) -> dict[str, Any]:
@@ -63,6 +73,7 @@ def train_model(
         resume: go on with a training that was interrupted; by default where it was the same one.
         labelled_again: second labels of some of the same frames, instead of the configuration's, this once.
         keep: do nothing where the same training has been finished.
+        devices: one as for `runtime.choose_device`, or several that train together; by default the machine's best.
 
     Returns:
         model, minutes, held_out_mean_px and the paths written; with `add` also `parts`: of old and added pictures that
@@ -100,22 +111,25 @@ def train_model(
         limits: dict[str, Any] = given or dict(product.parameters["budget"])
         pictures = dataset if added is None else join_datasets([dataset, added])
         with _training_page(folder, name) as watch:
-            result = train(
-                dataset,
-                folder,
-                minutes=limits.get("minutes"),
-                cpu_minutes=limits.get("cpu_minutes"),
-                steps=limits.get("steps"),
-                seed=product.parameters["seed"] if seed is None else seed,
-                backbone=product.parameters["backbone"],
-                start=begin,
-                added=added,
-                resume=resume,
-                labelled_again=load_second_labels(project, pictures, labelled_again, progress=progress),
-                threads=threads,
-                watch=watch,
-                progress=progress,
-            )
+            options: dict[str, Any] = {
+                "minutes": limits.get("minutes"),
+                "cpu_minutes": limits.get("cpu_minutes"),
+                "steps": limits.get("steps"),
+                "seed": product.parameters["seed"] if seed is None else seed,
+                "backbone": product.parameters["backbone"],
+                "start": begin,
+                "added": added,
+                "resume": resume,
+                "labelled_again": load_second_labels(project, pictures, labelled_again, progress=progress),
+                "threads": threads,
+                "progress": progress,
+            }
+            if len(devices) > 1:
+                result = train_on(devices, dataset, folder, **options)
+                watch(result.history)
+            else:
+                device = devices[0] if devices else "auto"
+                result = train(dataset, folder, device=device, watch=watch, **options)
         page = evaluation_page(
             result.held_out,
             pictures_of(pictures, result.held_out),
