@@ -29,28 +29,49 @@ def command() -> None:
     help="kmeans: different looks; uniform: evenly in time; motion: where much moves.",
 )
 @click.option("--seed", type=int, default=0, show_default=True)
+@click.option(
+    "--frames",
+    "listed",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Take the frames of this table (columns recording, view, frame) instead, as `predict` writes it for videos "
+    "unlike all that was labelled.",
+)
 @project_option
 @reporting
-def extract(names: tuple[str, ...], views: tuple[str, ...], count: int, method: str, seed: int, folder: str) -> Result:
+def extract(
+    names: tuple[str, ...],
+    views: tuple[str, ...],
+    count: int,
+    method: str,
+    seed: int,
+    listed: Path | None,
+    folder: str,
+) -> Result:
     """Choose frames worth labelling and write their pictures."""
     from multipose.pipeline.labels import extract as extract_frames
+    from multipose.pipeline.labels import extract_chosen, read_frames
     from multipose.pipeline.plan import open_hashes
     from multipose.progress import RichProgress
     from multipose.project import Project
 
+    if listed is not None and (names or views):
+        raise click.UsageError("--frames names recordings and views itself; leave RECORDING and --view out.")
     project = Project.find(folder)
-    hashes = open_hashes(project)
+    hashes, progress = open_hashes(project), RichProgress()
     with project.lock():
-        pictures = extract_frames(
-            project,
-            project.select(names),
-            project.select_views(views),
-            count,
-            hashes,
-            method=method,  # type: ignore[arg-type]
-            seed=seed,
-            progress=RichProgress(),
-        )
+        if listed is not None:
+            pictures = extract_chosen(project, read_frames(listed), hashes, progress=progress)
+        else:
+            pictures = extract_frames(
+                project,
+                project.select(names),
+                project.select_views(views),
+                count,
+                hashes,
+                method=method,  # type: ignore[arg-type]
+                seed=seed,
+                progress=progress,
+            )
         hashes.save()
     rows = [[recording, view, str(len(paths))] for (recording, view), paths in pictures.items()]
     data: dict[str, dict[str, list[str]]] = {}
@@ -69,11 +90,11 @@ def extract(names: tuple[str, ...], views: tuple[str, ...], count: int, method: 
 @project_option
 @reporting
 def bring(path: Path, view: str, recording: str | None, replace: bool, keep: bool, folder: str) -> Result:
-    """Bring labels and pictures from DeepLabCut (CollectedData_*.csv or .h5).
+    """Bring labels and pictures: from DeepLabCut (CollectedData_*.csv or .h5), or from a table as labels.csv.
 
     A file that says something else than the labels that are there is refused, unless --replace or --keep is given.
     """
-    from multipose.pipeline.labels import import_labels
+    from multipose.pipeline.label_files import import_labels
     from multipose.project import Project
 
     if replace and keep:

@@ -73,4 +73,11 @@ def command(
         for name, result in results.items()
         for view, report in result["views"].items()
     ]
-    return Result({"recordings": results}, table(rows, ["recording", "view", "frames", "frames/s", "limited by", "by"]))
+    lines = [table(rows, ["recording", "view", "frames", "frames/s", "limited by", "by"])]
+    lines += [
+        f"{name}: {', '.join(result['unlike'])} looks unlike everything that was labelled; frames to label: "
+        f"{result['frames_to_label']}"
+        for name, result in results.items()
+        if result["unlike"]
+    ]
+    return Result({"recordings": results}, "\n".join(lines))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import click
@@ -19,7 +20,15 @@ from multipose.cli.options import Result, number, project_option, reporting, tab
     "--from",
     "start",
     metavar="NETWORK",
-    help="Begin with this trained network of the project (shared, or a view's) instead of ImageNet weights.",
+    help="Begin with this trained network instead of ImageNet weights: one of the project (shared, or a view's), or "
+    "the folder of another.",
+)
+@click.option(
+    "--add",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    metavar="LABELS",
+    help="With --from: labels of pictures that the network does not know, a table as labels.csv or DeepLabCut's with "
+    "pictures relative to it. They are brought into the project, and learned in 3 minutes beside the old ones.",
 )
 @click.option("--minutes", type=click.FloatRange(min=0, min_open=True), help="Wall time for each network, at most.")
 @click.option("--cpu-minutes", type=click.FloatRange(min=0, min_open=True), help="CPU time for each network, at most.")
@@ -28,20 +37,29 @@ from multipose.cli.options import Result, number, project_option, reporting, tab
 @click.option(
     "--resume/--restart", default=None, help="Go on with an interrupted training; by default if it is the same."
 )
+@click.option(
+    "--labelled-again",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Second labels of some of the same frames, a table as labels.csv, instead of multipose.toml's: the noise of "
+    "labels is taken off the network's covariances.",
+)
 @threads_option
 @project_option
 @reporting
 def command(views: tuple[str, ...], everything: bool, shared: bool, folder: str, **options: Any) -> Result:
     """Train the pose networks.
 
-    Without --view or --all the networks that are missing or stale are trained.
+    Without --view or --all the networks that are missing or stale are trained; with --add those whose views the file
+    has labels of.
     """
     from multipose.pipeline.plan import describe, judge_all, open_hashes
-    from multipose.pipeline.training import train_model
+    from multipose.pipeline.training import describe_parts, train_model
     from multipose.progress import RichProgress
     from multipose.project import SHARED_MODEL, Project
 
-    project = Project.find(folder)
+    project, add = Project.find(folder), options["add"]
+    if add is not None and options["start"] is None:
+        raise click.UsageError("--add needs --from: say which trained network the labels are added to.")
     if shared and (views or everything):
         raise click.UsageError("--shared trains one network for all views; leave --view and --all out.")
     if shared and project.config.training.shared is False:
@@ -55,7 +73,9 @@ def command(views: tuple[str, ...], everything: bool, shared: bool, folder: str,
         names: tuple[str, ...] = (SHARED_MODEL,)
     else:
         names = project.select_views(views) if views or everything else project.model_names
-    if not (views or everything or shared):
+    if add is not None and not (views or shared):
+        names = _find_networks(names, add)
+    elif not (views or everything or shared):
         judged = judge_all(project, [describe(project, "train", name) for name in names], hashes)
         names = tuple(judgement.product.subject for judgement in judged if not judgement.settled)
     results = {}
@@ -69,7 +89,9 @@ def command(views: tuple[str, ...], everything: bool, shared: bool, folder: str,
                 budget={key: options[key] for key in ("minutes", "cpu_minutes", "steps")},
                 seed=options["seed"],
                 start=options["start"],
+                add=add,
                 resume=options["resume"],
+                labelled_again=options["labelled_again"],
                 threads=options["threads"],
                 progress=progress,
             )
@@ -79,4 +101,18 @@ def command(views: tuple[str, ...], everything: bool, shared: bool, folder: str,
         [name, number(result["held_out_mean_px"]), number(result["minutes"], 1), result["page"]]
         for name, result in results.items()
     ]
-    return Result({"views": results}, table(rows, ["network", "held out, mean px", "minutes", "page"]))
+    lines = [table(rows, ["network", "held out, mean px", "minutes", "page"])]
+    lines += [f"{name}: {line}" for name, result in results.items() for line in describe_parts(result.get("parts", {}))]
+    return Result({"views": results}, "\n".join(lines))
+
+
+def _find_networks(names: tuple[str, ...], path: Path) -> tuple[str, ...]:
+    """Those of the networks that a file of labels is for."""
+    from multipose.pipeline.label_files import is_own_table
+    from multipose.pipeline.plan import label_rows
+
+    if len(names) == 1:
+        return names
+    if not is_own_table(path):
+        raise click.UsageError(f"{path} does not say which view its pictures show; say it with --view.")
+    return tuple(name for name in names if label_rows(path, [name])) or names

@@ -31,6 +31,7 @@ _HOMES = {
     "Tracker": "multipose.pose2d",
     "calibrate": "multipose.calibration",
     "check_rig": "multipose.calibration",
+    "compare_evaluations": "multipose.pose2d",
     "detect_board": "multipose.calibration",
     "estimate_offsets": "multipose.triangulate",
     "evaluate": "multipose.pose2d",
@@ -72,6 +73,7 @@ __all__ = [
     "Tracker",
     "calibrate",
     "check_rig",
+    "compare_evaluations",
     "detect_board",
     "errors",
     "estimate_offsets",
@@ -100,7 +102,7 @@ if TYPE_CHECKING:
     from multipose.kinematics_config import EgocentricConfig, KinematicsConfig
     from multipose.labels import Labels
     from multipose.lens import BrownLens, FisheyeLens, RationalLens, TelecentricLens
-    from multipose.pose2d import PoseModel, Tracker, evaluate, export_onnx, predict, train
+    from multipose.pose2d import PoseModel, Tracker, compare_evaluations, evaluate, export_onnx, predict, train
     from multipose.project import Project
     from multipose.skeleton import Skeleton
     from multipose.tracks import keypoints2d, trajectories3d

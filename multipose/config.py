@@ -230,12 +230,14 @@ class TrainingConfig:
     """How the networks are trained: at most `minutes` of wall time for each.
 
     shared: one network for all views, or one for each; unsaid, whichever is trained (see `Project.shares_network`).
+    labelled_again: a table as labels.csv, second labels of some of the same frames, from which label noise is measured.
     """
 
     shared: bool | None = None
     backbone: str = "efficientnet_lite0"
     minutes: float = 10.0
     seed: int = 0
+    labelled_again: str | None = None
 
     def __post_init__(self) -> None:
         if not self.minutes > 0:
@@ -554,6 +556,7 @@ pairs = {_show_list([list(pair) for pair in skeleton.pairs])}
 # backbone = {_show(training.backbone)}
 # minutes = {training.minutes}             # at most, of wall time, for each network
 # seed = {training.seed}
+#   labelled_again = "labels/again.csv"  # second labels of some of the same frames: label noise is measured
 
 [prediction]
 #   batch_size = 16          # pictures at once; by default 1 on a CPU, 16 on a GPU

@@ -3,33 +3,58 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import shutil
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-from multipose.errors import LabelError, ProjectError
-from multipose.files import check_schema
-from multipose.formats.deeplabcut import read_labels
-from multipose.labels import Labels, picture_path
-from multipose.pipeline.labels import extract_pictures, known_labels
+import numpy as np
+
+from multipose.errors import DataError, ModelError, ProjectError
+from multipose.files import check_schema, hash_value
+from multipose.pipeline.label_files import find_pictures, read_label_file
+from multipose.pipeline.labels import known_labels
+from multipose.pipeline.plan import VERSIONS
 from multipose.pipeline.provenance import Hashes
-from multipose.pipeline.training import EVALUATION_FILE, load_dataset, pictures_of
+from multipose.pipeline.training import (
+    EVALUATION_FILE,
+    HELD_OUT,
+    load_dataset,
+    load_second_labels,
+    load_start,
+    pictures_of,
+)
 from multipose.pose2d import (
+    RECIPE,
     Evaluation,
     PoseDataset,
     PoseModel,
+    Split,
     TrainingResult,
+    choose_folds,
+    compare_evaluations,
     cross_validate,
     dataset_from_labels,
+    describe_repeats,
+    draw_pictures,
     evaluate,
+    find_seen,
     join_evaluations,
     train,
 )
 from multipose.progress import SILENT, Progress
-from multipose.project import Project
-from multipose.view import evaluation_page
+from multipose.project import SHARED_MODEL, Project
+from multipose.skeleton import Skeleton
+from multipose.sources import write_picture
+from multipose.view import comparison_page, evaluation_page, judged_picture
 
-_SPLITS = {"random": "drawn at random", "blocks": "contiguous blocks of each recording"}
+_WORST_END = "px.png"
+_SPLITS = {
+    "random": "drawn at random",
+    "blocks": "contiguous blocks of each recording",
+    "recording": "whole recordings",
+}
 
 
 def cross_validate_model(
@@ -37,24 +62,32 @@ def cross_validate_model(
     name: str,
     hashes: Hashes,
     *,
-    folds: int,
-    split: Literal["random", "blocks"],
+    folds: int | None,
+    split: Split,
     budget: dict[str, Any],
     seed: int,
     counts: Sequence[int | None] = (None,),
+    labelled_again: Path | None = None,
+    worst: int = 0,
     threads: int | None = None,
     progress: Progress = SILENT,
 ) -> dict[str, Any]:
     """The error on the project's labels by cross-validation: each fold is judged by a network that never saw it.
 
+    Finished folds are kept in models/<name>/folds until all are; an interrupted cross-validation goes on from there.
+
     Args:
+        folds: how many; None for as many as there are recordings.
         counts: of pictures to learn from, None for all outside a fold; folds are trained anew for each.
+        labelled_again, worst: as of `evaluate_labels`.
 
     Returns:
-        As `evaluate_labels`, of the last count, with the mean of each fold and the page written; for several counts
-        also `label_curve`, the figures of each.
+        As `evaluate_labels`, of the last count, with the mean of each fold; for several counts also `label_curve`, the
+        figures of each.
     """
     dataset = load_dataset(project, name, hashes, progress=progress)
+    second = load_second_labels(project, dataset, labelled_again, progress=progress)
+    folds = folds or max(2, len(set(dataset.groups)))
     limits = {key: value for key, value in budget.items() if value is not None}
 
     def fit(part: PoseDataset, folder: Path) -> TrainingResult:
@@ -68,25 +101,47 @@ def cross_validate_model(
             **(limits or {"minutes": project.config.training.minutes}),
         )
 
-    curve: dict[str, Evaluation] = {}
+    for judged in choose_folds(dataset, folds, split, seed):  # what cannot be done is told before hours of training
+        outside = dataset.subset(np.setdiff1d(np.arange(len(dataset)), judged))
+        for count in counts:
+            draw_pictures(outside, count, seed)
+    made_by = [limits, seed, project.config.training.backbone, asdict(RECIPE), VERSIONS["train"]]
+    kept = project.folder / "models" / name / "folds" / hash_value(made_by)[:16]
+    figures: dict[str, Evaluation] = {}
+    curve: dict[int, list[Evaluation]] = {}
     for count in counts:
         parts = cross_validate(
-            dataset, fit, folds=folds, split=split, seed=seed, pictures=count, threads=threads, progress=progress
+            dataset,
+            fit,
+            folds=folds,
+            split=split,
+            seed=seed,
+            pictures=count,
+            threads=threads,
+            keep=kept,
+            progress=progress,
         )
-        curve[str(count or "all")] = evaluation = join_evaluations(parts)
-    page = project.folder / "models" / name / f"{'label_curve' if len(curve) > 1 else 'cross_validation'}_{split}.html"
+        figures[str(count or "all")] = evaluation = join_evaluations(parts)
+        curve[count or round(float(np.mean([len(dataset) - len(part.names) for part in parts])))] = parts
     means = ", ".join(f"{part.mean_px:.2f}" for part in parts)
-    evaluation_page(
+    judged_on = f"cross-validated, {folds} folds, {_SPLITS[split]}"
+    stem = f"{'label_curve' if len(figures) > 1 else 'cross_validation'}_{split}"
+    repeats = describe_repeats(dataset, second, evaluation) if second is not None else None
+    result = _write(
+        project.folder / "models" / name / f"{stem}.html",
         evaluation,
-        pictures_of(dataset, evaluation),
-        dataset.skeleton,
+        dataset,
+        repeats=repeats,
+        worst=worst,
         title=f"Network {name}: cross-validation",
-        notes=[f"{folds} folds, {_SPLITS[split]}; mean error of each (px): {means}."],
-        further={f"{count} pictures": part for count, part in list(curve.items())[:-1]},
-    ).save(page)
-    result = {**evaluation.to_dict(), "folds": [part.mean_px for part in parts], "page": str(page)}
-    if len(curve) > 1:
-        result["label_curve"] = {count: part.to_dict() for count, part in curve.items()}
+        notes=[f"{judged_on.capitalize()}; mean error of each (px): {means}."],
+        further={f"{count} pictures": part for count, part in list(figures.items())[:-1]},
+        curve=curve if len(curve) > 1 else None,
+    )
+    result |= {"judged_on": judged_on, "folds": [part.mean_px for part in parts]}
+    if len(figures) > 1:
+        result["label_curve"] = {count: part.to_dict() for count, part in figures.items()}
+    shutil.rmtree(kept.parent)
     return result
 
 
@@ -96,49 +151,155 @@ def evaluate_labels(
     path: Path,
     hashes: Hashes,
     *,
+    compare: str | None = None,
+    unseen: bool = False,
+    labelled_again: Path | None = None,
+    worst: int = 0,
     threads: int | None = None,
     progress: Progress = SILENT,
 ) -> dict[str, Any] | None:
     """The error of a view's trained network on the labels in a file.
 
     Args:
-        path: a table as labels.csv, whose pictures lie beside it as <recording>/<view>/000123.png (or in frames/), or
-            are in the project, or are taken from its videos; or DeepLabCut's, with pictures relative to it, of this
-            view.
+        path: as for `read_label_file`; pictures that are not there are taken from the project's videos.
+        compare: another network to compare with: its name in the project, or its folder.
+        unseen: leave out the pictures that one of the networks has seen in training.
+        labelled_again: second labels of some of the same frames; by default none.
+        worst: write so many of the worst pictures as PNG files.
 
     Returns:
-        mean_px, rmse_px, median_px, pck5, n, keypoints and the page written; None where the file has no labels of
+        As `Evaluation.to_dict`, judged_on, pictures_seen (in training; None if that is not known), the page written,
+        `worst` (files), `label_noise` (as of `describe_repeats`) and `comparison`; None where the file has no labels of
         the view.
 
     Raises:
         FormatError: the file is no table of labels.
         LabelError: a picture cannot be found, or the key points are others.
+        ModelError: a network to compare has seen some of the pictures, and `unseen` is not said.
+        DataError: no picture is left.
     """
-    if path.suffix.lower() == ".csv" and "recording" in _first_line(path):
-        labels = known_labels(Labels.load(path, project.config.skeleton.keypoints)).select(view=view)
-        pictures = _find_pictures(project, labels, view, path.parent, hashes, progress)
-    else:
-        read, files = read_labels(path, view=view)
-        labels = known_labels(Labels(read.table, project.config.skeleton.keypoints))
-        pictures = {(recording, view, frame): picture for (recording, frame), picture in files.items()}
+    dataset = _read_dataset(project, view, path, hashes, progress)
+    if dataset is None:
+        return None
+    folder = project.model_folder(view)
+    models = {folder.name: PoseModel.load(folder)}
+    if compare is not None:
+        models |= _load_other(project, compare, *models.items())
+    if unseen:
+        dataset = _leave_out_seen(dataset, models.values(), f"view {view} in {path}", progress)
+    seen = {name: find_seen(model, dataset) for name, model in models.items()}
+    warnings = [part.describe().replace("network", f"network {name}", 1) for name, part in seen.items()]
+    warnings = [warning for warning in warnings if warning]
+    if compare is not None and any(part.any.any() for part in seen.values()):
+        raise ModelError(
+            f"{' '.join(warnings)} A comparison on them would not be fair: leave them out (--unseen), or give labels "
+            "of other pictures."
+        )
+    for warning in warnings:
+        progress.note(warning)
+    evaluation = evaluate(models[folder.name], dataset, threads=threads, progress=progress)
+    second = load_second_labels(project, dataset, labelled_again, progress=progress) if labelled_again else None
+    known = seen[folder.name]
+    result = _write(
+        folder / f"evaluation_{view}_{path.stem}.html",
+        evaluation,
+        dataset,
+        repeats=describe_repeats(dataset, second, evaluation) if second is not None else None,
+        worst=worst,
+        title=f"Network {folder.name}, view {view}",
+        notes=[f"Judged on the labels in {path}."],
+        warnings=warnings,
+    )
+    result |= {"judged_on": f"labels in {path}", "pictures_seen": int(known.any.sum()) if known.known else None}
+    if compare is not None:
+        first, second_name = models
+        other = models[second_name]
+        rival = evaluate(other, dataset.with_skeleton(other.skeleton), threads=threads, progress=progress)
+        comparison = compare_evaluations(evaluation, rival)
+        page = folder / f"comparison_{view}_{path.stem}_{second_name}.html"
+        comparison_page(
+            comparison,
+            (first, second_name),
+            pictures_of(dataset, evaluation),
+            _part(dataset.skeleton, comparison.first.keypoints),
+            title=f"Networks {first} and {second_name}, view {view}",
+            notes=[f"Judged on the same labels, in {path}."],
+            warnings=warnings,
+        ).save(page)
+        result["comparison"] = {"first": first, "second": second_name, **comparison.to_dict(), "page": str(page)}
+    return result
+
+
+def _load_other(project: Project, name: str, own: tuple[str, PoseModel]) -> dict[str, PoseModel]:
+    """A network to compare with, of the project or of a folder, under a name other than that of the own."""
+    other = load_start(project, name)
+    if name not in (SHARED_MODEL, *project.views):
+        name = Path(name).resolve().name
+    if other.fingerprint() == own[1].fingerprint():
+        raise ModelError(f"{name} is the network {own[0]} itself. Name another one to compare it with.")
+    return {name if name != own[0] else f"other_{name}": other}
+
+
+def _leave_out_seen(dataset: PoseDataset, models: Iterable[PoseModel], where: str, progress: Progress) -> PoseDataset:
+    """The pictures that no network has seen in training."""
+    kept = np.flatnonzero(~np.any([find_seen(model, dataset).any for model in models], axis=0))
+    if not len(kept):
+        raise DataError(f"Training has seen all {len(dataset)} pictures of {where}; none is left to judge by.")
+    progress.note(f"{len(kept)} of {len(dataset)} pictures of {where} were not seen in training.")
+    return dataset.subset(kept)
+
+
+def _part(skeleton: Skeleton, keypoints: tuple[str, ...]) -> Skeleton:
+    """Some of the key points, with their left/right pairs."""
+    return Skeleton(keypoints, pairs=tuple(pair for pair in skeleton.pairs if set(pair) <= set(keypoints)))
+
+
+def _write(
+    page: Path,
+    evaluation: Evaluation,
+    dataset: PoseDataset,
+    *,
+    repeats: dict[str, Any] | None,
+    worst: int,
+    **shown: Any,
+) -> dict[str, Any]:
+    """Write the page of an evaluation, and the worst pictures into a folder beside it; the figures and the paths."""
+    picture = pictures_of(dataset, evaluation)
+    evaluation_page(evaluation, picture, dataset.skeleton, repeats=repeats, **shown).save(page)
+    result = {**evaluation.to_dict(), "page": str(page)}
+    if repeats is not None:
+        result["label_noise"] = repeats
+    if worst:
+        folder = page.with_name(f"worst_{page.stem}")
+        for old in folder.glob(f"[0-9][0-9][0-9]_*{_WORST_END}"):
+            old.unlink()
+        result["worst"] = []
+        for rank, item in enumerate(evaluation.ranked()[::-1][:worst].tolist(), start=1):
+            name = evaluation.names[item].replace("/", "_")
+            path = folder / f"{rank:03d}_{name}_{evaluation.picture_mean_px()[item]:.1f}{_WORST_END}"
+            write_picture(path, judged_picture(evaluation, item, picture(item), dataset.skeleton))
+            result["worst"].append(str(path))
+    return result
+
+
+def _read_dataset(project: Project, view: str, path: Path, hashes: Hashes, progress: Progress) -> PoseDataset | None:
+    """The labelled pictures of a view in a file; None where it has none."""
+    read, beside = read_label_file(project, path, view)
+    labels = known_labels(read)
     if not len(labels):
         return None
-    dataset = dataset_from_labels(labels, pictures, view, project.config.skeleton)
-    folder = project.model_folder(view)
-    evaluation = evaluate(PoseModel.load(folder), dataset, threads=threads, progress=progress)
-    page = folder / f"evaluation_{view}_{path.stem}.html"
-    evaluation_page(
-        evaluation,
-        pictures_of(dataset, evaluation),
-        dataset.skeleton,
-        title=f"Network {folder.name}, view {view}",
-        notes=[f"Judged on {path}."],
-    ).save(page)
-    return {**evaluation.to_dict(), "page": str(page)}
+    pictures = find_pictures(project, labels, view, beside, hashes, progress=progress)
+    return dataset_from_labels(labels, pictures, view, project.config.skeleton)
 
 
-def held_out_figures(project: Project, name: str) -> dict[str, Any]:
+def held_out_figures(
+    project: Project, name: str, hashes: Hashes, *, labelled_again: Path | None = None, progress: Progress = SILENT
+) -> dict[str, Any]:
     """The error of a network on the pictures that its training held out (and stopped by), as training wrote it.
+
+    Args:
+        labelled_again: second labels of some of the frames; by default what multipose.toml names. `label_noise` then
+            tells a person's repeat error, on all pictures labelled twice; the network's is left to the other figures.
 
     Raises:
         ProjectError: the network was not trained here yet.
@@ -148,33 +309,10 @@ def held_out_figures(project: Project, name: str) -> dict[str, Any]:
         raise ProjectError(f"There is no {path}. Train the network with `multipose train`, or evaluate with --labels.")
     table = json.loads(path.read_text(encoding="utf-8"))
     check_schema(table.pop("schema_version", None), path)
-    return {**table, "page": str(path.with_suffix(".html"))}
-
-
-def _first_line(path: Path) -> list[str]:
-    with path.open(encoding="utf-8-sig") as file:
-        return file.readline().strip().split(",")
-
-
-def _find_pictures(
-    project: Project, labels: Labels, view: str, folder: Path, hashes: Hashes, progress: Progress
-) -> dict[tuple[str, str, int], Path]:
-    filmed = {recording.name for recording in project.recordings if view in recording.videos}
-    pictures: dict[tuple[str, str, int], Path] = {}
-    for name, rows in labels.frames(view).groupby("recording", sort=False):
-        recording, frames = str(name), [int(frame) for frame in rows["frame"]]
-        places = [
-            [picture_path(place, recording, view, frame) for frame in frames]
-            for place in (folder, folder / "frames", project.frames_folder)
-        ]
-        beside = next((paths for paths in places if paths[0].is_file()), places[0])
-        if recording in filmed and not all(path.is_file() for path in beside):
-            beside = extract_pictures(project, recording, view, frames, hashes, progress=progress)
-        missing = [path for path in beside if not path.is_file()]
-        if missing:
-            raise LabelError(
-                f"Recording {recording!r}, view {view!r}: the picture {missing[0]} is not there, and recordings.csv "
-                "has no video to take it from."
-            )
-        pictures |= {(recording, view, frame): path for frame, path in zip(frames, beside, strict=True)}
-    return pictures
+    result = {**table, "judged_on": HELD_OUT, "page": str(path.with_suffix(".html"))}
+    if labelled_again is not None or project.config.training.labelled_again is not None:
+        dataset = load_dataset(project, name, hashes, progress=progress)
+        second = load_second_labels(project, dataset, labelled_again, progress=progress)
+        if second is not None:
+            result["label_noise"] = describe_repeats(dataset, second)
+    return result

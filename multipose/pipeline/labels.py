@@ -2,29 +2,28 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
-from multipose.config import ViewConfig, check_name
-from multipose.errors import LabelError, ProjectError
+from multipose.errors import FormatError, LabelError, ProjectError
 from multipose.files import hash_value, write_text
-from multipose.formats.deeplabcut import read_labels, write_labels
+from multipose.formats.deeplabcut import write_labels
 from multipose.frames import Method, choose_frames, extract_frames
-from multipose.labels import KEY, LabelProblem, Labels, check_labels, empty_labels, labels_from_points, picture_path
+from multipose.labels import LabelProblem, Labels, check_labels, empty_labels, labels_from_points, picture_path
 from multipose.pipeline.provenance import Hashes
 from multipose.pipeline.sources import open_view
 from multipose.progress import SILENT, Progress
 from multipose.project import Project, Recording
-from multipose.sources import FrameSource, View, read_picture, write_picture
+from multipose.sources import FrameSource, read_picture
 
 _SOURCE_RECORD = "extracted.json"
 """Of each picture taken from a video: hash of the video and of the view's settings."""
-_SAME_PX = 1e-3  # labels that differ by less went through another program's rounding
 
 
 def load_labels(project: Project) -> Labels:
@@ -60,27 +59,64 @@ def extract(
     Returns:
         The pictures, by recording and view.
     """
-    labels, names = load_labels(project), project.config.skeleton.keypoints
-    pictures: dict[tuple[str, str], list[Path]] = {}
+    chosen: dict[tuple[str, str], list[int]] = {}
     for recording in recordings:
         for view in views:
             if view not in recording.videos:
                 continue
             source = open_view(project, view, str(project.path(recording.videos[view])))
-            chosen = choose_frames(source, min(count, len(source)), method, seed=seed, progress=progress)
-            numbers = source.frame_numbers[chosen]
-            blank = np.full((len(chosen), len(names)), "unlabelled")
-            rows = labels_from_points(
-                recording.name, view, numbers, np.full((*blank.shape, 2), np.nan), names, state=blank
-            )
-            labels = labels.merge(rows, replace=False)
-            pictures[recording.name, view] = extract_pictures(
-                project, recording.name, view, [int(number) for number in numbers], hashes, progress=progress
-            )
-    if not pictures:
+            places = choose_frames(source, min(count, len(source)), method, seed=seed, progress=progress)
+            chosen[recording.name, view] = source.frame_numbers[places].tolist()
+    if not chosen:
         raise ProjectError("None of these recordings has a video in these views.")
+    return extract_chosen(project, chosen, hashes, progress=progress)
+
+
+def extract_chosen(
+    project: Project,
+    frames: Mapping[tuple[str, str], list[int]],
+    hashes: Hashes,
+    *,
+    progress: Progress = SILENT,
+) -> dict[tuple[str, str], list[Path]]:
+    """Extract the pictures of frames, by recording and view, and enter them as unlabelled.
+
+    Returns:
+        The pictures, by recording and view.
+
+    Raises:
+        LabelError: the project has no such video, or the video no such frame.
+    """
+    labels, names = load_labels(project), project.config.skeleton.keypoints
+    pictures = {}
+    for (recording, view), numbers in frames.items():
+        pictures[recording, view] = extract_pictures(project, recording, view, numbers, hashes, progress=progress)
+        blank = np.full((len(numbers), len(names)), "unlabelled")
+        rows = labels_from_points(recording, view, numbers, np.full((*blank.shape, 2), np.nan), names, state=blank)
+        labels = labels.merge(rows, replace=False)
     labels.save(project.labels_path)
     return pictures
+
+
+def read_frames(path: Path) -> dict[tuple[str, str], list[int]]:
+    """Frames by recording and view from a table with the columns recording, view and frame.
+
+    Raises:
+        FormatError: the file is no such table.
+    """
+    frames: dict[tuple[str, str], list[int]] = {}
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            for row in csv.DictReader(file):
+                frames.setdefault((row["recording"], row["view"]), []).append(int(row["frame"]))
+    except (KeyError, TypeError, ValueError) as error:
+        raise FormatError(
+            f"{path} is no table of frames to label ({type(error).__name__}: {error}). It needs the columns recording, "
+            "view and frame, and numbers of frames from 0."
+        ) from None
+    if not frames:
+        raise FormatError(f"{path} lists no frame.")
+    return frames
 
 
 def extract_pictures(
@@ -141,116 +177,6 @@ def _indices(source: FrameSource, numbers: list[int], recording: str, view: str)
             f"{int(source.frame_numbers[0])} to {int(source.frame_numbers[-1])}."
         )
     return [place[number] for number in numbers]
-
-
-def import_labels(
-    project: Project,
-    path: Path,
-    view: str,
-    *,
-    recording: str | None = None,
-    conflicts: Literal["refuse", "replace", "keep"] = "refuse",
-) -> dict[str, Any]:
-    """Bring labels of one view from another program's file, and their pictures.
-
-    Args:
-        recording: name of the recording they belong to; by default the names that the file gives.
-        conflicts: where a point is labelled already and the file says something else: "refuse" the file, "replace" the
-            label there is by the file's, or "keep" it.
-
-    Returns:
-        pictures, points and conflicts (their numbers), recordings, and unlisted: those not in recordings.csv.
-
-    Raises:
-        FormatError: the file is no file of labels.
-        LabelError: its key points are not those of the project, a picture is missing, or labels are in conflict.
-    """
-    project.select_views([view])
-    found, pictures = read_labels(path, view=view)
-    unknown = sorted(set(found.keypoints) - set(project.config.skeleton.keypoints))
-    if unknown:
-        raise LabelError(
-            f"{path} has labels of {', '.join(unknown)}, which multipose.toml does not list under [skeleton] keypoints "
-            f"({', '.join(project.config.skeleton.keypoints)}). Make the names agree."
-        )
-    listed = [row.name for row in project.recordings]
-    if recording is not None:
-        if set(found.recordings) & set(listed) - {recording}:
-            raise LabelError(
-                f"{path} says itself that its labels are of {', '.join(found.recordings)}, which recordings.csv lists; "
-                f"they cannot be of {recording!r}. Leave --recording out."
-            )
-        if len(found.recordings) > 1:
-            raise LabelError(
-                f"{path} has labels of {len(found.recordings)} videos ({', '.join(found.recordings)}); they cannot all "
-                f"be of recording {recording!r}. Leave --recording out."
-            )
-        found = Labels(found.table.assign(recording=recording), found.keypoints)
-        pictures = {(recording, frame): picture for (_, frame), picture in pictures.items()}
-    for name in found.recordings:
-        check_name(name, "recording")
-    if project.config.view_settings(view) != ViewConfig():
-        found = _in_view(project, view, found, pictures)
-    n_pictures, n_points = len(found.frames(view)), int((found.table["state"] != "unlabelled").sum())
-    recordings = found.recordings
-    labels = load_labels(project)
-    found, n_conflicts = _without_repeats(labels, found)
-    if n_conflicts and conflicts == "refuse":
-        raise LabelError(
-            f"{n_conflicts} points of {path} are labelled already, otherwise. Say --replace to take the file's labels, "
-            "or --keep to leave those that are there."
-        )
-    for (name, frame), source in pictures.items():
-        target = picture_path(project.frames_folder, name, view, frame)
-        if source.is_file():
-            write_picture(target, next(picture for _, picture in open_view(project, view, [source])))
-        elif not target.is_file() and not any(row.name == name and view in row.videos for row in project.recordings):
-            raise LabelError(
-                f"{path} has labels of the picture {source}, which does not exist, and recordings.csv has no video of "
-                f"view {view!r} of recording {name!r} to take it from."
-            )
-    said = Labels(found.table[found.table["state"] != "unlabelled"], found.keypoints)
-    merged = labels.merge(said, replace=conflicts != "keep").merge(found, replace=False)
-    Labels(merged.table, project.config.skeleton.keypoints).save(project.labels_path)
-    return {
-        "pictures": n_pictures,
-        "points": n_points,
-        "conflicts": n_conflicts,
-        "recordings": list(recordings),
-        "unlisted": [name for name in recordings if name not in listed],
-    }
-
-
-def _without_repeats(labels: Labels, found: Labels) -> tuple[Labels, int]:
-    """What was found without what says the same as the labels that are there, and how much says something else.
-
-    Another program may not know states: a point found as visible says the same as an occluded one at its position, and
-    one found without a position the same as any other without.
-    """
-    known = labels.table[labels.table["state"] != "unlabelled"]
-    both = found.table.merge(known, on=list(KEY), how="left", suffixes=("", "_known"))
-    here, there = (both[[f"x{end}", f"y{end}"]].to_numpy(float) for end in ("", "_known"))
-    same = np.isclose(here, there, rtol=0, atol=_SAME_PX).all(axis=1)
-    labelled = both["state_known"].notna().to_numpy()
-    same |= labelled & np.isnan(here).all(1) & np.isnan(there).all(1)
-    other = labelled & (both["state"] != "unlabelled").to_numpy() & ~same
-    rest = Labels(found.table[~same], found.keypoints)
-    return rest, int(other.sum())
-
-
-def _in_view(project: Project, view: str, labels: Labels, pictures: Mapping[tuple[str, int], Path]) -> Labels:
-    """Labels in the pixels of whole pictures -> in those of the view, after its crop, flip, turns and scale."""
-    there = [picture for picture in pictures.values() if picture.is_file()]
-    if not there:
-        raise LabelError(
-            f"View {view!r} has a crop, flip, turn or scale in multipose.toml; to move labels accordingly the "
-            "pictures that they were made on must be beside them, and none is."
-        )
-    source = open_view(project, view, there[:1])
-    assert isinstance(source, View)
-    table = labels.table.copy()
-    table[["x", "y"]] = source.from_source(table[["x", "y"]].to_numpy())
-    return Labels(table, labels.keypoints)
 
 
 def export_labels(project: Project, folder: Path, views: Iterable[str], scorer: str, hashes: Hashes) -> dict[str, Any]:

@@ -193,13 +193,20 @@ def model_product(project: Project, name: str) -> Product:
     inputs = {
         f"the pictures of {recording}/{view}": _label_pictures(project, recording, view) for recording, view in labelled
     }
+    facts = {f"the labels of {view}": hash_rows(rows, view) for view in views}
+    if settings.labelled_again is not None:
+        again = project.path(settings.labelled_again)
+        if not again.exists():
+            lacking.append(f"multipose.toml, [training]: labelled_again names {again}, which does not exist.")
+        second = label_rows(again, views)
+        facts |= {f"the second labels of {view}": hash_rows(second, view) for view in views if second}
     return Product(
         stage="train",
         version=VERSIONS["train"],
         subject=name,
         path=project.folder / "models" / name / "model.toml",
         inputs=inputs,
-        facts={f"the labels of {view}": hash_rows(rows, view) for view in views},
+        facts=facts,
         parameters={
             "keypoints": list(project.config.skeleton.keypoints),
             "pairs": [list(pair) for pair in project.config.skeleton.pairs],

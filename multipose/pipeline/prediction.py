@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -11,6 +12,7 @@ import numpy.typing as npt
 import xarray as xr
 
 from multipose.errors import ProjectError
+from multipose.files import write_text
 from multipose.pipeline.clock import Clock, Strip, check_overlap, set_clock
 from multipose.pipeline.foreign import read_keypoints
 from multipose.pipeline.plan import keypoints_product
@@ -27,6 +29,9 @@ from multipose.tracks import keypoints2d, save_tracks
 
 Array = npt.NDArray[np.float64]
 
+FRAMES_TO_LABEL = "frames_to_label.csv"
+_MADE = ("runtime", "followed", "unlike")  # attributes that tell how networks' points came about
+
 
 def predict_recording(
     project: Project,
@@ -40,7 +45,9 @@ def predict_recording(
     """Find the key points of a recording.
 
     Returns:
-        views: of each what `pose2d.ViewReport` says; matched_by: how frames of the views belong together.
+        views: of each what `pose2d.ViewReport` says; matched_by: how frames of the views belong together; unlike: of
+        views that look unlike everything that was labelled, strangeness and frames to_label; frames_to_label: the table
+        of these for `label extract --frames`, if there are any.
 
     Raises:
         ProjectError: a network or a file is missing, or the views' frames cannot be matched.
@@ -81,11 +88,13 @@ def predict_recording(
                 **settings,
             )
             views = {view: vars(report) for view, report in reports.items()}
+            unlike = {view: report.unlikeness for view, report in reports.items() if report.unlike}
             _recommend_openvino(reports.values(), progress)
         else:
             found = predict(models, sources, **settings) if sources else None
             joined = join_keypoints(project, clock, found, tables, progress)
-            made = {name: found.attrs[name] for name in ("runtime", "followed")} if found is not None else {}
+            made = {name: found.attrs[name] for name in _MADE} if found is not None else {}
+            unlike = json.loads(made["unlike"]) if made else {}
             joined.attrs |= made | {"recording": recording.name, "matched_by": clock.rule}
             save_tracks(joined, product.path)
             views = {
@@ -96,7 +105,35 @@ def predict_recording(
                 }
                 for place, view in enumerate(clock.views)
             }
-    return {"views": views, "matched_by": clock.rule, "keypoints": str(product.path)}
+        frames_to_label = _propose_frames(project, recording, unlike, progress)
+    return {
+        "views": views,
+        "matched_by": clock.rule,
+        "keypoints": str(product.path),
+        "unlike": unlike,
+        "frames_to_label": frames_to_label,
+    }
+
+
+def _propose_frames(
+    project: Project, recording: Recording, unlike: Mapping[str, Any], progress: Progress
+) -> str | None:
+    """Warn of views unlike everything that was labelled, and write the table of their frames to label."""
+    path = project.results_folder(recording.name) / FRAMES_TO_LABEL
+    path.unlink(missing_ok=True)
+    if not unlike:
+        return None
+    lines = [
+        f"{recording.name},{view},{frame}" for view, unlikeness in unlike.items() for frame in unlikeness["to_label"]
+    ]
+    write_text(path, "\n".join(["recording,view,frame", *lines]) + "\n")
+    for view, unlikeness in unlike.items():
+        progress.note(
+            f"{recording.name}, {view}: looks unlike everything that was labelled (strangeness "
+            f"{unlikeness['strangeness']:.1f}, labelled pictures reach 1). Label some of its frames: "
+            f"multipose label extract --frames {path}"
+        )
+    return str(path)
 
 
 def _recommend_openvino(reports: Iterable[ViewReport], progress: Progress) -> None:

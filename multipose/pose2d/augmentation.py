@@ -23,6 +23,7 @@ _STEADY_TURN = np.radians(10.0)
 _WHOLE_TURN = np.radians(5.0)
 _WHOLE_ZOOM = 0.1
 _UPRIGHT_TURN = np.radians(30.0)
+_ELECTRONS = (200.0, 2000.0)  # that a white pixel collects in full light: a fast camera's few to a good one's many
 _SHIFT = 0.08  # of the picture's sides, by which crops of whole pictures are shifted at most
 
 
@@ -45,6 +46,8 @@ class Augmentation:
         gamma: exponent of the grey values is changed by up to exp(gamma).
         blur: share of the crops with motion blur, of up to `blur_px`.
         noise: standard deviation of the strongest noise, grey values; a third of the crops is made noisy.
+        dark: share of the crops that are shown as by a fraction of the light, with the shot noise that goes with it.
+        darkest: the least fraction of the light.
     """
 
     crop: int
@@ -59,6 +62,8 @@ class Augmentation:
     blur: float = 0.2
     blur_px: int = 7
     noise: float = 10.0
+    dark: float = 0.25
+    darkest: float = 0.1
 
     def __post_init__(self) -> None:
         if self.crop < INPUT_MULTIPLE or self.crop % INPUT_MULTIPLE:
@@ -137,7 +142,7 @@ def make_crops(dataset: PoseDataset, scale: float, settings: Augmentation, count
         count: how many crops in all, at least one of each picture.
         seed: of the chance.
     """
-    plain = replace(settings, contrast=0.0, brightness=0.0, gamma=0.0, blur=0.0, noise=0.0)
+    plain = replace(settings, contrast=0.0, brightness=0.0, gamma=0.0, blur=0.0, noise=0.0, dark=0.0)
     pictures = ShrunkPictures(dataset, scale)
     crops, points, states, names = [], [], [], []
     for number in range(max(count, len(dataset))):
@@ -156,7 +161,7 @@ def make_crops(dataset: PoseDataset, scale: float, settings: Augmentation, count
 
 
 def _disturb(crop: Picture, settings: Augmentation, random: np.random.Generator) -> Picture:
-    """Other light, motion blur, noise."""
+    """Other light, motion blur, noise, less light."""
     if random.random() < settings.blur:
         crop = cv2.filter2D(crop, -1, _motion_kernel(int(random.integers(3, settings.blur_px + 1)), random))
     grey = np.arange(256, dtype=np.float64)
@@ -170,7 +175,18 @@ def _disturb(crop: Picture, settings: Augmentation, random: np.random.Generator)
         strength = random.uniform(0.2, 1.0) * settings.noise
         noise = random.standard_normal(crop.shape[:2], dtype=np.float32) * np.float32(strength)
         lit = (lit + noise[:, :, None]).clip(0, 255).astype(np.uint8)
+    if random.random() < settings.dark:
+        lit = _darken(lit, np.exp(random.uniform(np.log(settings.darkest), 0.0)), random)
     return np.asarray(lit, dtype=np.uint8)
+
+
+def _darken(crop: Picture, light: float, random: np.random.Generator) -> Picture:
+    """The crop by a fraction of the light: shot noise has the variance of the electrons counted."""
+    electrons = np.exp(random.uniform(*np.log(_ELECTRONS)))
+    dim = crop.astype(np.float32) * np.float32(light)
+    deviation = np.sqrt(dim.mean(-1, keepdims=True) * np.float32(255 / electrons))
+    noise = random.standard_normal((*crop.shape[:2], 1), dtype=np.float32)
+    return np.asarray((dim + deviation * noise).clip(0, 255).round().astype(np.uint8))
 
 
 def _motion_kernel(length: int, random: np.random.Generator) -> npt.NDArray[np.float32]:

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
-from scipy import optimize, stats
+from scipy import optimize, special, stats
 
-from multipose.errors import DataError
-from multipose.pose2d.dataset import PoseDataset
 from multipose.pose2d.evaluation import Evaluation
 from multipose.pose2d.model import PoseCalibration, excess
 
@@ -15,6 +13,8 @@ Array = npt.NDArray[np.float64]
 
 _PRESENCE = ("presence_logit", "present")
 _PRIOR_WEIGHT = 0.2  # of slope 1 and offset 0, in units of one point one logit off
+_OWN_WEIGHT = 0.5  # the same of each key point's own offset from the common one: a standard deviation of one logit
+_PICTURES_TO_CROPS = 2.0  # weight of all held-out pictures to that of all crops (docs/recipe.md)
 _FEWEST_POINTS = 5
 _SURE_QUANTILE = 0.1  # of the variances of the maps: what a sure network's have
 _FREEDOM = 4.0  # degrees of freedom of Student's t
@@ -28,69 +28,59 @@ _WIDENING = 3.0  # over the number of held-out pictures (docs/recipe.md)
 _MATCHED = (0.5, 0.8, 0.9, 0.95)
 
 
-def label_noise(first: PoseDataset, second: PoseDataset) -> Array:
-    """Standard deviation (keypoint,) px of a label along one axis, from pictures that were labelled twice.
-
-    Pictures are matched by name. Of each key point it is the root of half the mean squared difference along an axis,
-    shrunk to that of all as if four more differences of the common size had been seen.
-
-    Raises:
-        DataError: the key points differ, or no point is labelled in both.
-    """
-    if first.skeleton.keypoints != second.skeleton.keypoints:
-        raise DataError(
-            f"The first labels are of {', '.join(first.skeleton.keypoints)}, the second of "
-            f"{', '.join(second.skeleton.keypoints)}. Labels to compare must be of the same key points in one order."
-        )
-    shared = [(i, second.names.index(name)) for i, name in enumerate(first.names) if name in set(second.names)]
-    mine, theirs = (np.array(items, dtype=np.int64) for items in (zip(*shared, strict=True) if shared else ([], [])))
-    squares = ((first.xy[mine] - second.xy[theirs]) ** 2).mean(-1) / 2
-    labelled = np.isfinite(squares)
-    if not labelled.any():
-        raise DataError(
-            f"None of the points of {len(first)} pictures is labelled a second time ({len(shared)} pictures have the "
-            "same name). Label some of the same pictures again."
-        )
-    common = squares[labelled].mean()
-    sums = np.where(labelled, squares, 0.0).sum(0) + _SHRINKAGE * common
-    return np.asarray(np.sqrt(sums / (labelled.sum(0) + _SHRINKAGE)))
-
-
 def fit_calibration(
     evaluation: Evaluation, crops: Evaluation | None = None, label_sd: Array | None = None
 ) -> PoseCalibration:
     """Calibration of the network whose uncalibrated outputs are given.
 
     Presence: logistic regression on the map's maximum (Platt scaling), held near the identity by a weak prior, so that
-    held-out frames without absent points leave it sensible. Covariance: the floor and the spread under which the
+    held-out frames without absent points leave it sensible; key points have offsets of their own, held near the common
+    one. Covariance: the floor and the spread under which the
     held-out errors are likeliest.
 
     Args:
         evaluation: on held-out pictures.
-        crops: on crops of the same pictures, which parts of the animal have left; presence is learned from both.
-        label_sd: as of `label_noise`. Its square is taken off the covariance, which then tells how far points are from
-            the truth, not from labels; at most nine tenths of a key point's floor are taken.
+        crops: on crops of the same pictures, which parts of the animal have left; presence is learned from both, but
+            pictures, which are what is predicted, weigh twice as much as crops in all.
+        label_sd: as of `repeats.label_noise`. Its square is taken off the covariance, which then tells how far points
+            are from the truth, not from labels; at most nine tenths of a key point's floor are taken.
     """
     parts = [evaluation] if crops is None else [evaluation, crops]
-    logit, present = (np.concatenate([getattr(part, name).ravel() for part in parts]) for name in _PRESENCE)
-    known = np.isfinite(present)
-    slope, offset = _fit_presence(logit[known], present[known])
+    logit, present = (np.concatenate([getattr(part, name) for part in parts]) for name in _PRESENCE)
+    weight = np.ones(len(present))
+    if crops is not None:
+        weight[: len(evaluation.names)] = max(1.0, _PICTURES_TO_CROPS * len(crops.names) / len(evaluation.names))
+    slope, offsets = _fit_presence(logit, present, weight)
     floor, spread, blur = _fit_covariance(evaluation)
     if label_sd is not None:
         floor = tuple(np.maximum(np.array(floor) - label_sd**2, np.array(floor) / 10).tolist())
-    return PoseCalibration(slope, offset, floor, spread, blur)
+    return PoseCalibration(slope, offsets, floor, spread, blur)
 
 
-def _fit_presence(logit: Array, present: Array) -> tuple[float, float]:
-    """Slope and offset of the logistic regression."""
+def _fit_presence(logit: Array, present: Array, weight: Array) -> tuple[float, tuple[float, ...]]:
+    """Slope, and offset of each key point, of the logistic regression of presence.
 
-    def cost(values: Array) -> float:
-        z = values[0] * logit + values[1]
-        prior = _PRIOR_WEIGHT * ((values[0] - 1.0) ** 2 + values[1] ** 2)
-        return float(np.logaddexp(0.0, z).sum() - (present * z).sum() + prior)
+    Args:
+        logit, present: (n, keypoint); presence is NaN where unknown.
+        weight: (n,) of the pictures.
+    """
+    known = np.where(np.isfinite(present), weight[:, None], 0.0)
+    z, there = np.where(known > 0, logit, 0.0), np.where(known > 0, present, 0.0)
 
-    slope, offset = optimize.minimize(cost, (1.0, 0.0), bounds=((0.05, None), (None, None))).x
-    return float(slope), float(offset)
+    def cost(values: Array) -> tuple[float, Array]:
+        slope, offset, own = values[0], values[1], values[2:]
+        scores = slope * z + offset + own
+        prior = _PRIOR_WEIGHT * ((slope - 1.0) ** 2 + offset**2) + _OWN_WEIGHT * (own**2).sum()
+        likelihood = (known * (np.logaddexp(0.0, scores) - there * scores)).sum()
+        off = known * (special.expit(scores) - there)
+        gradient = np.r_[(off * z).sum(), off.sum(), off.sum(0)]
+        gradient += 2 * np.r_[_PRIOR_WEIGHT * (slope - 1.0), _PRIOR_WEIGHT * offset, _OWN_WEIGHT * own]
+        return float(likelihood + prior), gradient
+
+    n_keypoints = present.shape[1]
+    bounds = [(0.05, None)] + [(None, None)] * (n_keypoints + 1)
+    found = optimize.minimize(cost, np.r_[1.0, np.zeros(n_keypoints + 1)], jac=True, bounds=bounds).x
+    return float(found[0]), tuple((found[1] + found[2:]).tolist())
 
 
 def _fit_covariance(evaluation: Evaluation) -> tuple[tuple[float, ...], float, float]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -44,6 +44,8 @@ class PoseDataset:
         skeleton: names the key points.
         groups: (n,) what each frame came from (a recording); frames of one group resemble each other.
         names: (n,) unique names of the frames for reports.
+        moments: (n,) when each frame was taken within its group (its number); by default their order.
+        views: (n,) which view each frame is of; by default all of one without a name.
 
     Raises:
         DataError: shapes do not fit together, a visible point has no position, or no point is labelled at all.
@@ -55,6 +57,8 @@ class PoseDataset:
     skeleton: Skeleton
     groups: tuple[str, ...]
     names: tuple[str, ...]
+    moments: tuple[int, ...] = ()
+    views: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         n, n_keypoints = len(self.pictures), len(self.skeleton)
@@ -63,13 +67,16 @@ class PoseDataset:
         state = np.asarray(self.state).astype(np.str_)
         object.__setattr__(self, "groups", tuple(self.groups))
         object.__setattr__(self, "names", tuple(self.names))
+        object.__setattr__(self, "moments", tuple(self.moments) or tuple(range(n)))
+        object.__setattr__(self, "views", tuple(self.views) or ("",) * n)
         if self.xy.shape != (n, n_keypoints, 2) or state.shape != (n, n_keypoints):
             raise DataError(
                 f"{n} pictures, {n_keypoints} key points: need xy {(n, n_keypoints, 2)} and state {(n, n_keypoints)}, "
                 f"got {self.xy.shape} and {state.shape}."
             )
-        if len(self.groups) != n or len(self.names) != n:
-            raise DataError(f"{n} pictures need {n} groups and names, got {len(self.groups)} and {len(self.names)}.")
+        counts = [len(part) for part in (self.groups, self.names, self.moments, self.views)]
+        if counts != [n] * 4:
+            raise DataError(f"{n} pictures need {n} groups, names, moments and views, got {counts}.")
         unknown = sorted(set(state.ravel().tolist()) - set(STATES))
         if unknown:
             raise DataError(f"The state of a point is one of {', '.join(STATES)}, got {', '.join(map(repr, unknown))}.")
@@ -107,7 +114,28 @@ class PoseDataset:
             self.skeleton,
             tuple(self.groups[i] for i in chosen),
             tuple(self.names[i] for i in chosen),
+            tuple(self.moments[i] for i in chosen),
+            tuple(self.views[i] for i in chosen),
         )
+
+    def with_skeleton(self, skeleton: Skeleton) -> PoseDataset:
+        """The same pictures with the key points of another skeleton; those that were not there are unlabelled.
+
+        Raises:
+            DataError: none of them is labelled here.
+        """
+        if not set(skeleton.keypoints) & set(self.skeleton.keypoints):
+            raise DataError(
+                f"These pictures are labelled with {', '.join(self.skeleton.keypoints)}; none of them is among "
+                f"{', '.join(skeleton.keypoints)}."
+            )
+        xy = np.full((len(self), len(skeleton), 2), np.nan)
+        state = np.full((len(self), len(skeleton)), "unlabelled", dtype="<U10")
+        for place, name in enumerate(skeleton.keypoints):
+            if name in self.skeleton.keypoints:
+                here = self.skeleton.keypoints.index(name)
+                xy[:, place], state[:, place] = self.xy[:, here], self.state[:, here]
+        return replace(self, xy=xy, state=state, skeleton=skeleton)
 
     @property
     def known(self) -> npt.NDArray[np.bool_]:
@@ -119,6 +147,10 @@ class PoseDataset:
         """(n, keypoint) true where the point is known to be in the picture, seen or occluded."""
         return np.isin(self.state, ("visible", "occluded"))
 
+    def picture_hashes(self) -> tuple[str, ...]:
+        """(n,) what each picture is known by in whatever file: 16 hex digits of the SHA-256 of its pixels."""
+        return tuple(str(_digest(self.picture(item))[1])[:16] for item in range(len(self)))
+
     def fingerprint(self) -> str:
         """Hash of the labels and the pictures' content; another hash means another dataset."""
         pictures = [
@@ -127,6 +159,37 @@ class PoseDataset:
         ]
         positions = [None if np.isnan(value) else float(value) for value in self.xy.ravel()]
         return hash_value([pictures, positions, self.state.ravel().tolist(), list(self.skeleton.keypoints), self.names])
+
+
+def join_datasets(parts: Sequence[PoseDataset]) -> PoseDataset:
+    """One dataset of several with the same key points, one after the other.
+
+    Raises:
+        DataError: there is none, the key points differ, or two pictures have the same name.
+    """
+    if not parts or any(part.skeleton.keypoints != parts[0].skeleton.keypoints for part in parts):
+        raise DataError("Labelled pictures to join must be at least one set, all of the same key points in one order.")
+    names = [name for part in parts for name in part.names]
+    doubled = sorted({name for name in names if names.count(name) > 1})
+    if doubled:
+        raise DataError(
+            f"{len(doubled)} pictures stand in two of the sets to join ({doubled[0]}). Leave them out of one."
+        )
+    return PoseDataset(
+        tuple(picture for part in parts for picture in part.pictures),
+        np.concatenate([part.xy for part in parts]),
+        np.concatenate([part.state for part in parts]),
+        parts[0].skeleton,
+        tuple(group for part in parts for group in part.groups),
+        tuple(names),
+        tuple(moment for part in parts for moment in part.moments),
+        tuple(view for part in parts for view in part.views),
+    )
+
+
+def picture_name(recording: str, view: str, frame: int) -> str:
+    """What a labelled picture is called in a dataset."""
+    return f"{recording}/{view}/{frame:06d}"
 
 
 def dataset_from_labels(
@@ -172,6 +235,8 @@ def dataset_from_labels(
     state: list[npt.NDArray[np.str_]] = []
     names: list[str] = []
     groups: list[str] = []
+    moments: list[int] = []
+    seen_by: list[str] = []
     for view in chosen:
         frames, points, states = labels.points(view, skeleton.keypoints, individual)
         for recording, frame in zip(frames["recording"].astype(str), frames["frame"].astype(int), strict=True):
@@ -187,10 +252,21 @@ def dataset_from_labels(
                 )
             places.append(place)
             groups.append(recording)
-            names.append(f"{recording}/{view}/{frame:06d}")
+            names.append(picture_name(recording, view, frame))
+            moments.append(int(frame))
+            seen_by.append(view)
         xy.append(points)
         state.append(np.asarray(states).astype(np.str_))
-    return PoseDataset(tuple(places), np.concatenate(xy), np.concatenate(state), skeleton, tuple(groups), tuple(names))
+    return PoseDataset(
+        tuple(places),
+        np.concatenate(xy),
+        np.concatenate(state),
+        skeleton,
+        tuple(groups),
+        tuple(names),
+        tuple(moments),
+        tuple(seen_by),
+    )
 
 
 def choose_scale(dataset: PoseDataset) -> float:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import zipfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,16 +13,22 @@ import numpy.typing as npt
 import pandas as pd
 from scipy import stats
 
-from multipose.errors import DataError, ModelError
+from multipose.errors import DataError, FormatError, ModelError
+from multipose.files import SCHEMA_VERSION, atomic_path, check_schema
 from multipose.pose2d import runtime
 from multipose.pose2d.dataset import PoseDataset
+from multipose.pose2d.intervals import MeanEstimate, estimate_mean, neighbour_blocks
 from multipose.pose2d.model import PoseModel
+from multipose.pose2d.posture import animal_length
 from multipose.progress import SILENT, Progress
 
 Array = npt.NDArray[np.float64]
 
-PCK_PX = 5.0
+PCK_PX = (2.0, 5.0, 10.0, 20.0)
+PCK_LENGTHS = (0.05, 0.1, 0.2)  # of the animal's length
 _BINS = 10  # of confidence
+_ARRAYS = ("truth", "present", "position", "confidence", "covariance", "presence_logit")
+_TUPLES = ("names", "groups", "moments", "views")
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,6 +43,7 @@ class Evaluation:
         truth: (n, keypoint, 2) labelled positions px; NaN where there is none.
         present: (n, keypoint) 1 in the picture, 0 not, NaN unknown.
         position, confidence, covariance, presence_logit: as of `PoseEstimate`.
+        groups, moments, views: (n,) as of `PoseDataset`: which pictures are neighbours, and of which view each is.
     """
 
     keypoints: tuple[str, ...]
@@ -45,6 +54,15 @@ class Evaluation:
     confidence: Array
     covariance: Array
     presence_logit: Array
+    groups: tuple[str, ...] = ()
+    moments: tuple[int, ...] = ()
+    views: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        n = len(self.names)
+        object.__setattr__(self, "groups", tuple(self.groups) or ("",) * n)
+        object.__setattr__(self, "moments", tuple(self.moments) or tuple(range(n)))
+        object.__setattr__(self, "views", tuple(self.views) or ("",) * n)
 
     @property
     def error(self) -> Array:
@@ -77,9 +95,20 @@ class Evaluation:
         return float(np.expm1(np.nanmean(np.log1p(self.error)))) if self.n else float("nan")
 
     @property
-    def pck5(self) -> float:
-        """Share of the labelled positions that are at most 5 px off."""
-        return float(np.mean(self.error[np.isfinite(self.error)] <= PCK_PX)) if self.n else float("nan")
+    def animal_px(self) -> float:
+        """The animal's length: diagonal of the box around its labelled points, median; NaN where one point is all."""
+        several = np.isfinite(self.truth).all(-1).sum(1) > 1
+        return animal_length(self.truth) if several.any() else float("nan")
+
+    def pck(self, distance: float) -> float:
+        """Share of the labelled positions that are at most so many px off; NaN for a distance that is NaN."""
+        known = np.isfinite(self.error)
+        return float(np.mean(self.error[known] <= distance)) if known.any() and distance >= 0 else float("nan")
+
+    def mean_estimate(self) -> MeanEstimate:
+        """The mean distance with its standard error and confidence interval."""
+        found = estimate_mean(self.error, neighbour_blocks(self.groups, self.moments))
+        return replace(found, low=max(found.low, 0.0) if np.isfinite(found.low) else found.low)
 
     def coverage(self, level: float) -> float:
         """Share of the labelled positions within the ellipses that should hold this share of them."""
@@ -120,6 +149,50 @@ class Evaluation:
         known = np.isfinite(self.present)
         return self.confidence[known], self.present[known]
 
+    def keypoint_table(self) -> pd.DataFrame:
+        """One row a key point.
+
+        Columns: keypoint, n, mean_px, se_px (of the mean), low_px, high_px (its 95 % interval), median_px, rmse_px,
+        p95_px, one `pck_<px>` for each of PCK_PX, and one `pck_length_<share>` for each of PCK_LENGTHS.
+        """
+        rows, length = [], self.animal_px
+        for place, name in enumerate(self.keypoints):
+            alone = self.select_keypoints([place])
+            mean = alone.mean_estimate()
+            rows.append(
+                {
+                    "keypoint": name,
+                    "n": alone.n,
+                    "mean_px": alone.mean_px,
+                    "se_px": mean.standard_error,
+                    "low_px": mean.low,
+                    "high_px": mean.high,
+                    "median_px": alone.median_px,
+                    "rmse_px": alone.rmse_px,
+                    "p95_px": _quantile(alone.error, 0.95),
+                    **{f"pck_{px:g}": alone.pck(px) for px in PCK_PX},
+                    **{f"pck_length_{share:g}": alone.pck(share * length) for share in PCK_LENGTHS},
+                }
+            )
+        return pd.DataFrame(rows)
+
+    def subset(self, items: Sequence[int] | npt.NDArray[np.int64]) -> Evaluation:
+        """The evaluation of some of the pictures, in the order given."""
+        chosen = np.asarray(items, dtype=np.int64)
+        rows: dict[str, Any] = {name: tuple(getattr(self, name)[i] for i in chosen) for name in _TUPLES}
+        rows |= {name: getattr(self, name)[chosen] for name in _ARRAYS}
+        return replace(self, **rows)
+
+    def select_keypoints(self, places: Sequence[int]) -> Evaluation:
+        """The evaluation of some of the key points, in the order given."""
+        columns: dict[str, Any] = {name: getattr(self, name)[:, list(places)] for name in _ARRAYS}
+        return replace(self, keypoints=tuple(self.keypoints[place] for place in places), **columns)
+
+    def by_view(self) -> dict[str, Evaluation]:
+        """The evaluation of each view's pictures, in order of appearance."""
+        views = np.array(self.views)
+        return {view: self.subset(np.flatnonzero(views == view)) for view in dict.fromkeys(self.views)}
+
     def keypoint_mean_px(self) -> dict[str, float]:
         """Mean distance of each key point; NaN for one without labels."""
         return {
@@ -141,27 +214,64 @@ class Evaluation:
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON; null where there are no labels.
 
-        Keys: mean_px, rmse_px, median_px, p95_px (95th percentile), pck5, n, keypoints and keypoints_p95 (by name),
-        within_50 and within_95 (shares of the points in their 50 and 95 % ellipses), brier, base_brier and
-        calibration_error (of the confidence).
+        Keys: mean_px, mean_px_se (its standard error), mean_px_interval (95 %), rmse_px, median_px, p95_px (95th
+        percentile), pck5, pck and pck_of_length (shares by distance in px and in animal's lengths), animal_px, n,
+        pictures (with labels), keypoints, keypoints_p95 and keypoint_table (by name), within_50 and within_95 (shares
+        of the points in their 50 and 95 % ellipses), brier, base_brier and calibration_error (of the confidence), and
+        views: the same for each view, where there are several.
         """
+        mean, table, views = self.mean_estimate(), self.keypoint_table(), self.by_view()
         return {
             "mean_px": _plain(self.mean_px),
+            "mean_px_se": _plain(mean.standard_error),
+            "mean_px_interval": [_plain(mean.low), _plain(mean.high)],
             "rmse_px": _plain(self.rmse_px),
             "median_px": _plain(self.median_px),
             "p95_px": _plain(_quantile(self.error, 0.95)),
-            "pck5": _plain(self.pck5),
+            "pck5": _plain(self.pck(5.0)),
+            "pck": {f"{px:g}": _plain(self.pck(px)) for px in PCK_PX},
+            "pck_of_length": {f"{share:g}": _plain(self.pck(share * self.animal_px)) for share in PCK_LENGTHS},
+            "animal_px": _plain(self.animal_px),
             "n": self.n,
+            "pictures": len(self.ranked()),
             "keypoints": {name: _plain(value) for name, value in self.keypoint_mean_px().items()},
             "keypoints_p95": {
-                name: _plain(_quantile(column, 0.95)) for name, column in zip(self.keypoints, self.error.T, strict=True)
+                name: _plain(value) for name, value in zip(table["keypoint"], table["p95_px"], strict=True)
+            },
+            "keypoint_table": {
+                row.pop("keypoint"): {key: _plain(value) for key, value in row.items()}
+                for row in table.to_dict("records")
             },
             "within_50": _plain(self.coverage(0.5)),
             "within_95": _plain(self.coverage(0.95)),
             "brier": _plain(self.brier),
             "base_brier": _plain(self.base_brier),
             "calibration_error": _plain(self.calibration_error),
+            "views": {view: part.to_dict() for view, part in views.items()} if len(views) > 1 else {},
         }
+
+
+def save_evaluation(evaluation: Evaluation, path: Path) -> None:
+    """Write an evaluation as NPZ, whole or not at all."""
+    values: dict[str, Any] = {name: np.array(getattr(evaluation, name)) for name in ("keypoints", *_TUPLES, *_ARRAYS)}
+    with atomic_path(path) as temporary:
+        np.savez(temporary, schema_version=SCHEMA_VERSION, **values)
+
+
+def load_evaluation(path: Path) -> Evaluation:
+    """Read what `save_evaluation` wrote.
+
+    Raises:
+        FormatError: the file is missing, damaged or of a newer schema.
+    """
+    try:
+        with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
+            check_schema(file["schema_version"].item(), path)
+            values: dict[str, Any] = {name: file[name] for name in _ARRAYS}
+            values |= {name: tuple(file[name].tolist()) for name in ("keypoints", *_TUPLES)}
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        raise FormatError(f"{path} is no evaluation of multipose ({error}). Delete it.") from error
+    return Evaluation(**values)
 
 
 def evaluate(
@@ -206,6 +316,9 @@ def evaluate(
         confidence=np.concatenate([part.confidence for part in parts]),
         covariance=np.concatenate([part.covariance for part in parts]),
         presence_logit=np.concatenate([part.presence_logit for part in parts]),
+        groups=dataset.groups,
+        moments=dataset.moments,
+        views=dataset.views,
     )
 
 
@@ -217,14 +330,9 @@ def join_evaluations(parts: Sequence[Evaluation]) -> Evaluation:
     """
     if not parts or any(part.keypoints != parts[0].keypoints for part in parts):
         raise DataError("Evaluations to join must be at least one, all of the same key points.")
-    return Evaluation(
-        parts[0].keypoints,
-        tuple(name for part in parts for name in part.names),
-        *(
-            np.concatenate([getattr(part, name) for part in parts])
-            for name in ("truth", "present", "position", "confidence", "covariance", "presence_logit")
-        ),
-    )
+    rows: dict[str, Any] = {name: tuple(value for part in parts for value in getattr(part, name)) for name in _TUPLES}
+    rows |= {name: np.concatenate([getattr(part, name) for part in parts]) for name in _ARRAYS}
+    return replace(parts[0], **rows)
 
 
 def _quantile(error: Array, share: float) -> float:

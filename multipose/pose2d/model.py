@@ -31,6 +31,7 @@ from multipose.pose2d.backbones import INPUT_MULTIPLE
 from multipose.pose2d.dataset import Picture, shrink
 from multipose.pose2d.decoding import Weigh, decode
 from multipose.pose2d.engines import Engine, TorchEngine
+from multipose.pose2d.familiarity import Familiarity
 from multipose.pose2d.network import STRIDE, PoseNetwork
 from multipose.pose2d.shape import ShapePrior
 from multipose.skeleton import Skeleton
@@ -41,6 +42,7 @@ WEIGHTS_FILE = "weights.safetensors"
 MODEL_FILE = "model.toml"
 _KIND = "pose_model"
 _SHAPE = "shape_prior."  # begins the names of the prior's tensors in the file of weights
+_FAMILIARITY = "familiarity."  # likewise
 
 
 @dataclass(frozen=True)
@@ -51,24 +53,26 @@ class PoseCalibration:
     moment of its heat map has beyond `blur`, all in px² of the original pictures.
 
     Attributes:
-        presence_slope, presence_offset: confidence = sigmoid(slope * logit + offset).
+        presence_slope, presence_offset: confidence = sigmoid(slope * logit + offset), with an offset of each key point;
+            one value stands for all.
         covariance_floor: of each key point; one value stands for all.
         covariance_spread: of the moment's excess.
         covariance_blur: variance that the map of a sure network has, from the blurred targets it learned.
     """
 
     presence_slope: float = 1.0
-    presence_offset: float = 0.0
+    presence_offset: tuple[float, ...] = (0.0,)
     covariance_floor: tuple[float, ...] = (0.0,)
     covariance_spread: float = 1.0
     covariance_blur: float = 0.0
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "presence_offset", tuple(self.presence_offset))
         object.__setattr__(self, "covariance_floor", tuple(self.covariance_floor))
 
     def confidence(self, presence_logit: Array) -> Array:
         """Probability that a point is in the picture."""
-        z = self.presence_slope * presence_logit + self.presence_offset
+        z = self.presence_slope * presence_logit + np.array(self.presence_offset)
         return np.asarray(1.0 / (1.0 + np.exp(-z.clip(-500, 500))))
 
     def covariance(self, moment: Array) -> Array:
@@ -112,6 +116,7 @@ class PoseModel:
         calibration: of its outputs.
         training: how it came about (seed, steps, hashes, held-out error, ...); plain values.
         shape: the prior that weighs the heat maps and draws unsure points, where there is one.
+        familiarity: what the labelled pictures look like, where enough were labelled.
         mirror: find the points in the mirrored picture too and average the maps: better, at half the speed. Not saved.
     """
 
@@ -122,6 +127,7 @@ class PoseModel:
     calibration: PoseCalibration = PoseCalibration()
     training: Mapping[str, Any] = field(default_factory=dict)
     shape: ShapePrior | None = None
+    familiarity: Familiarity | None = None
     mirror: bool = False
 
     def prepare(self, picture: Picture) -> Picture:
@@ -236,9 +242,10 @@ class PoseModel:
 
     def _weights(self) -> dict[str, Tensor]:
         tensors = {name: tensor.contiguous() for name, tensor in self.network.state_dict().items()}
-        if self.shape is not None:
-            for name, value in asdict(self.shape).items():
-                tensors[_SHAPE + name] = torch.as_tensor(value, dtype=torch.float64)
+        for prefix, part in ((_SHAPE, self.shape), (_FAMILIARITY, self.familiarity)):
+            if part is not None:
+                for name, value in asdict(part).items():
+                    tensors[prefix + name] = torch.as_tensor(value, dtype=torch.float64)
         return tensors
 
     def save(self, folder: str | os.PathLike[str]) -> None:
@@ -299,7 +306,10 @@ class PoseModel:
             )
             network = PoseNetwork(content["backbone"], len(skeleton), pretrained=False)
             tensors = safetensors.torch.load_file(place / WEIGHTS_FILE)
-            shape = {name.removeprefix(_SHAPE): tensors.pop(name).numpy() for name in list(tensors) if _SHAPE in name}
+            shape, familiarity = (
+                {name.removeprefix(prefix): tensors.pop(name).numpy() for name in list(tensors) if prefix in name}
+                for prefix in (_SHAPE, _FAMILIARITY)
+            )
             network.load_state_dict(tensors)
             return cls(
                 network=network.to(memory_format=torch.channels_last).eval(),  # type: ignore[call-overload]
@@ -308,6 +318,7 @@ class PoseModel:
                 scale=float(content["scale"]),
                 calibration=PoseCalibration(**content["calibration"]),
                 shape=_read_shape(shape) if shape else None,
+                familiarity=Familiarity(**familiarity) if familiarity else None,
                 training=content["training"],
             )
         except (KeyError, TypeError, ValueError, DataError, RuntimeError, safetensors.SafetensorError) as error:

@@ -19,9 +19,11 @@ import xarray as xr
 from multipose.errors import DataError, VideoError
 from multipose.files import atomic_path
 from multipose.pose2d.engines import REFERENCE, Engine, create_engine
+from multipose.pose2d.familiarity import Onlooker
 from multipose.pose2d.following import Tracker, following_pays
 from multipose.pose2d.keypoints_file import write_empty, write_view
 from multipose.pose2d.model import PoseEstimate, PoseModel, check_same_keypoints
+from multipose.pose2d.reports import ViewReport, summarize_reports
 from multipose.pose2d.runtime import (
     Stopwatch,
     Workers,
@@ -40,25 +42,6 @@ from multipose.video import open_source
 Ints = npt.NDArray[np.int64]
 Array = npt.NDArray[np.float64]
 Picture = npt.NDArray[np.uint8]
-
-
-@dataclass(frozen=True)
-class ViewReport:
-    """What prediction did in one view.
-
-    Attributes:
-        frames: looked at.
-        fps: frames per second of wall time.
-        runtime: what ran the network, for example "openvino 2026.4.1, float32, cpu".
-        followed: whether crops around the animal were looked at instead of whole pictures.
-        limited_by: what took longest: decoding, pre-processing or the network. The three overlap.
-    """
-
-    frames: int
-    fps: float
-    runtime: str
-    followed: bool
-    limited_by: str
 
 
 @dataclass(frozen=True)
@@ -142,8 +125,9 @@ def predict(
         progress: is told of every picture.
 
     Returns:
-        A Keypoints2D in memory, with the views in the order of `sources`; its attributes tell the runtime and which
-        views were followed. For long videos use `predict_to_file`.
+        A Keypoints2D in memory, with the views in the order of `sources`; its attributes tell the runtime, which
+        views were followed, and which look unlike all that was labelled, with their frames to label. For long videos
+        use `predict_to_file`.
 
     Raises:
         DataError: views without a network, or frames that do not go together (the message says the counts).
@@ -161,7 +145,7 @@ def predict(
             ("covariance", estimate.covariance),
         ):
             dataset[name].values[list(plan.sources).index(view), place, 0] = values
-    return dataset.assign_attrs(_provenance(reports))
+    return dataset.assign_attrs(summarize_reports(reports))
 
 
 def predict_to_file(
@@ -202,7 +186,7 @@ def predict_to_file(
             estimates = _estimates(plan, models, settings, progress, reports)
             for view, parts in groupby(estimates, key=lambda part: part[0]):
                 write_view(file, list(plan.sources).index(view), ((place, estimate) for _, place, estimate in parts))
-            file.attrs.update(_provenance(reports))
+            file.attrs.update(summarize_reports(reports))
     return reports
 
 
@@ -254,14 +238,6 @@ def _make_plan(
     return _Plan(sources, keypoints, indices, fps, clock)
 
 
-def _provenance(reports: Mapping[str, ViewReport]) -> dict[str, str]:
-    """What a product says of how it came about: one runtime, or that of each view; and the views that were followed."""
-    runtimes = {report.runtime for report in reports.values()}
-    each = "; ".join(f"{view}: {report.runtime}" for view, report in reports.items())
-    followed = ", ".join(view for view, report in reports.items() if report.followed)
-    return {"runtime": runtimes.pop() if len(runtimes) == 1 else each, "followed": followed or "no view"}
-
-
 def _estimates(
     plan: _Plan,
     models: Mapping[str, PoseModel],
@@ -286,13 +262,18 @@ def _estimates(
                 done = 0
                 for estimate in run.estimates(workers):
                     here = times[done : done + len(estimate.position)]
+                    run.tell(done, estimate)
                     done += len(here)
                     task.advance(len(here), view)
                     yield view, here, estimate
+                if done != len(times):
+                    raise VideoError(f"{source.path}, view {view}: only {done} of {len(times)} frames could be read.")
+                strangeness, places = run.judge()
                 seconds = max(time.perf_counter() - started, 1e-9)
-            if done != len(times):
-                raise VideoError(f"{source.path}, view {view}: only {done} of {len(times)} frames could be read.")
-            reports[view] = ViewReport(done, done / seconds, str(engine), follow, run.limited_by(workers.count))
+            to_label = tuple(source.frame_numbers[wanted[places]].tolist())
+            reports[view] = ViewReport(
+                done, done / seconds, str(engine), follow, run.limited_by(workers.count), strangeness, to_label
+            )
 
 
 def _make_engine(
@@ -349,6 +330,11 @@ class _ViewRun:
         self._batch_size = batch_size
         self._tracker = Tracker(model, source.size, engine) if follow else None
         self._watches = {name: Stopwatch() for name in ("decoding", "pre-processing", "network")}
+        self._onlooker = (
+            Onlooker(model.familiarity, model.network, len(wanted))
+            if model.familiarity is not None and len(wanted)
+            else None
+        )
 
     def estimates(self, workers: Workers) -> Iterator[PoseEstimate]:
         """The points of batch after batch, in order."""
@@ -364,6 +350,15 @@ class _ViewRun:
         ):
             yield from estimates
 
+    def tell(self, first: int, estimate: PoseEstimate) -> None:
+        """Let the onlooker hear what was found from the picture `first` on."""
+        if self._onlooker is not None:
+            self._onlooker.hear(first, estimate.position, estimate.confidence)
+
+    def judge(self) -> tuple[float | None, list[int]]:
+        """As of `Onlooker.judge`; None without one."""
+        return (None, []) if self._onlooker is None else self._onlooker.judge()
+
     def limited_by(self, workers: int) -> str:
         """Which part was busy for the longest time."""
         busy = {name: watch.seconds for name, watch in self._watches.items()}
@@ -376,7 +371,9 @@ class _ViewRun:
     def _pictures(self) -> Iterator[Picture]:
         in_order = np.array_equal(self._wanted, np.arange(len(self._source)))
         frames = iter(self._source) if in_order else self._source.read(self._wanted.tolist())
-        for _, picture in self._watches["decoding"].watch_items(frames):
+        for place, (_, picture) in enumerate(self._watches["decoding"].watch_items(frames)):
+            if self._onlooker is not None:
+                self._onlooker.see(place, picture)
             yield picture
 
     def _batches(self, pictures: Iterator[Picture]) -> Iterator[Picture]:

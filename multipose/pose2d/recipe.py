@@ -37,6 +37,8 @@ class TrainingSettings:
         peak_weight: of the binary cross-entropy of each map's maximum, which must not rise where the point is not.
         held_out: share of the labelled pictures that is held out, at least one picture.
         max_gradient: longer gradients are shortened to this norm.
+        begun_rate: a network that was trained already goes on learning at this share of the rates.
+        added_share: of the crops of a step that show added pictures, where there are any.
     """
 
     batch: int = 4
@@ -50,6 +52,8 @@ class TrainingSettings:
     peak_weight: float = 0.3
     held_out: float = 0.1
     max_gradient: float = 5.0
+    begun_rate: float = 0.5
+    added_share: float = 0.5
 
 
 RECIPE = TrainingSettings()

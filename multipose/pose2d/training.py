@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Callable, Mapping
 from contextlib import closing
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,21 +23,25 @@ from multipose.files import hash_value, write_text
 from multipose.pose2d import runtime
 from multipose.pose2d.augmentation import Augmentation, choose_augmentation, make_crops
 from multipose.pose2d.backbones import DEFAULT_BACKBONE
-from multipose.pose2d.batches import make_batches, split_held_out
-from multipose.pose2d.calibration import fit_calibration, label_noise
+from multipose.pose2d.batches import make_batches
+from multipose.pose2d.calibration import fit_calibration
 from multipose.pose2d.checkpoints import CHECKPOINT_FILE, load_checkpoint, save_checkpoint
-from multipose.pose2d.dataset import PoseDataset, ShrunkPictures, choose_scale
+from multipose.pose2d.dataset import PoseDataset, ShrunkPictures, choose_scale, join_datasets
 from multipose.pose2d.evaluation import Evaluation
+from multipose.pose2d.familiarity import fit_familiarity
 from multipose.pose2d.model import PoseModel
 from multipose.pose2d.network import STRIDE, PoseNetwork
+from multipose.pose2d.pictures_seen import describe_seen
 from multipose.pose2d.recipe import RECIPE, Budget, TrainingSettings
+from multipose.pose2d.refinement import Material, begin_with, choose_material
+from multipose.pose2d.repeats import label_noise
 from multipose.pose2d.shape import PULL, fit_shape
 from multipose.pose2d.training_run import TrainingRun
 from multipose.progress import SILENT, Progress
-from multipose.skeleton import Skeleton
 
 METRICS_FILE = "metrics.csv"
 _DEFAULT_MINUTES = 10.0
+REFINING_MINUTES = 3.0
 _PRESENCE_CROPS = 48  # of the held-out pictures, on which the confidence is calibrated
 
 
@@ -46,16 +51,20 @@ class TrainingResult:
 
     Attributes:
         model: the best network, calibrated; also saved in the folder.
-        history: one row an evaluation: step, seconds, cpu_seconds, learning_rate, loss, held_out_mean_px,
-            held_out_median_px.
+        history: step, seconds, cpu_seconds, learning_rate, loss (mean since the row before), held_out_mean_px and
+            held_out_median_px, which are NaN in rows between two looks at the held-out pictures.
         held_out: the model on the pictures held out from training (which chose it, so it is a little flattered).
         minutes: wall time of training, without interruptions.
+        parts: of a network that got added pictures, the same for "old" and "added" ones apart; else empty.
+        before: and what the network that it began with did on them.
     """
 
     model: PoseModel
     history: pd.DataFrame
     held_out: Evaluation
     minutes: float
+    parts: Mapping[str, Evaluation] = field(default_factory=dict)
+    before: Mapping[str, Evaluation] = field(default_factory=dict)
 
 
 def train(
@@ -69,6 +78,7 @@ def train(
     backbone: str = DEFAULT_BACKBONE,
     pretrained: bool = True,
     start: PoseModel | None = None,
+    added: PoseDataset | None = None,
     resume: bool = False,
     threads: int | None = None,
     device: str = "auto",
@@ -77,6 +87,7 @@ def train(
     labelled_again: PoseDataset | None = None,
     settings: TrainingSettings = RECIPE,
     checkpoint_seconds: float = 30.0,
+    watch: Callable[[pd.DataFrame], None] | None = None,
     progress: Progress = SILENT,
 ) -> TrainingResult:
     """Train a network and save it.
@@ -87,14 +98,16 @@ def train(
     Args:
         dataset: labelled pictures, at least two with positions.
         folder: where the model goes.
-        minutes: budget of wall time; 10 if no budget is given at all.
+        minutes: budget of wall time; 10 if no budget is given at all, 3 with added pictures.
         cpu_minutes: budget of this process's CPU time, over all threads.
         steps: budget of optimiser steps; with this alone the same seed and threads give the same network to the bit.
         seed: of all chance.
         backbone: as for `create_backbone`.
         pretrained: begin with ImageNet weights.
-        start: begin with the weights of this network instead, and learn at half the rate; it must have the same
-            backbone and key points.
+        start: begin with the weights of this network instead, and learn at a lower rate; it must have the same
+            backbone. Maps of key points that it does not find are learned anew.
+        added: pictures that `start` does not know, while it knows those of `dataset`. Each step shows some of both, so
+            that the network learns the new and keeps the old; and both are judged. It stays at the scale of `start`.
         resume: go on from the folder's checkpoint, if there is one.
         threads: of the CPU; None for all.
         device: as for `runtime.choose_device`.
@@ -104,23 +117,30 @@ def train(
             from them and taken off the network's covariances.
         settings: the recipe's numbers.
         checkpoint_seconds: wall time between checkpoints.
+        watch: is given the history so far whenever it has grown.
         progress: is told in percent of the budget.
 
     Raises:
         DataError: too few labelled pictures, or a key point of which nothing is labelled.
-        ModelError: the checkpoint is damaged or belongs to another training, `start` does not fit, or the loss is no
-            longer finite.
+        ModelError: the checkpoint is damaged or belongs to another training, `start` does not fit or is lacking, or
+            the loss is no longer finite.
     """
+    if added is not None and start is None:
+        raise ModelError("Pictures are added to what a trained network knows: say with which one to start.")
     if minutes is None and cpu_minutes is None and steps is None:
-        minutes = _DEFAULT_MINUTES
+        minutes = _DEFAULT_MINUTES if added is None else REFINING_MINUTES
     budget = Budget(steps, minutes, cpu_minutes)
     if start is not None:
-        settings = replace(settings, learning_rate=settings.learning_rate / 2)
-    label_sd = label_noise(dataset, labelled_again) if labelled_again is not None else None
-    fitted, held_out = split_held_out(dataset, settings.held_out, seed)
-    scale = choose_scale(dataset) if scale is None else scale
+        settings = replace(settings, learning_rate=settings.learning_rate * settings.begun_rate)
+    everything = dataset if added is None else join_datasets([dataset, added])
+    label_sd = label_noise(everything, labelled_again) if labelled_again is not None else None
+    material = choose_material(dataset, added, settings.held_out, seed, start)
+    fitted = material.fitted
+    if scale is None:
+        scale = choose_scale(dataset) if added is None or start is None else start.scale
+    seen = describe_seen(fitted, join_datasets(material.held_out), start)
     settings = replace(settings, target_px=max(float(STRIDE), settings.target_px * scale))
-    augmentation = choose_augmentation(dataset, scale) if augmentation is None else augmentation
+    augmentation = choose_augmentation(everything, scale) if augmentation is None else augmentation
     place = Path(folder)
     place.mkdir(parents=True, exist_ok=True)
     description = {
@@ -129,6 +149,7 @@ def train(
         "seed": seed,
         "scale": scale,
         "dataset": dataset.fingerprint(),
+        "added": added.fingerprint() if added is not None else "",
         "settings": asdict(settings),
         "augmentation": asdict(augmentation),
         "start": start.fingerprint() if start is not None else "",
@@ -140,72 +161,85 @@ def train(
         torch.manual_seed(seed)
         network = PoseNetwork(backbone, len(dataset.skeleton), pretrained=pretrained and start is None)
         if start is not None:
-            _begin_with(network, start, backbone, dataset.skeleton)
+            changes = begin_with(network, start, backbone, dataset.skeleton)
+            if changes:
+                progress.note(f"Key points {changes}.")
         model = PoseModel(network, backbone, dataset.skeleton, scale, shape=fit_shape(fitted))
-        run = TrainingRun(model, held_out, budget, settings, workers, device)
+        run = TrainingRun(model, material.held_out, budget, settings, workers, device)
+        begun = run.evaluate_parts(model, material.held_out) if added is not None else {}
         checkpoint = place / CHECKPOINT_FILE
         identity = hash_value(description)
         if resume and checkpoint.is_file():
             run.restore(load_checkpoint(checkpoint, identity))
             progress.note(f"Resumed after step {run.step}.")
         pictures = ShrunkPictures(fitted, scale)
-        batches = make_batches(fitted, pictures, augmentation, settings.batch, seed, first=run.step)
+        batches = make_batches(
+            fitted,
+            pictures,
+            augmentation,
+            settings.batch,
+            seed,
+            first=run.step,
+            added=material.n_added,
+            added_share=settings.added_share,
+        )
         saved = time.monotonic()
         with progress.task("Training", 100) as task, closing(runtime.read_ahead(batches, depth=3)) as prepared:
             task.advance(int(100 * min(1.0, run.share)))  # what was done before an interruption
             for batch in prepared:
                 before = int(100 * min(1.0, run.share))
                 run.advance(batch)
-                if run.due:
-                    run.judge()
+                if run.due or run.row_due:
+                    run.judge() if run.due else run.note()
                     write_text(place / METRICS_FILE, run.history.to_csv(index=False, lineterminator="\n"))
+                    if watch is not None:
+                        watch(run.history)
                 task.advance(int(100 * min(1.0, run.share)) - before, run.describe())
                 if run.finished:
                     break
                 if time.monotonic() - saved >= checkpoint_seconds:
                     save_checkpoint(checkpoint, identity, run.state())
                     saved = time.monotonic()
-        result = _finish(run, description, len(fitted), held_out, augmentation, label_sd)
+        result = _finish(run, description | seen, material, augmentation, label_sd, begun)
     result.model.save(place)
     checkpoint.unlink(missing_ok=True)
     return result
 
 
-def _begin_with(network: PoseNetwork, start: PoseModel, backbone: str, skeleton: Skeleton) -> None:
-    """Give a new network the weights of another one, or raise ModelError where it has another shape."""
-    if start.backbone != backbone or start.skeleton.keypoints != skeleton.keypoints:
-        raise ModelError(
-            f"The network to begin with has the backbone {start.backbone} and the key points "
-            f"{', '.join(start.skeleton.keypoints)}; expected {backbone} and {', '.join(skeleton.keypoints)}."
-        )
-    network.load_state_dict(start.network.state_dict())
-
-
 def _finish(
     run: TrainingRun,
     description: dict[str, Any],
-    n_fitted: int,
-    held_out: PoseDataset,
+    material: Material,
     augmentation: Augmentation,
     label_sd: npt.NDArray[np.float64] | None,
+    before: Mapping[str, Evaluation],
 ) -> TrainingResult:
     """Calibrate the best network and describe how it came about."""
     raw = run.best()
+    held_out = join_datasets(material.held_out)
     crops = make_crops(held_out, raw.scale, augmentation, _PRESENCE_CROPS, description["seed"])
     on_crops = run.evaluate(replace(raw, scale=1.0, shape=None), crops)
     calibration = fit_calibration(run.evaluate(raw, held_out), on_crops, label_sd)
     shape = raw.shape and replace(raw.shape, pull=PULL)
     model = replace(raw, calibration=calibration, shape=shape)
     judged = run.evaluate(model, held_out)
+    parts = run.evaluate_parts(model, material.held_out) if material.n_added else {}
+    model = replace(model, familiarity=fit_familiarity(model.network, join_datasets([material.fitted, held_out])))
     seconds, cpu_seconds = run.clocks
     training = description | {
         "steps": run.step,
         "minutes": seconds / 60,
         "cpu_minutes": cpu_seconds / 60,
-        "pictures": n_fitted,
+        "pictures": len(material.fitted),
+        "added_pictures": material.n_added,
         "held_out_pictures": len(held_out),
+        "held_out_names": list(held_out.names),
         "held_out_mean_px": judged.mean_px,
         "held_out_median_px": judged.median_px,
+        "parts": {
+            name: {"n": len(part.names), "mean_px": part.mean_px, "before_px": before[name].mean_px}
+            for name, part in parts.items()
+        },
         "label_sd_px": [] if label_sd is None else label_sd.tolist(),
     }
-    return TrainingResult(replace(model, training=training), run.history, judged, seconds / 60)
+    return TrainingResult(replace(model, training=training), run.history, judged, seconds / 60, parts, before)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import math
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import reduce
 from typing import Any
@@ -19,7 +20,7 @@ from multipose.errors import ModelError
 from multipose.pose2d import runtime
 from multipose.pose2d.batches import Batch
 from multipose.pose2d.dataset import PoseDataset
-from multipose.pose2d.evaluation import Evaluation, evaluate
+from multipose.pose2d.evaluation import Evaluation, evaluate, join_evaluations
 from multipose.pose2d.model import PoseModel
 from multipose.pose2d.recipe import (
     Budget,
@@ -32,26 +33,32 @@ from multipose.pose2d.recipe import (
 
 _EVALUATIONS = 8  # of the held-out pictures, evenly over the budget ...
 _FIRST_EVALUATION = 4  # ... from this one on; the network is too raw before
-_WATCHED = 12  # held-out pictures looked at in each of them, at most: they cost time that training lacks
+_ROWS = 40  # of the history, evenly over the budget, beside those of the evaluations
+_WATCHED = 12  # held-out pictures (of each part) looked at in each of them, at most: they cost time that training lacks
 _PATIENCE = 3  # evaluations without a lower error until training stops
 _FALL = 0.995  # an error counts as lower if it is at most this many times the lowest so far
 _TOLERANCE = 1.02  # the later of two networks is kept if its held-out error is at most this many times the earlier's
 
 
 class TrainingRun:
-    """A training under way: the network, its average, the optimiser, the clocks, and the best network so far."""
+    """A training under way: the network, its average, the optimiser, the clocks, and the best network so far.
+
+    Held-out pictures in several parts (old ones, added ones) weigh equally as parts, however many each has.
+    """
 
     def __init__(
         self,
         model: PoseModel,
-        held_out: PoseDataset,
+        held_out: Sequence[PoseDataset],
         budget: Budget,
         settings: TrainingSettings,
         workers: runtime.Workers,
         device: str,
     ) -> None:
         self._budget, self._settings = budget, settings
-        self._watched = held_out.subset(np.unique(np.linspace(0, len(held_out) - 1, _WATCHED).round().astype(int)))
+        self._watched = [
+            part.subset(np.unique(np.linspace(0, len(part) - 1, _WATCHED).round().astype(int))) for part in held_out
+        ]
         self._workers, self._device = workers, device
         from lightning_fabric import Fabric  # here, for its 3 s of CPU time are of no use to predictions
 
@@ -74,7 +81,7 @@ class TrainingRun:
         self.step, self._seconds, self._cpu_seconds = 0, 0.0, 0.0
         self._losses: list[float] = []
         self._rows: list[dict[str, float]] = []
-        self._judged = _FIRST_EVALUATION - 1
+        self._judged, self._noted = _FIRST_EVALUATION - 1, 0
         self._best: dict[str, Tensor] | None = None
         self._best_error, self._worse = math.inf, 0
 
@@ -93,6 +100,11 @@ class TrainingRun:
     def due(self) -> bool:
         """Whether the held-out pictures are to be looked at now."""
         return min(self.share, 1.0) * _EVALUATIONS >= self._judged + 1
+
+    @property
+    def row_due(self) -> bool:
+        """Whether the history is to get a row now."""
+        return min(self.share, 1.0) * _ROWS >= self._noted + 1
 
     @property
     def finished(self) -> bool:
@@ -139,14 +151,20 @@ class TrainingRun:
         return float(loss.detach()), torch.autograd.grad(loss, self._learning, materialize_grads=True)
 
     def judge(self) -> None:
-        """Look at the held-out pictures, keep the averaged network if it is the best, write a row of the history."""
+        """Look at the held-out pictures, keep the averaged network if it is the best, write a row."""
         self._judged = int(min(self.share, 1.0) * _EVALUATIONS)
-        evaluation = self.evaluate(self._average, self._watched)
-        error = evaluation.typical_px
+        parts = [self.evaluate(self._average, part) for part in self._watched]
+        evaluation = join_evaluations(parts)
+        error = float(np.expm1(np.mean([np.log1p(part.typical_px) for part in parts])))
         if error <= _TOLERANCE * self._best_error:
             self._best = copy.deepcopy(self._average.network.state_dict())
         self._worse = 0 if error < _FALL * self._best_error else self._worse + 1
         self._best_error = min(self._best_error, error)
+        self.note(evaluation)
+
+    def note(self, evaluation: Evaluation | None = None) -> None:
+        """Write a row of the history; without an evaluation its errors are NaN."""
+        self._noted = int(min(self.share, 1.0) * _ROWS)
         seconds, cpu_seconds = self.clocks
         row = {
             "step": self.step,
@@ -154,8 +172,8 @@ class TrainingRun:
             "cpu_seconds": round(cpu_seconds, 2),
             "learning_rate": self._optimizer.param_groups[-1]["lr"],
             "loss": float(np.mean(self._losses)),
-            "held_out_mean_px": evaluation.mean_px,
-            "held_out_median_px": evaluation.median_px,
+            "held_out_mean_px": math.nan if evaluation is None else evaluation.mean_px,
+            "held_out_median_px": math.nan if evaluation is None else evaluation.median_px,
         }
         self._rows.append(row)
         self._losses.clear()
@@ -163,6 +181,10 @@ class TrainingRun:
     def evaluate(self, model: PoseModel, pictures: PoseDataset) -> Evaluation:
         """A network on labelled pictures."""
         return evaluate(model, pictures, threads=self._workers.count, device=self._device)
+
+    def evaluate_parts(self, model: PoseModel, held_out: Sequence[PoseDataset]) -> dict[str, Evaluation]:
+        """A network on held-out old pictures, and on held-out added ones."""
+        return {name: self.evaluate(model, part) for name, part in zip(("old", "added"), held_out, strict=True)}
 
     def best(self) -> PoseModel:
         """The best network so far, on the CPU."""
@@ -176,7 +198,8 @@ class TrainingRun:
         """One line for whoever waits."""
         seconds, _ = self.clocks
         left = max(0.0, seconds / max(self.share, 1e-9) - seconds)
-        error = f", {self._rows[-1]['held_out_mean_px']:.2f} px held out" if self._rows else ""
+        judged = [row["held_out_mean_px"] for row in self._rows if math.isfinite(row["held_out_mean_px"])]
+        error = f", {judged[-1]:.2f} px held out" if judged else ""
         return f"step {self.step}{error}, {left:.0f} s left"
 
     def state(self) -> dict[str, Any]:
@@ -190,6 +213,7 @@ class TrainingRun:
             "best_error": self._best_error,
             "worse": self._worse,
             "judged": self._judged,
+            "noted": self._noted,
             "step": self.step,
             "seconds": seconds,
             "cpu_seconds": cpu_seconds,
@@ -204,7 +228,7 @@ class TrainingRun:
         self._average.network.load_state_dict(state["average"])
         self._optimizer.load_state_dict(state["optimizer"])
         self._best, self._best_error, self._worse = state["best"], state["best_error"], state["worse"]
-        self._judged, self.step = state["judged"], state["step"]
+        self._judged, self._noted, self.step = state["judged"], state["noted"], state["step"]
         self._seconds, self._cpu_seconds = state["seconds"], state["cpu_seconds"]
         self._losses, self._rows = state["losses"], state["rows"]
         torch.set_rng_state(state["random"])

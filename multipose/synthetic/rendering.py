@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -46,6 +47,7 @@ class Moment:
     """What is before the cameras besides the scene, and how light it is.
 
     animal: its movement, seen at `time` (seconds).
+    recoated: coats of the animal that are exchanged for others, by their names in `COAT_NAMES`.
     board: a board, with its poses world_from_board (n, 4, 4) at evenly spaced instants of the exposure; one: it rests.
     """
 
@@ -54,6 +56,7 @@ class Moment:
     board: Board | None = None
     board_poses: Array = field(default_factory=lambda: np.empty((0, 4, 4)))
     light: Light = field(default_factory=Light)
+    recoated: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)
@@ -152,7 +155,7 @@ def radiance(stage: Stage, moment: Moment, *, exposure: float = 0.0) -> NDArray[
     count = stage.samples**2
     if moment.animal is not None:
         times = moment.time + exposure * (np.arange(count) + 0.5) / count - exposure / 2.0
-        parts.append(pack_body(moment.animal.body_at(times)))
+        parts.append(pack_body(moment.animal.body_at(times), moment.recoated))
     print_ = np.ones((2, 2), dtype=np.float32)
     if moment.board is not None:
         if len(moment.board_poses) == 0:

@@ -59,6 +59,8 @@ _COATS: Mapping[str, tuple[float, ...]] = MappingProxyType(
         "shin": _coat(_DARK, _PINK, turn=0.7),
         "tail_dark": _coat((0.17, 0.11, 0.10), contrast=0.2),
         "tail_pale": _coat((0.82, 0.58, 0.53), contrast=0.2),
+        "pale": _coat((0.80, 0.76, 0.70), (0.62, 0.58, 0.53), turn=0.5),
+        "dappled": _coat((0.80, 0.76, 0.70), (0.30, 0.29, 0.30), frequency=0.12, turn=0.5),
         "nose": _coat((0.85, 0.40, 0.38), contrast=0.1, gloss=0.1),
         "ear": _coat((0.70, 0.36, 0.32), contrast=0.2),
         "eye": _coat((0.01, 0.01, 0.01), contrast=0.0, gloss=0.8),
@@ -231,9 +233,16 @@ def pack_scene(shapes: Iterable[Shape]) -> Array:
     )
 
 
-def pack_body(body: Body) -> Array:
-    """Rows (time, part, SHAPE) of an animal."""
-    return pack_shapes(PART_KINDS, PART_COATS, body.world_from_part, body.dimensions)
+def pack_body(body: Body, recoated: Mapping[str, str] | None = None) -> Array:
+    """Rows (time, part, SHAPE) of an animal; some of its coats may be exchanged for others.
+
+    Raises DataError for a coat that there is not.
+    """
+    coats = tuple((recoated or {}).get(coat, coat) for coat in PART_COATS)
+    unknown = sorted({*coats, *(recoated or {})} - set(COAT_NAMES))
+    if unknown:
+        raise DataError(f"a coat is one of {', '.join(COAT_NAMES)}, got {', '.join(unknown)}")
+    return pack_shapes(PART_KINDS, coats, body.world_from_part, body.dimensions)
 
 
 def pack_board(board: Board, world_from_board: Array) -> Array:

@@ -7,15 +7,18 @@ Every figure function takes plain values and returns a plotly Figure; showing or
 from __future__ import annotations
 
 from multipose.view.charts import offsets, reprojection_errors, training_curve
+from multipose.view.comparisons import comparison_page
 from multipose.view.corners import coverage, residuals
 from multipose.view.diagnostics import diagnostics_page, disagreement, limb_lengths
 from multipose.view.drawing import contact_sheet, draw_comparison, draw_keypoints
+from multipose.view.evaluations import evaluation_page, training_page
+from multipose.view.examples import judged_picture
 from multipose.view.overlay import keypoints_on_frame
 from multipose.view.pages import Facts, Page, Picture, Pictures, Section, Table, Text, save_figure
 from multipose.view.player import trajectories
-from multipose.view.quality import error_curves, reliability
+from multipose.view.quality import differences, error_curves, label_curve, reliability
 from multipose.view.quantities import kinematics, kinematics_page
-from multipose.view.reports import calibration_page, evaluation_page
+from multipose.view.reports import calibration_page
 from multipose.view.scene import rig
 from multipose.view.videos import labelled_video
 
@@ -28,17 +31,21 @@ __all__ = [
     "Table",
     "Text",
     "calibration_page",
+    "comparison_page",
     "contact_sheet",
     "coverage",
     "diagnostics_page",
+    "differences",
     "disagreement",
     "draw_comparison",
     "draw_keypoints",
     "error_curves",
     "evaluation_page",
+    "judged_picture",
     "keypoints_on_frame",
     "kinematics",
     "kinematics_page",
+    "label_curve",
     "labelled_video",
     "limb_lengths",
     "offsets",
@@ -48,5 +55,6 @@ __all__ = [
     "rig",
     "save_figure",
     "training_curve",
+    "training_page",
     "trajectories",
 ]

@@ -10,6 +10,7 @@ import numpy.typing as npt
 from multipose.errors import DataError
 from multipose.opencv import cv2
 from multipose.skeleton import Skeleton
+from multipose.view.overlay import covariance_ellipse
 from multipose.view.theme import KeypointStyle, keypoint_styles
 
 Array = npt.NDArray[np.float64]
@@ -69,7 +70,9 @@ def draw_comparison(
     predicted: npt.ArrayLike,
     skeleton: Skeleton,
     *,
+    covariance: npt.ArrayLike | None = None,
     radius: float | None = None,
+    names: bool = False,
 ) -> Picture:
     """A copy of the picture with labels (crosses), predictions (discs and diamonds) and lines between them.
 
@@ -77,7 +80,9 @@ def draw_comparison(
         picture: (h, w, 3) RGB.
         labelled, predicted: (keypoint, 2) px; NaN is not drawn.
         skeleton: names and pairs.
+        covariance: (keypoint, 2, 2) px² of the predictions: drawn as the ellipse that should hold 95 % of the labels.
         radius: of the marks, px; by default about a hundredth of the picture's smaller side.
+        names: write the names beside the predictions.
 
     Raises:
         DataError: a shape does not fit.
@@ -85,11 +90,17 @@ def draw_comparison(
     check_picture(picture)
     size = _default_radius(picture) if radius is None else radius
     canvas = picture.copy()
+    styles = keypoint_styles(skeleton.keypoints, skeleton)
+    if covariance is not None:
+        for found, spread, style in zip(np.asarray(predicted), np.asarray(covariance), styles, strict=True):
+            _ellipse(canvas, found, spread, style.rgb)
     truth, guess = _individuals(labelled, skeleton)[0], _individuals(predicted, skeleton)[0]
-    for true, found, style in zip(truth, guess, keypoint_styles(skeleton.keypoints, skeleton), strict=True):
+    for true, found, style in zip(truth, guess, styles, strict=True):
         _line(canvas, true, found, style.rgb, max(1, round(size / 3)))
         _mark(canvas, found, style, size)
         _cross(canvas, true, style, 1.8 * size)
+    if names:
+        _write_names(canvas, guess, styles, size)
     return canvas
 
 
@@ -198,6 +209,29 @@ def contact_sheet(
     return np.concatenate([*strips, _legend(skeleton, width)])
 
 
+def scale_covariance(affine: Array, covariance: npt.ArrayLike) -> Array:
+    """Covariances (..., 2, 2) of points that are mapped by a matrix (2, 3)."""
+    moved: Array = affine[:, :2] @ np.asarray(covariance, dtype=np.float64) @ affine[:, :2].T
+    return moved
+
+
+def write_heading(picture: Picture, lines: Sequence[str]) -> Picture:
+    """The picture under a white strip with lines of text, made wider where the text needs it."""
+    scale, step = 0.5, 22
+    width = max([picture.shape[1], *(cv2.getTextSize(line, _FONT, scale, 1)[0][0] + 12 for line in lines)])
+    height = step * len(lines) + 6
+    sheet = np.full((height + picture.shape[0], width, 3), 255, dtype=np.uint8)
+    sheet[height:, : picture.shape[1]] = picture
+    for place, line in enumerate(lines):
+        _write(sheet, line, (6, step * (place + 1) - 5), scale)
+    return sheet
+
+
+def enlarge(picture: Picture, width: int) -> tuple[Picture, Array]:
+    """A picture of at least this width, and the matrix (2, 3) that takes (x, y, 1) px of the picture to its pixels."""
+    return _resize(picture, max(1.0, width / picture.shape[1]))
+
+
 def check_picture(picture: Picture) -> None:
     """Raise DataError for anything but an RGB picture (h, w, 3) of uint8."""
     if picture.ndim != 3 or picture.shape[2] != 3 or picture.dtype != np.uint8:
@@ -255,6 +289,13 @@ def _cross(canvas: Picture, point: Array, style: KeypointStyle, reach: float) ->
     for color, thickness in ((_INK, 3), (style.rgb, 1)):
         for direction in np.array([[1.0, 1.0], [1.0, -1.0]]) * reach / np.sqrt(2):
             _line(canvas, point - direction, point + direction, color, thickness)
+
+
+def _ellipse(canvas: Picture, center: Array, covariance: Array, color: tuple[int, int, int]) -> None:
+    ring = covariance_ellipse(center, covariance)
+    if np.isfinite(ring).all():
+        points = np.array([_fixed(point) for point in ring], dtype=np.int32)
+        cv2.polylines(canvas, [points], True, color, 1, cv2.LINE_AA, _SHIFT)
 
 
 def _write_names(canvas: Picture, points: Array, styles: Sequence[KeypointStyle], radius: float) -> None:

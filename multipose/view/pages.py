@@ -95,6 +95,7 @@ class Page:
         subtitle: a line under the heading.
         wide: use the whole width of the window, for a player.
         heading: show title and subtitle above the sections.
+        refresh: seconds after which a browser reads the page anew, for one that is still being written; 0 for never.
     """
 
     title: str
@@ -102,6 +103,7 @@ class Page:
     subtitle: str = ""
     wide: bool = False
     heading: bool = True
+    refresh: int = 0
 
     def to_html(self) -> str:
         """The page as text.
@@ -121,10 +123,11 @@ class Page:
                 f"<script>{get_plotlyjs()}</script>\n"
                 f"<script>const TEMPLATES = {_script_json(json.dumps(templates))};\n{_asset('page.js')}</script>"
             )
+        refresh = f'<meta http-equiv="refresh" content="{self.refresh}">\n' if self.refresh else ""
         return (
             '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
             '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-            '<meta name="color-scheme" content="light dark">\n'
+            f'<meta name="color-scheme" content="light dark">\n{refresh}'
             f"<title>{escape(self.title)}</title>\n<style>\n{_asset('page.css')}</style>\n</head>\n"
             f"<body{' class=wide' if self.wide else ''}>\n<main>\n{heading}{body}\n"
             f"</main>\n{scripts}\n</body>\n</html>\n"
@@ -139,6 +142,16 @@ def save_figure(figure: go.Figure, path: str | os.PathLike[str]) -> None:
     """Write one figure as a page of its own that fills the window's width; the tab has the figure's title."""
     title = str(figure.layout.title.text or "multipose").split("<br>")[0]
     Page(title, (Section("", (figure,)),), wide=True, heading=False).save(path)
+
+
+def number_text(value: float | None, form: str) -> str:
+    """A number as a page writes it: a dash where it is unknown (None or NaN)."""
+    return _ABSENT if value is None or not np.isfinite(value) else format(value, form)
+
+
+def percent_text(share: float | None) -> str:
+    """A share in percent with one digit; a dash where it is unknown."""
+    return number_text(None if share is None else 100 * share, ".1f")
 
 
 class _Numbers:

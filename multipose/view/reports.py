@@ -1,67 +1,21 @@
-"""The pages that the stages of a project leave beside their products: of a calibration and of an evaluation."""
+"""The page of a calibration."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
 from multipose.calibration.uncertainty import picture_uncertainty, volume_uncertainty
-from multipose.skeleton import Skeleton
-from multipose.view.charts import training_curve
 from multipose.view.corners import coverage, residuals
-from multipose.view.drawing import apply_affine, crop_around, draw_comparison
-from multipose.view.pages import Facts, Item, Page, Picture, Pictures, Section, Table, Text
-from multipose.view.quality import error_curves, reliability
+from multipose.view.pages import Facts, Item, Page, Section, Table, Text, number_text
 from multipose.view.scene import rig as draw_rig
 from multipose.view.uncertainty import picture_maps, residual_trends, volume_map
 
 if TYPE_CHECKING:
     from multipose.calibration import Calibration
-
-Rgb = npt.NDArray[np.uint8]
-
-
-class EvaluationLike(Protocol):
-    """Labels and a network's points side by side, as `evaluate` returns them; errors are distances in px."""
-
-    @property
-    def keypoints(self) -> tuple[str, ...]:
-        """Names of the key points."""
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """Names of the n pictures."""
-
-    @property
-    def truth(self) -> npt.NDArray[np.float64]:
-        """(n, keypoint, 2) labelled positions px; NaN where there is none."""
-
-    @property
-    def position(self) -> npt.NDArray[np.float64]:
-        """(n, keypoint, 2) positions that the network found px."""
-
-    @property
-    def error(self) -> npt.NDArray[np.float64]:
-        """(n, keypoint) distance px; NaN where there is no label."""
-
-    def picture_mean_px(self) -> npt.NDArray[np.float64]:
-        """(n,) mean distance in each picture."""
-
-    def ranked(self) -> npt.NDArray[np.int64]:
-        """Indices of the pictures with labels, best first."""
-
-    def coverage(self, level: float) -> float:
-        """Share of the labelled positions within the ellipses that should hold this share of them."""
-
-    def reliability(self) -> pd.DataFrame:
-        """Points in bins of their confidence: mean confidence, share present, and number n of each bin."""
-
-    def to_dict(self) -> dict[str, Any]:
-        """mean_px, rmse_px, median_px, p95_px, pck5, n, within_50, within_95, brier, base_brier, calibration_error."""
 
 
 def calibration_page(calibration: Calibration, *, title: str = "Calibration", subtitle: str = "") -> Page:
@@ -74,17 +28,17 @@ def calibration_page(calibration: Calibration, *, title: str = "Calibration", su
     report = calibration.report
     unit, lengths = report.unit, report.lengths
     facts = {
-        "RMS, fitted (px)": _number(report.rms_px, ".3f"),
-        "RMS, boards left out (px)": _number(report.held_out_rms_px, ".3f"),
-        "its 95 % interval (px)": " – ".join(_number(value, ".3f") for value in report.held_out_interval_px),
+        "RMS, fitted (px)": number_text(report.rms_px, ".3f"),
+        "RMS, boards left out (px)": number_text(report.held_out_rms_px, ".3f"),
+        "its 95 % interval (px)": " – ".join(number_text(value, ".3f") for value in report.held_out_interval_px),
         "boards used": str(report.boards_used),
         "pictures of boards used": str(report.board_views_used),
-        "diagonals of boards, mean error (%)": _number(lengths.diagonal_mean_percent, ".3f"),
-        "diagonals of boards, RMS error (%)": _number(lengths.diagonal_rms_percent, ".3f"),
-        "sides of squares, RMS error (%)": _number(lengths.square_error_percent, ".3f"),
-        f"corners off their boards' planes, RMS ({unit})": _number(lengths.flatness, ".3g"),
+        "diagonals of boards, mean error (%)": number_text(lengths.diagonal_mean_percent, ".3f"),
+        "diagonals of boards, RMS error (%)": number_text(lengths.diagonal_rms_percent, ".3f"),
+        "sides of squares, RMS error (%)": number_text(lengths.square_error_percent, ".3f"),
+        f"corners off their boards' planes, RMS ({unit})": number_text(lengths.flatness, ".3g"),
         f"measured bow of the board, x and y ({unit})": _values_with_errors(lengths.bow, lengths.bow_sd),
-        "variance, times that of independent corners": _number(report.inflation, ".2f"),
+        "variance, times that of independent corners": number_text(report.inflation, ".2f"),
     }
     if report.board_deflection:
         values, sds = zip(*report.board_deflection, strict=True)
@@ -169,134 +123,6 @@ def calibration_page(calibration: Calibration, *, title: str = "Calibration", su
     )
 
 
-def evaluation_page(
-    evaluation: EvaluationLike,
-    picture: Callable[[int], Rgb],
-    skeleton: Skeleton,
-    *,
-    title: str = "Evaluation",
-    subtitle: str = "",
-    metrics: pd.DataFrame | None = None,
-    notes: Sequence[str] = (),
-    further: Mapping[str, EvaluationLike] | None = None,
-    n_pictures: int = 8,
-) -> Page:
-    """How far a network's points lie from the labels: figures, key points, best and worst pictures, training.
-
-    Args:
-        evaluation: as `evaluate` returns it.
-        picture: gives the RGB picture of an index of the evaluation.
-        skeleton: the key points.
-        title, subtitle: of the page.
-        metrics: the table of the training's metrics.csv.
-        notes: sentences that say what was held out and how.
-        further: more evaluations to put beside it, by name (random and block folds, for example).
-        n_pictures: how many of the best and of the worst pictures are shown; a picture stands in one of the two only.
-    """
-    values = evaluation.to_dict()
-    facts = {
-        "mean error (px)": _number(values["mean_px"], ".2f"),
-        "median error (px)": _number(values["median_px"], ".2f"),
-        "root mean square error (px)": _number(values["rmse_px"], ".2f"),
-        "95 % of the errors below (px)": _number(values["p95_px"], ".2f"),
-        "at most 5 px off (%)": _percent(values["pck5"]),
-        "labels in their 50 % ellipses (%)": _percent(values["within_50"]),
-        "labels in their 95 % ellipses (%)": _percent(values["within_95"]),
-        "Brier score of the confidence": _number(values["brier"], ".3f"),
-        "that of the share of points present": _number(values["base_brier"], ".3f"),
-        "calibration error of the confidence": _number(values["calibration_error"], ".3f"),
-        "labelled points": str(values["n"]),
-    }
-    summary: list[Item] = [Facts(facts), *(Text(note, "note") for note in notes)]
-    if further:
-        summary.append(Table(_comparison({title: evaluation, **further}), formats=_COMPARISON_FORMATS))
-    order = evaluation.ranked()
-    shown = min(n_pictures, (len(order) + 1) // 2)
-    best, worst = order[:shown], order[shown:][::-1][:shown]
-    sections = [
-        Section("Summary", tuple(summary)),
-        Section("Key points", (Table(_keypoint_errors(evaluation), formats=_KEYPOINT_FORMATS),)),
-        *([Section("Errors and their honesty", _quality(evaluation, title, further or {}))] if values["n"] else []),
-        *(
-            Section(
-                heading,
-                (
-                    Text("Cross: label. Disc or diamond: network. The parts shown hold all labelled points."),
-                    Pictures(tuple(_example(evaluation, picture, skeleton, int(item)) for item in items)),
-                ),
-            )
-            for heading, items in (("Worst pictures", worst), ("Best pictures", best))
-            if len(items)
-        ),
-    ]
-    if metrics is not None and len(metrics):
-        sections.append(Section("Training", (training_curve(metrics),)))
-    return Page(title, tuple(sections), subtitle=subtitle)
-
-
-_KEYPOINT_FORMATS = dict.fromkeys(("mean (px)", "median (px)", "RMS (px)", "95 % below (px)"), ".2f")
-_COMPARISON_FORMATS = dict.fromkeys(("mean (px)", "median (px)", "RMS (px)"), ".2f") | {"at most 5 px off (%)": ".1f"}
-
-
-def _keypoint_errors(evaluation: EvaluationLike) -> pd.DataFrame:
-    rows = []
-    for name, column in zip(evaluation.keypoints, evaluation.error.T, strict=True):
-        known = column[np.isfinite(column)]
-        rows.append(
-            {
-                "key point": name,
-                "labels": len(known),
-                "mean (px)": known.mean() if len(known) else np.nan,
-                "median (px)": np.median(known) if len(known) else np.nan,
-                "RMS (px)": np.sqrt((known**2).mean()) if len(known) else np.nan,
-                "95 % below (px)": np.quantile(known, 0.95) if len(known) else np.nan,
-            }
-        )
-    return pd.DataFrame(rows)
-
-
-def _quality(evaluation: EvaluationLike, title: str, further: Mapping[str, EvaluationLike]) -> tuple[Item, ...]:
-    """How far points are off, and whether ellipses and confidences say so."""
-    known = {name: part for name, part in {title: evaluation, **further}.items() if part.to_dict()["n"]}
-    return (
-        error_curves(known, title="Share of the labelled points within a distance"),
-        reliability(evaluation),
-        Text(
-            "Every labelled point counts. Points on the dotted lines are honest; ellipses above theirs are too wide.",
-            "note",
-        ),
-    )
-
-
-def _percent(share: float | None) -> str:
-    return _number(None if share is None else 100 * share, ".1f")
-
-
-def _comparison(evaluations: Mapping[str, EvaluationLike]) -> pd.DataFrame:
-    rows = []
-    for name, evaluation in evaluations.items():
-        values = evaluation.to_dict()
-        rows.append(
-            {
-                "evaluation": name,
-                "labelled points": values["n"],
-                "mean (px)": values["mean_px"],
-                "median (px)": values["median_px"],
-                "RMS (px)": values["rmse_px"],
-                "at most 5 px off (%)": None if values["pck5"] is None else 100 * values["pck5"],
-            }
-        )
-    return pd.DataFrame(rows)
-
-
-def _example(evaluation: EvaluationLike, picture: Callable[[int], Rgb], skeleton: Skeleton, item: int) -> Picture:
-    truth, found = evaluation.truth[item], evaluation.position[item]
-    found = np.where(np.isfinite(truth), found, np.nan)
-    part, affine = crop_around(picture(item), truth)
-    drawn = draw_comparison(part, apply_affine(affine, truth), apply_affine(affine, found), skeleton, radius=4.5)
-    return Picture(drawn, f"{evaluation.names[item]}: mean {evaluation.picture_mean_px()[item]:.2f} px")
-
-
 def _parameters(calibration: Calibration) -> pd.DataFrame:
     """Lens parameters with their standard deviations, one row per parameter and one column per camera."""
     table: dict[str, dict[str, str]] = {}
@@ -319,7 +145,3 @@ def _with_error(value: float, sd: float) -> str:
 def _values_with_errors(values: Sequence[float], sds: Sequence[float]) -> str:
     known = np.isfinite([*values, *sds]).all()
     return ", ".join(_with_error(*pair) for pair in zip(values, sds, strict=True)) if known else "–"
-
-
-def _number(value: float | None, form: str) -> str:
-    return "–" if value is None or not np.isfinite(value) else format(value, form)

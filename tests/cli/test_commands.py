@@ -93,6 +93,19 @@ def test_usage_errors_end_with_2() -> None:
     assert "VIEWS" in call("init", "x", code=2).stderr.upper()
 
 
+def test_added_labels_need_a_network_and_a_view(folder: Path) -> None:
+    table = folder / "CollectedData_me.csv"
+    table.write_text("scorer,me\n", encoding="utf-8")
+    where = ("--project", str(folder))
+    assert "--add needs --from" in call("train", "--add", str(table), *where, code=2).stderr
+    assert "say it with --view" in " ".join(
+        call("train", "--from", "back", "--add", str(table), *where, code=2).stderr.split()
+    )
+    assert "leave RECORDING and --view out" in " ".join(
+        call("label", "extract", "day1", "--frames", str(table), *where, code=2).stderr.split()
+    )
+
+
 def test_errors_are_one_message_on_stderr(tmp_path: Path) -> None:
     result = call("status", "--project", str(tmp_path), code=1)
     assert result.stdout == ""

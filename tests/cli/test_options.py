@@ -34,3 +34,28 @@ def test_a_label_curve_needs_folds() -> None:
     done = CliRunner().invoke(main, ["evaluate", "--label-curve", "10,all"])
     assert done.exit_code == 2
     assert "--folds" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--split", "blocks"], "needs --folds"),
+        (["--compare", "shared"], "--compare needs --labels"),
+        (["--unseen", "--folds", "2"], "--unseen needs --labels"),
+        (["--worst", "3"], "--worst needs --labels or --folds"),
+        (["--labels", __file__, "--split", "recording"], "not both"),
+    ],
+)
+def test_options_of_evaluate_that_do_not_go_together(options: list[str], said: str) -> None:
+    done = CliRunner().invoke(main, ["evaluate", *options])
+    assert done.exit_code == 2
+    assert said in done.stderr
+
+
+def test_labels_that_do_not_say_their_view_need_it(tmp_path: Path) -> None:
+    project, labels = tmp_path / "mice", tmp_path / "CollectedData_me.csv"
+    labels.write_text("scorer,me,me\nbodyparts,nose,nose\ncoords,x,y\n", encoding="utf-8")
+    CliRunner().invoke(main, ["init", str(project), "--views", "a,b", "--keypoints", "nose"], catch_exceptions=False)
+    done = CliRunner().invoke(main, ["evaluate", "--project", str(project), "--labels", str(labels)])
+    assert done.exit_code == 2
+    assert "one --view" in done.stderr

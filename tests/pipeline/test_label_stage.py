@@ -8,17 +8,19 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from multipose.errors import LabelError, ProjectError
+from multipose.errors import FormatError, LabelError, ProjectError
 from multipose.labels import Labels, labels_from_points, picture_path
 from multipose.pipeline.beginning import make_project
+from multipose.pipeline.label_files import import_labels
 from multipose.pipeline.labels import (
     export_labels,
     extract,
+    extract_chosen,
     extract_labelled,
     find_problems,
-    import_labels,
     known_labels,
     load_labels,
+    read_frames,
 )
 from multipose.pipeline.plan import model_product, open_hashes
 from multipose.project import Project, Recording
@@ -209,3 +211,30 @@ def test_slips_are_found(filmed: Project) -> None:
     xy = np.array([[[10.0, 12.0], [300.0, 20.0]]])
     labels_from_points("day1", "top", [1], xy, KEYPOINTS).save(filmed.labels_path)
     assert [(problem.code, problem.keypoint) for problem in find_problems(filmed)] == [("outside", "tail")]
+
+
+def test_a_table_as_labels_csv_is_imported_with_its_pictures(filmed: Project, tmp_path: Path) -> None:
+    folder = tmp_path / "more"
+    xy = np.tile([[10.0, 12.0], [30.0, 20.0]], (2, 1, 1))
+    labels_from_points("day9", "top", [3, 5], xy, KEYPOINTS).save(folder / "table.csv")
+    with pytest.raises(LabelError, match="which does not exist"):
+        import_labels(filmed, folder / "table.csv", "top")
+    for frame in (3, 5):
+        write_picture(picture_path(folder / "frames", "day9", "top", frame), grey(10 * frame))
+    told = import_labels(filmed, folder / "table.csv", "top")
+    assert (told["pictures"], told["points"], told["unlisted"]) == (2, 4, ["day9"])
+    assert read_picture(picture_path(filmed.frames_folder, "day9", "top", 5)).mean() == 50
+    assert load_labels(filmed).points("top")[1].tolist() == xy.tolist()
+    assert import_labels(filmed, folder / "table.csv", "top")["conflicts"] == 0  # the same again
+
+
+def test_listed_frames_are_entered_as_unlabelled(filmed: Project, tmp_path: Path) -> None:
+    table = tmp_path / "frames.csv"
+    table.write_text("recording,view,frame\nday1,top,2\nday1,top,6\n", encoding="utf-8")
+    pictures = extract_chosen(filmed, read_frames(table), open_hashes(filmed))
+    assert [path.name for path in pictures["day1", "top"]] == ["000002.png", "000006.png"]
+    assert load_labels(filmed).frames("top")["frame"].tolist() == [2, 6]
+    for text, told in (("recording,view\nday1,top\n", "KeyError"), ("recording,view,frame\n", "lists no frame")):
+        table.write_text(text, encoding="utf-8")
+        with pytest.raises(FormatError, match=told):
+            read_frames(table)

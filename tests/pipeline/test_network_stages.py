@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from multipose.errors import ModelError, ProjectError
-from multipose.labels import Labels, labels_from_points
+from multipose.errors import DataError, LabelError, ModelError, ProjectError
+from multipose.labels import Labels, labels_from_points, picture_path
 from multipose.pipeline.beginning import make_project
 from multipose.pipeline.evaluation import cross_validate_model, evaluate_labels, held_out_figures
+from multipose.pipeline.labels import extract_chosen, read_frames
 from multipose.pipeline.pictures import keypoints_page, labelled_videos, sheet_picture
 from multipose.pipeline.plan import describe, judge_all, open_hashes
 from multipose.pipeline.prediction import predict_recording
 from multipose.pipeline.training import train_model
 from multipose.pose2d import PoseModel
+from multipose.progress import SILENT, Task
 from multipose.project import Project, Recording
-from multipose.sources import read_picture
+from multipose.sources import read_picture, write_picture
 from multipose.tracks import load_tracks
 from multipose.video import VideoFile, write_video
 
@@ -74,7 +78,7 @@ def test_from_labels_to_key_points(tmp_path: Path) -> None:
         result = train_model(project, view, hashes, budget={"steps": 4}, threads=1)
         assert set(result) >= {"model", "minutes", "held_out_mean_px"}
         assert (project.model_folder(view) / "evaluation.html").stat().st_size > 10_000
-        assert held_out_figures(project, view)["mean_px"] == pytest.approx(result["held_out_mean_px"])
+        assert held_out_figures(project, view, hashes)["mean_px"] == pytest.approx(result["held_out_mean_px"])
     weights = project.model_folder("top") / "weights.safetensors"
     stamp = weights.stat().st_mtime_ns
     assert train_model(project, "top", hashes, budget={"steps": 4}, keep=True, threads=1) == result
@@ -101,10 +105,18 @@ def test_from_labels_to_key_points(tmp_path: Path) -> None:
     (video,) = labelled_videos(project, project.recording("day2"), ["top"], tmp_path / "drawn")
     assert len(VideoFile(video)) == COUNT - 1
 
-    figures = evaluate_labels(project, "top", project.labels_path, hashes, threads=1)
+    figures = evaluate_labels(project, "top", project.labels_path, hashes, worst=2, threads=1)
     assert figures is not None
     assert figures["n"] == 2 * COUNT
-    assert Path(figures["page"]).exists()
+    assert figures["pictures_seen"] == COUNT
+    assert "learned from 11 of these 12 pictures" in Path(figures["page"]).read_text(encoding="utf-8")
+    assert [Path(path).name[:14] for path in figures["worst"]] == ["001_day1_top_0", "002_day1_top_0"]
+    assert read_picture(Path(figures["worst"][0])).shape[1] == 800
+    with pytest.raises(DataError, match="seen all 12 pictures"):
+        evaluate_labels(project, "top", project.labels_path, hashes, unseen=True, threads=1)
+    metrics = (project.model_folder("top") / "training.html").read_text(encoding="utf-8")
+    assert "Training of network top" in metrics
+    assert "http-equiv" not in metrics
 
     labels = Labels.load(project.labels_path, KEYPOINTS)
     table = labels.table.copy()
@@ -157,6 +169,106 @@ def test_cross_validation(tmp_path: Path) -> None:
     assert "label_curve" not in result
 
 
+def test_an_interrupted_cross_validation_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from multipose.pipeline import evaluation
+
+    project = make(tmp_path / "mice")
+    hashes = open_hashes(project)
+    options: dict[str, Any] = {"folds": 3, "split": "random", "budget": {"steps": 1}, "seed": 0, "threads": 1}
+    with pytest.raises(DataError, match="from 2 to 8, not 9"):
+        cross_validate_model(project, "top", hashes, counts=(2, 9), **options)
+    really, trained = evaluation.train, []
+
+    def interrupt(part: Any, *rest: Any, **named: Any) -> Any:
+        trained.append(part.names)
+        if len(trained) == 3:
+            raise KeyboardInterrupt
+        return really(part, *rest, **named)
+
+    monkeypatch.setattr(evaluation, "train", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        cross_validate_model(project, "top", hashes, **options)
+    result = cross_validate_model(project, "top", hashes, **options)
+    assert trained[3:] == [trained[2]]
+    assert result["n"] == 2 * COUNT
+    assert not (project.model_folder("top") / "folds").exists()
+
+
+def test_recordings_are_left_out(tmp_path: Path) -> None:
+    project = make(tmp_path / "mice")
+    hashes = open_hashes(project)
+    options: dict[str, Any] = {"folds": None, "split": "recording", "budget": {"steps": 1}, "seed": 0, "threads": 1}
+    with pytest.raises(DataError, match="one recording, 'day1'"):
+        cross_validate_model(project, "top", hashes, **options)
+    places, _ = spots(1)
+    more = labels_from_points("day2", "top", np.arange(4), places[1:5], KEYPOINTS)
+    Labels.load(project.labels_path, KEYPOINTS).merge(more).save(project.labels_path)
+    result = cross_validate_model(project, "top", hashes, **options, worst=1)
+    assert result["n"] == 2 * (COUNT + 4)
+    assert len(result["folds"]) == 2
+    assert "whole recordings" in result["judged_on"]
+    assert len(result["worst"]) == 1
+
+
+def test_networks_are_compared_on_what_neither_has_seen(tmp_path: Path) -> None:
+    project = make(tmp_path / "mice")
+    hashes = open_hashes(project)
+    for name, seed in (("top", 0), ("shared", 1)):
+        train_model(project, name, hashes, budget={"steps": 2}, seed=seed, threads=1)
+    places, _ = spots(1)
+    table = tmp_path / "fresh.csv"
+    fresh = labels_from_points("day2", "top", np.arange(3), places[1:4], KEYPOINTS)
+    Labels.load(project.labels_path, KEYPOINTS).merge(fresh).save(table)
+    with pytest.raises(ModelError, match=r"network top has learned from.*network shared has learned.*--unseen"):
+        evaluate_labels(project, "top", table, hashes, compare="shared", threads=1)
+    with pytest.raises(ProjectError, match="'side' is no network of the project .*shared, back, top"):
+        evaluate_labels(project, "top", table, hashes, compare="side", threads=1)
+    with pytest.raises(ModelError, match="network top itself"):
+        evaluate_labels(project, "top", table, hashes, compare="top", threads=1)
+    figures = evaluate_labels(project, "top", table, hashes, compare="shared", unseen=True, threads=1)
+    assert figures is not None
+    assert figures["pictures_seen"] == 0
+    comparison = figures["comparison"]
+    assert comparison["n"] == figures["n"] <= 6
+    assert comparison["difference_px"] == pytest.approx(comparison["second_px"] - comparison["first_px"])
+    assert "Networks top and shared" in Path(comparison["page"]).read_text(encoding="utf-8")
+    by_folder = evaluate_labels(
+        project, "top", table, hashes, compare=str(project.folder / "models" / "shared"), unseen=True, threads=1
+    )
+    assert by_folder is not None
+    assert by_folder["comparison"]["keypoints"] == comparison["keypoints"]
+
+
+def test_second_labels_are_measured_and_make_networks_stale(tmp_path: Path) -> None:
+    project = make(tmp_path / "mice")
+    hashes = open_hashes(project)
+    places, _ = spots(1)
+    again = project.folder / "labels" / "again.csv"
+    second = labels_from_points("day1", "top", np.arange(6), places[:6] + np.array([3.0, 4.0]), KEYPOINTS)
+    second.save(again)
+    train_model(project, "top", hashes, budget={"steps": 1}, labelled_again=again, threads=1)
+    noise = PoseModel.load(project.model_folder("top")).training["label_sd_px"]
+    assert noise == [pytest.approx(np.sqrt(12.5 / 2))] * 2
+    config = project.folder / "multipose.toml"
+    text = config.read_text(encoding="utf-8").replace("#   labelled_again", "labelled_again")
+    config.write_text(text, encoding="utf-8")
+    project = Project.open(project.folder)
+    for view in project.views:
+        train_model(project, view, hashes, budget={"steps": 1}, threads=1)
+    figures = held_out_figures(project, "top", hashes)["label_noise"]
+    assert (figures["n"], figures["repeat_px"], figures["network_px"]) == (12, pytest.approx(5.0), None)
+    assert "label_noise" not in held_out_figures(project, "back", hashes)
+    judged = evaluate_labels(project, "top", project.labels_path, hashes, labelled_again=again, threads=1)
+    assert judged is not None
+    assert judged["label_noise"]["network_n"] == 12
+    Labels(second.table.assign(x=second.table["x"] + 1), KEYPOINTS).save(again)
+    products = [describe(project, "train", view) for view in project.views]
+    assert [judgement.state for judgement in judge_all(project, products, hashes)] == ["current", "stale"]
+    again.unlink()
+    with pytest.raises(ProjectError, match="again.csv, which does not exist"):
+        train_model(project, "top", hashes, budget={"steps": 1}, threads=1)
+
+
 def test_a_label_curve_has_a_figure_for_each_number_of_pictures(tmp_path: Path) -> None:
     project = make(tmp_path / "mice")
     result = cross_validate_model(
@@ -173,6 +285,7 @@ def test_a_label_curve_has_a_figure_for_each_number_of_pictures(tmp_path: Path) 
     assert list(result["label_curve"]) == ["2", "all"]
     assert result["label_curve"]["all"]["mean_px"] == result["mean_px"]
     assert result["label_curve"]["2"]["n"] == result["n"] == 2 * COUNT
+    assert "pictures learned from" in Path(result["page"]).read_text(encoding="utf-8")
     assert "2 pictures" in Path(result["page"]).read_text(encoding="utf-8")
 
 
@@ -208,3 +321,98 @@ def test_a_network_of_other_key_points(tmp_path: Path) -> None:
         predict_recording(Project.open(project.folder), project.recording("day1"), hashes)
     figures = json.loads((project.model_folder("top") / "evaluation.json").read_text(encoding="utf-8"))
     assert figures["schema_version"] == 1
+
+
+class Notes:
+    """A progress that keeps what is noted."""
+
+    def __init__(self) -> None:
+        self.texts: list[str] = []
+
+    def task(self, description: str, total: float | None = None) -> Task:
+        return SILENT.task(description, total)
+
+    def note(self, text: str) -> None:
+        self.texts.append(text)
+
+
+def write_table(folder: Path, view: str, count: int = 4) -> Path:
+    """A table as labels.csv of recording `other`, with its pictures (negatives of others) beside it."""
+    places, pictures = spots(9)
+    for number in range(count):
+        write_picture(picture_path(folder, "other", view, number), 255 - pictures[number])
+    path = folder / "more.csv"
+    labels_from_points("other", view, np.arange(count), places[:count], KEYPOINTS).save(path)
+    return path
+
+
+def test_labels_are_added_to_what_a_network_knows(tmp_path: Path) -> None:
+    project = make(tmp_path / "mice")
+    hashes = open_hashes(project)
+    path = write_table(tmp_path / "more", "top")
+    train_model(project, "top", hashes, budget={"steps": 2}, threads=1)
+    with pytest.raises(LabelError, match="no labels of view back"):
+        train_model(project, "back", hashes, start="top", add=path, budget={"steps": 1})
+    before = PoseModel.load(project.model_folder("top"))
+    result = train_model(project, "top", hashes, start="top", add=path, budget={"steps": 2}, threads=1)
+    assert result["parts"]["old"]["n"] == result["parts"]["added"]["n"] == 1
+    assert result["parts"]["old"]["before_px"] > 0
+    refined = PoseModel.load(project.model_folder("top"))
+    assert refined.training["start"] == before.fingerprint()
+    assert (refined.training["pictures"], refined.training["added_pictures"]) == (COUNT + 4 - 2, 3)
+    assert refined.training["held_out_names"][0] == before.training["held_out_names"][0]
+    labels = Labels.load(project.labels_path, KEYPOINTS)
+    assert len(labels.select(view="top", recording="other").frames("top")) == 4
+    assert picture_path(project.frames_folder, "other", "top", 3).is_file()
+    (judged,) = judge_all(project, [describe(project, "train", "top")], hashes)
+    assert judged.state == "current"  # the added labels are the project's now
+    page = (project.model_folder("top") / "evaluation.html").read_text(encoding="utf-8")
+    assert "added pictures held out (1)" in page
+    labels = labels.select(recording="day1")
+    labels.save(project.labels_path)
+    (judged,) = judge_all(project, [describe(project, "train", "top")], hashes)
+    assert judged.state == "stale"
+    assert "lost when it is made anew" in judged.reasons[-1]
+
+
+def test_a_network_from_elsewhere_is_refined(tmp_path: Path) -> None:
+    """With the pictures of its own project at hand, and without."""
+    elsewhere = make(tmp_path / "mice")
+    train_model(elsewhere, "top", open_hashes(elsewhere), budget={"steps": 2}, threads=1)
+    for name, folder in (("rats", elsewhere.model_folder("top")), ("voles", tmp_path / "alone" / "top")):
+        if not folder.exists():
+            shutil.copytree(elsewhere.model_folder("top"), folder)
+        project = make_project(tmp_path / name, ["top"], KEYPOINTS)
+        path, notes = write_table(tmp_path / f"more_{name}", "top"), Notes()
+        options: dict[str, Any] = {"budget": {"steps": 1}, "threads": 1, "progress": notes}
+        result = train_model(project, "top", open_hashes(project), start=str(folder), add=path, **options)
+        forgetting = "it is likely to forget them" in " ".join(notes.texts)
+        assert forgetting == (name == "voles")
+        assert ("parts" in result) == (name == "rats")
+        assert PoseModel.load(project.model_folder("top")).training["pictures"] == {"rats": 14, "voles": 3}[name]
+    with pytest.raises(ProjectError, match="no folder of a trained network"):
+        train_model(project, "top", open_hashes(project), start="nowhere", budget={"steps": 1})
+
+
+def test_an_unlike_video_is_told_with_its_frames_to_label(tmp_path: Path) -> None:
+    project = make(tmp_path / "mice")
+    hashes, notes = open_hashes(project), Notes()
+    for number, view in enumerate(project.views):
+        train_model(project, view, hashes, budget={"steps": 1}, threads=1)
+        pictures = spots(number + 5)[1]
+        if view == "top":
+            pictures = [np.random.default_rng(number).permutation(255 - picture) for picture in pictures]
+        write_video(project.folder / f"day3_{view}.mp4", pictures, 20.0, crf=5)
+    project = project.with_recordings([Recording("day3", {view: f"day3_{view}.mp4" for view in project.views})])
+    project.save_manifest()
+    result = predict_recording(project, project.recording("day3"), hashes, threads=1, progress=notes)
+    assert set(result["unlike"]) == {"top"}
+    assert result["views"]["back"]["strangeness"] < 1
+    assert any("day3, top: looks unlike everything that was labelled" in text for text in notes.texts)
+    frames = read_frames(Path(result["frames_to_label"]))
+    assert list(frames) == [("day3", "top")]
+    pictures = extract_chosen(project, frames, hashes)
+    assert [int(path.stem) for path in pictures["day3", "top"]] == frames["day3", "top"]
+    assert set(Labels.load(project.labels_path, KEYPOINTS).select(recording="day3").table["state"]) == {"unlabelled"}
+    result = predict_recording(project, project.recording("day1"), hashes, threads=1)
+    assert result["frames_to_label"] is None

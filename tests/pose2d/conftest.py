@@ -16,7 +16,7 @@ from multipose.skeleton import Skeleton
 
 SKELETON = Skeleton(("red", "green", "blue"), edges=(("red", "green"),), pairs=(("green", "blue"),))
 COLOURS = np.array([[230, 40, 40], [40, 230, 40], [40, 40, 230]])
-SMALL_CROPS = Augmentation(crop=64, zoom=0.1, blur=0.0, flip=False)
+SMALL_CROPS = Augmentation(crop=64, zoom=0.1, blur=0.0, flip=False, dark=0.0)
 
 
 def draw_discs(xy: npt.NDArray[np.float64], size: tuple[int, int], seed: int = 0) -> npt.NDArray[np.uint8]:

@@ -14,7 +14,7 @@ from multipose.pose2d.augmentation import Augmentation, augment, choose_augmenta
 from multipose.pose2d.dataset import PoseDataset, choose_scale
 from multipose.skeleton import Skeleton
 
-PLAIN = Augmentation(crop=96, contrast=0.0, brightness=0.0, gamma=0.0, blur=0.0, noise=0.0, around_point=1.0)
+PLAIN = Augmentation(crop=96, contrast=0.0, brightness=0.0, gamma=0.0, blur=0.0, noise=0.0, dark=0.0, around_point=1.0)
 STAY = np.arange(2)
 
 
@@ -141,6 +141,19 @@ def test_crops_for_judging_know_which_points_they_lost(make_discs: Callable[...,
             if seen and 4 < x < 59 and 4 < y < 59:
                 assert picture[round(y), round(x)].argmax() == colour
     assert 0 < crops.present.sum() < dataset.present.sum() * 20 / 3
+
+
+def test_dark_crops_have_shot_noise() -> None:
+    """Of a picture of one grey: mean and variance of a dark crop fall with the light, by a number of electrons."""
+    settings = replace(PLAIN, crop=64, dark=1.0, darkest=0.1)
+    picture, xy = np.full((200, 200, 3), 240, np.uint8), np.full((2, 2), 100.0)
+    for seed in range(12):
+        crop = augment(picture, xy, settings, STAY, np.random.default_rng(seed))[0][8:-8, 8:-8].astype(float)
+        assert 0.09 * 240 < crop.mean() < 241
+        if crop.mean() < 200:  # brighter ones are cut off at white
+            electrons = 255 * crop.mean() / (crop[..., 0].var() - 1 / 12)
+            assert 170 < electrons < 2400
+            np.testing.assert_array_equal(crop[..., 0], crop[..., 2])
 
 
 def test_cameras_that_look_aslant_keep_up_and_down_apart() -> None:

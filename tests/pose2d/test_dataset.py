@@ -83,7 +83,7 @@ def test_impossible_datasets_are_refused(make_discs: Make) -> None:
     good = make_discs(2)
     with pytest.raises(DataError, match=r"xy \(2, 3, 2\)"):
         replace(good, xy=good.xy[:1])
-    with pytest.raises(DataError, match="2 groups and names"):
+    with pytest.raises(DataError, match="2 groups, names, moments and views"):
         replace(good, names=("one",))
     with pytest.raises(DataError, match="'seen'"):
         replace(good, state=np.full((2, 3), "seen"))

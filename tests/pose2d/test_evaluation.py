@@ -8,11 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from multipose.errors import DataError, ModelError
-from multipose.pose2d.calibration import fit_calibration, label_noise
+from multipose.errors import DataError, FormatError, ModelError
+from multipose.pose2d.calibration import fit_calibration
 from multipose.pose2d.crossvalidation import choose_folds, cross_validate
 from multipose.pose2d.dataset import PoseDataset
-from multipose.pose2d.evaluation import Evaluation, evaluate, join_evaluations
+from multipose.pose2d.evaluation import Evaluation, evaluate, join_evaluations, load_evaluation
+from multipose.pose2d.pictures_seen import describe_seen, find_seen
+from multipose.pose2d.repeats import describe_repeats, label_noise
 from multipose.pose2d.training import TrainingResult
 from multipose.skeleton import Skeleton
 
@@ -44,7 +46,7 @@ def test_figures_of_known_errors() -> None:
     assert evaluation.mean_px == pytest.approx(3.0)
     assert evaluation.rmse_px == pytest.approx(5.0)
     assert evaluation.median_px == 0
-    assert evaluation.pck5 == pytest.approx(0.8)
+    assert evaluation.pck(5.0) == pytest.approx(0.8)
     assert evaluation.keypoint_mean_px() == pytest.approx({"k0": 2.5, "k1": 5.0, "k2": 0.0})
     np.testing.assert_allclose(evaluation.picture_mean_px(), [5, 0])
     assert evaluation.ranked().tolist() == [1, 0]
@@ -69,7 +71,7 @@ def test_joined_evaluations_are_those_of_all_pictures() -> None:
     random = np.random.default_rng(0)
     truth, position = random.normal(size=(2, 7, 3, 2))
     whole = make_evaluation(truth, position)
-    parts = [make_evaluation(truth[:3], position[:3]), make_evaluation(truth[3:], position[3:])]
+    parts = [whole.subset(range(3)), whole.subset(range(3, 7))]
     joined = join_evaluations(parts)
     assert joined.to_dict() == whole.to_dict()
     assert len(joined.names) == 7
@@ -144,6 +146,12 @@ def test_noise_of_labels_is_measured_and_taken_off(make_discs: Make) -> None:
     np.testing.assert_allclose(huge.covariance_floor, np.array(with_noise.covariance_floor) / 10)
     with pytest.raises(DataError, match="labelled a second time"):
         label_noise(dataset, replace(dataset, names=tuple(f"other/{i}" for i in range(60))))
+    judged_again = make_evaluation(first.xy, first.xy + np.array([3.0, 4.0]))
+    figures = describe_repeats(first, second.subset(np.arange(59, 9, -1)), replace(judged_again, names=first.names))
+    assert (figures["pictures"], figures["n"], figures["network_px"]) == (50, 150, pytest.approx(5.0))
+    repeats = [figures["keypoints"][name]["repeat_px"] for name in ("red", "green", "blue")]
+    np.testing.assert_allclose(repeats, np.sqrt(np.pi) * sd, rtol=0.15)  # the distance of two labels with this noise
+    json.dumps(describe_repeats(first, second.subset([0])), allow_nan=False)
     with pytest.raises(DataError, match="same key points"):
         label_noise(dataset, replace(dataset, skeleton=Skeleton(("red", "green", "violet"))))
 
@@ -169,11 +177,26 @@ def test_presence_is_calibrated_by_held_out_frames() -> None:
     zeros = np.zeros((3000, 1, 2))
     calibration = fit_calibration(make_evaluation(zeros, zeros, presence_logit=logit, present=present))
     assert calibration.presence_slope == pytest.approx(0.5, abs=0.06)
-    assert calibration.presence_offset == pytest.approx(-1.0, abs=0.15)
+    assert calibration.presence_offset == pytest.approx((-1.0,), abs=0.15)
     all_there = make_evaluation(zeros[:20], zeros[:20], presence_logit=np.full((20, 1), 2.0), present=np.ones((20, 1)))
     assert 0.5 < fit_calibration(all_there).presence_slope < 3
     unknown = make_evaluation(zeros[:2], zeros[:2], present=np.full((2, 1), np.nan))
     assert fit_calibration(unknown).presence_slope == pytest.approx(1.0, abs=1e-3)
+
+
+def test_key_points_have_offsets_of_their_own_where_there_is_much_to_tell_by() -> None:
+    random = np.random.default_rng(3)
+    offsets = np.array([-2.0, 0.0, 2.0])
+    logit = random.normal(scale=2.0, size=(2000, 3))
+    present = (random.random((2000, 3)) < 1 / (1 + np.exp(-(logit + offsets)))).astype(float)
+    zeros = np.zeros((2000, 3, 2))
+    many = fit_calibration(make_evaluation(zeros, zeros, presence_logit=logit, present=present))
+    np.testing.assert_allclose(many.presence_offset, offsets, atol=0.25)
+    part = np.where(np.arange(2000)[:, None] < (300, 300, 3), present, np.nan)
+    few = fit_calibration(make_evaluation(zeros, zeros, presence_logit=logit, present=part))
+    assert (
+        few.presence_offset[1] - 0.5 < few.presence_offset[2] < 1.0
+    )  # three points move it from the others but little
 
 
 @pytest.mark.parametrize("split", ["random", "blocks"])
@@ -185,6 +208,76 @@ def test_every_picture_is_judged_once(make_discs: Make, split: str) -> None:
     assert all(contiguous) == (split == "blocks")
 
 
+def test_blocks_follow_time_within_recordings_and_keep_instants_together(make_discs: Make) -> None:
+    dataset = replace(
+        make_discs(12),
+        groups=("b",) * 6 + ("a",) * 6,
+        moments=(5, 3, 1, 0, 2, 4, 0, 0, 7, 7, 9, 9),
+        views=("back",) * 6 + ("back", "top") * 3,
+    )
+    first, second, third = choose_folds(dataset, 3, "blocks")
+    assert sorted(dataset.moments[i] for i in first) == [0, 1, 2]
+    assert sorted(dataset.moments[i] for i in second) == [3, 4, 5]
+    assert third.tolist() == list(range(6, 12))
+    for fold in choose_folds(dataset, 4, "random", seed=1):
+        inside = {(dataset.groups[i], dataset.moments[i]) for i in fold}
+        assert len(fold) == sum(pair in inside for pair in zip(dataset.groups, dataset.moments, strict=True))
+
+
+def test_recordings_are_left_out_whole(make_discs: Make) -> None:
+    dataset = replace(make_discs(12), groups=tuple("abbcccddddee"))
+    for folds, sizes in ((5, [1, 2, 2, 3, 4]), (2, [6, 6])):
+        parts = choose_folds(dataset, folds, "recording")
+        assert sorted(len(part) for part in parts) == sizes
+        groups = [{dataset.groups[i] for i in part} for part in parts]
+        assert sum(len(group) for group in groups) == 5
+    with pytest.raises(DataError, match="5 labelled recordings can be split into 2 to 5 folds, got 6"):
+        choose_folds(dataset, 6, "recording")
+    with pytest.raises(DataError, match=r"one recording, 'discs'.*blocks"):
+        choose_folds(make_discs(4), 2, "recording")
+
+
+def test_views_and_key_points_have_figures_of_their_own() -> None:
+    truth = np.zeros((4, 2, 2))
+    truth[:, 1, 0] = 40.0
+    truth[3, 1] = np.nan
+    position = np.nan_to_num(truth)
+    position[:, 0, 1] = [0, 3, 6, 9]
+    evaluation = replace(make_evaluation(truth, position), views=("back", "top", "back", "top"))
+    assert {view: part.mean_px for view, part in evaluation.by_view().items()} == {"back": 1.5, "top": 4.0}
+    table = evaluation.keypoint_table().set_index("keypoint")
+    assert table["n"].tolist() == [4, 3]
+    assert table.loc["k0", ["mean_px", "median_px", "pck_5"]].tolist() == [4.5, 4.5, 0.5]
+    assert evaluation.animal_px == 40.0
+    assert table.loc["k0", "pck_length_0.1"] == 0.5
+    assert table.loc["k0", "low_px"] < 4.5 < table.loc["k0", "high_px"]
+    assert table.loc["k1", ["se_px", "low_px", "high_px"]].tolist() == [0, 0, 0]
+    figures = evaluation.to_dict()
+    assert figures["pck_of_length"]["0.2"] == pytest.approx(6 / 7)
+    assert figures["pictures"] == 4
+    assert {view: part["mean_px"] for view, part in figures["views"].items()} == {"back": 1.5, "top": 4.0}
+    assert make_evaluation(truth, position).to_dict()["views"] == {}
+    assert figures["keypoint_table"]["k0"]["p95_px"] == pytest.approx(8.55)
+
+
+def test_networks_know_the_pictures_they_have_seen(trained: TrainingResult, make_discs: Make) -> None:
+    learned, fresh = make_discs(24, absent=0.3), make_discs(4, seed=900)
+    seen = find_seen(trained.model, replace(learned, names=tuple(f"other/{i}" for i in range(24))))
+    assert seen.known
+    assert (int(seen.learned.sum()), int(seen.watched.sum())) == (22, 2)
+    assert not (seen.learned & seen.watched).any()
+    assert "learned from 22 of these 24 pictures and was stopped and calibrated by 2 of them" in seen.describe()
+    untouched = find_seen(trained.model, fresh)
+    assert not untouched.any.any()
+    assert untouched.describe() == ""
+    old = replace(trained.model, training={})
+    assert "not known" in find_seen(old, fresh).describe()
+    assert describe_seen(fresh, fresh, old) == {}
+    after = replace(trained.model, training=describe_seen(fresh, fresh.subset([0]), trained.model))
+    assert find_seen(after, learned).any.all()
+    assert find_seen(after, fresh).learned.all()
+
+
 def test_impossible_folds(make_discs: Make) -> None:
     dataset = make_discs(4)
     for folds in (1, 5):
@@ -194,7 +287,7 @@ def test_impossible_folds(make_discs: Make) -> None:
         choose_folds(dataset, 2, "odd")  # type: ignore[arg-type]
 
 
-def test_what_judges_was_never_seen(trained: TrainingResult, make_discs: Make) -> None:
+def test_what_judges_was_never_seen(trained: TrainingResult, make_discs: Make, tmp_path: Path) -> None:
     dataset = make_discs(6)
     learned: list[tuple[str, ...]] = []
 
@@ -214,5 +307,15 @@ def test_what_judges_was_never_seen(trained: TrainingResult, make_discs: Make) -
         cross_validate(dataset, fit, folds=3, split="blocks", pictures=pictures, threads=1)
         assert [len(names) for names in learned] == [pictures] * 3
         assert all(set(few) <= set(names) for few, names in zip(learned, every, strict=True))
+    for keep in (None, tmp_path):
+        learned.clear()
+        again = [cross_validate(dataset, fit, folds=3, split="blocks", keep=keep, threads=1) for _ in range(2)]
+        assert len(learned) == (6 if keep is None else 3)
+        assert join_evaluations(again[0]).to_dict() == join_evaluations(again[1]).to_dict()
+    kept = sorted(tmp_path.iterdir())[0]
+    assert load_evaluation(kept).views == again[0][0].views
+    kept.write_bytes(kept.read_bytes()[:100])
+    with pytest.raises(FormatError, match=kept.name):
+        load_evaluation(kept)
     with pytest.raises(DataError, match="4 pictures; a network can learn from 2 to 4, not 5"):
         cross_validate(dataset, fit, folds=3, pictures=5)

@@ -19,7 +19,7 @@ SKELETON = Skeleton(("a", "b", "c"), edges=(("a", "b"),), pairs=(("b", "c"),), d
 
 def make_model(scale: float = 1.0, skeleton: Skeleton = SKELETON) -> PoseModel:
     network = PoseNetwork("efficientnet_lite0", len(skeleton), pretrained=False).eval()
-    calibration = PoseCalibration(1.2, 0.3, (2.5, 0.5, 1.0), 0.7, 30.0)
+    calibration = PoseCalibration(1.2, (0.3,), (2.5, 0.5, 1.0), 0.7, 30.0)
     return PoseModel(network, "efficientnet_lite0", skeleton, scale, calibration, {"seed": 3})
 
 
@@ -111,10 +111,11 @@ def test_points_are_in_the_pixels_of_the_picture_whatever_the_scale(
 
 
 def test_padding_does_not_attract_points(trained: TrainingResult) -> None:
+    """A point is at most a refining step, 1.5 cells, from a cell of the picture; the padding here is 31 px wide."""
     picture = np.full((33, 65, 3), 110, np.uint8)
     position = trained.model.estimate_pictures([picture], threads=1).position
-    assert (position > -4).all()
-    assert (position < np.array([65 + 4, 33 + 4])).all()
+    assert (position > -7).all()
+    assert (position < np.array([65 + 7, 33 + 7])).all()
 
 
 def test_networks_of_a_rig_share_their_key_points() -> None:

@@ -248,6 +248,16 @@ def test_moving_things_smear_during_the_exposure(stage: Stage, animal: Walk) -> 
     assert np.abs(both - (first + second) / 2.0).mean() < 0.3 * np.abs(first - second).mean()
 
 
+def test_an_animal_can_have_another_coat(stage: Stage, animal: Walk) -> None:
+    moments = [Moment(animal, 0.5, recoated=coats) for coats in ({}, {"head": "pale", "hood": "pale"})]
+    plain, pale = (radiance(stage, moment) for moment in moments)
+    other = np.abs(plain - pale).max(axis=2) > 0.01
+    assert 0.0005 < other.mean() < 0.05
+    assert (pale[other] > plain[other]).mean() > 0.9
+    with pytest.raises(DataError, match="a coat is one of .*, got gold"):
+        radiance(stage, Moment(animal, recoated={"head": "gold"}))
+
+
 def test_what_cannot_be_rendered_is_refused(make_camera: MakeCamera) -> None:
     camera = make_camera()
     with pytest.raises(DataError, match="at least 1 sample per pixel, got 0"):

@@ -1,0 +1,199 @@
+"""Tables of labels outside the project: multipose's own, or DeepLabCut's; and where their pictures are."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from multipose.config import ViewConfig, check_name
+from multipose.errors import LabelError
+from multipose.formats.deeplabcut import Pictures, read_labels
+from multipose.labels import KEY, Labels, picture_path
+from multipose.pipeline.labels import extract_pictures, load_labels
+from multipose.pipeline.provenance import Hashes
+from multipose.pipeline.sources import open_view
+from multipose.progress import SILENT, Progress
+from multipose.project import Project
+from multipose.sources import View, read_picture, write_picture
+
+_SAME_PX = 1e-3  # labels that differ by less went through another program's rounding
+
+
+def is_own_table(path: Path) -> bool:
+    """Whether a file is a table as labels.csv, which names recordings and views itself."""
+    return path.suffix.lower() == ".csv" and "recording" in _first_line(path)
+
+
+def read_label_file(project: Project, path: Path, view: str) -> tuple[Labels, Pictures]:
+    """The labels of one view in a file, and where the picture of each (recording, frame) should be.
+
+    Args:
+        path: a table as labels.csv, whose pictures lie beside it as <recording>/<view>/000123.png, or so in frames/, or
+            are in the project; or DeepLabCut's, with pictures relative to it, of this view.
+
+    Returns:
+        The labels (none where the file has none of the view), and the pictures, which may be missing.
+
+    Raises:
+        FormatError: the file is no table of labels.
+        LabelError: it has other key points than the project.
+    """
+    names = project.config.skeleton.keypoints
+    if not is_own_table(path):
+        read, files = read_labels(path, view=view)
+        unknown = sorted(set(read.keypoints) - set(names))
+        if unknown:
+            raise LabelError(
+                f"{path} has labels of {', '.join(unknown)}, which multipose.toml does not list under [skeleton] "
+                f"keypoints ({', '.join(names)}). Make the names agree."
+            )
+        return Labels(read.table, names), files
+    labels = Labels.load(path, names).select(view=view)
+    places = (path.parent, path.parent / "frames", project.frames_folder)
+    pictures = {}
+    for recording, frame in frames_of(labels, view):
+        candidates = [picture_path(place, recording, view, frame) for place in places]
+        pictures[recording, frame] = next((picture for picture in candidates if picture.is_file()), candidates[-1])
+    return labels, pictures
+
+
+def find_pictures(
+    project: Project, labels: Labels, view: str, pictures: Pictures, hashes: Hashes, *, progress: Progress = SILENT
+) -> dict[tuple[str, str, int], Path]:
+    """The pictures of labels of one view; those that `pictures` lacks are taken from the project's videos.
+
+    Raises:
+        LabelError: one is not there, and recordings.csv has no video to take it from.
+    """
+    filmed = {recording.name for recording in project.recordings if view in recording.videos}
+    found = {(recording, view, frame): pictures[recording, frame] for recording, frame in frames_of(labels, view)}
+    missing = {key: picture for key, picture in found.items() if not picture.is_file()}
+    for recording in dict.fromkeys(key[0] for key in missing):
+        frames = [key[2] for key in missing if key[0] == recording]
+        if recording not in filmed:
+            raise LabelError(
+                f"Recording {recording!r}, view {view!r}: the picture {missing[recording, view, frames[0]]} is not "
+                "there, and recordings.csv has no video to take it from."
+            )
+        extracted = extract_pictures(project, recording, view, frames, hashes, progress=progress)
+        found |= {(recording, view, frame): place for frame, place in zip(frames, extracted, strict=True)}
+    return found
+
+
+def import_labels(
+    project: Project,
+    path: Path,
+    view: str,
+    *,
+    recording: str | None = None,
+    conflicts: Literal["refuse", "replace", "keep"] = "refuse",
+) -> dict[str, Any]:
+    """Bring labels of one view from a file, and their pictures, into the project.
+
+    Args:
+        recording: name of the recording they belong to; by default the names that the file gives.
+        conflicts: where a point is labelled already and the file says something else: "refuse" the file, "replace" the
+            label there is by the file's, or "keep" it.
+
+    Returns:
+        pictures, points and conflicts (their numbers), recordings, and unlisted: those not in recordings.csv.
+
+    Raises:
+        FormatError: the file is no file of labels.
+        LabelError: its key points are not those of the project, a picture is missing, or labels are in conflict.
+    """
+    project.select_views([view])
+    found, pictures = read_label_file(project, path, view)
+    own = is_own_table(path)
+    listed = [row.name for row in project.recordings]
+    if recording is not None:
+        if set(found.recordings) & set(listed) - {recording}:
+            raise LabelError(
+                f"{path} says itself that its labels are of {', '.join(found.recordings)}, which recordings.csv lists; "
+                f"they cannot be of {recording!r}. Leave --recording out."
+            )
+        if len(found.recordings) > 1:
+            raise LabelError(
+                f"{path} has labels of {len(found.recordings)} videos ({', '.join(found.recordings)}); they cannot all "
+                f"be of recording {recording!r}. Leave --recording out."
+            )
+        found = Labels(found.table.assign(recording=recording), found.keypoints)
+        pictures = {(recording, frame): picture for (_, frame), picture in pictures.items()}
+    for name in found.recordings:
+        check_name(name, "recording")
+    if not own and project.config.view_settings(view) != ViewConfig():
+        found = _in_view(project, view, found, pictures)
+    n_pictures, n_points = len(found.frames(view)), int((found.table["state"] != "unlabelled").sum())
+    recordings = found.recordings
+    labels = load_labels(project)
+    found, n_conflicts = _without_repeats(labels, found)
+    if n_conflicts and conflicts == "refuse":
+        raise LabelError(
+            f"{n_conflicts} points of {path} are labelled already, otherwise. Say --replace to take the file's labels, "
+            "or --keep to leave those that are there."
+        )
+    for (name, frame), source in pictures.items():
+        target = picture_path(project.frames_folder, name, view, frame)
+        if source.is_file() and source != target:
+            picture = read_picture(source) if own else next(iter(open_view(project, view, [source])))[1]
+            write_picture(target, picture)
+        elif not target.is_file() and not any(row.name == name and view in row.videos for row in project.recordings):
+            raise LabelError(
+                f"{path} has labels of the picture {source}, which does not exist, and recordings.csv has no video of "
+                f"view {view!r} of recording {name!r} to take it from."
+            )
+    said = Labels(found.table[found.table["state"] != "unlabelled"], found.keypoints)
+    merged = labels.merge(said, replace=conflicts != "keep").merge(found, replace=False)
+    Labels(merged.table, project.config.skeleton.keypoints).save(project.labels_path)
+    return {
+        "pictures": n_pictures,
+        "points": n_points,
+        "conflicts": n_conflicts,
+        "recordings": list(recordings),
+        "unlisted": [name for name in recordings if name not in listed],
+    }
+
+
+def _without_repeats(labels: Labels, found: Labels) -> tuple[Labels, int]:
+    """What was found without what says the same as the labels that are there, and how much says something else.
+
+    Another program may not know states: a point found as visible says the same as an occluded one at its position, and
+    one found without a position the same as any other without.
+    """
+    known = labels.table[labels.table["state"] != "unlabelled"]
+    both = found.table.merge(known, on=list(KEY), how="left", suffixes=("", "_known"))
+    here, there = (both[[f"x{end}", f"y{end}"]].to_numpy(float) for end in ("", "_known"))
+    same = np.isclose(here, there, rtol=0, atol=_SAME_PX).all(axis=1)
+    labelled = both["state_known"].notna().to_numpy()
+    same |= labelled & np.isnan(here).all(1) & np.isnan(there).all(1)
+    other = labelled & (both["state"] != "unlabelled").to_numpy() & ~same
+    rest = Labels(found.table[~same], found.keypoints)
+    return rest, int(other.sum())
+
+
+def _in_view(project: Project, view: str, labels: Labels, pictures: Mapping[tuple[str, int], Path]) -> Labels:
+    """Labels in the pixels of whole pictures -> in those of the view, after its crop, flip, turns and scale."""
+    there = [picture for picture in pictures.values() if picture.is_file()]
+    if not there:
+        raise LabelError(
+            f"View {view!r} has a crop, flip, turn or scale in multipose.toml; to move labels accordingly the "
+            "pictures that they were made on must be beside them, and none is."
+        )
+    source = open_view(project, view, there[:1])
+    assert isinstance(source, View)
+    table = labels.table.copy()
+    table[["x", "y"]] = source.from_source(table[["x", "y"]].to_numpy())
+    return Labels(table, labels.keypoints)
+
+
+def frames_of(labels: Labels, view: str) -> list[tuple[str, int]]:
+    """Recording and frame of the labelled pictures of a view."""
+    return [(str(recording), int(frame)) for recording, frame in labels.frames(view).itertuples(index=False)]
+
+
+def _first_line(path: Path) -> list[str]:
+    with path.open(encoding="utf-8-sig", errors="replace") as file:
+        return file.readline().strip().split(",")
