@@ -98,7 +98,8 @@ def train(
     Args:
         dataset: labelled pictures, at least two with positions.
         folder: where the model goes.
-        minutes: budget of wall time; 10 if no budget is given at all, 3 with added pictures.
+        minutes: budget of wall time from this call on; 10 if no budget is given at all, 3 with added pictures. The
+            last look at the held-out pictures and the calibration come on top: some seconds.
         cpu_minutes: budget of this process's CPU time, over all threads.
         steps: budget of optimiser steps; with this alone the same seed and threads give the same network to the bit.
         seed: of all chance.
@@ -125,6 +126,7 @@ def train(
         ModelError: the checkpoint is damaged or belongs to another training, `start` does not fit or is lacking, or
             the loss is no longer finite.
     """
+    began = time.monotonic()
     if added is not None and start is None:
         raise ModelError("Pictures are added to what a trained network knows: say with which one to start.")
     if minutes is None and cpu_minutes is None and steps is None:
@@ -165,7 +167,7 @@ def train(
             if changes:
                 progress.note(f"Key points {changes}.")
         model = PoseModel(network, backbone, dataset.skeleton, scale, shape=fit_shape(fitted))
-        run = TrainingRun(model, material.held_out, budget, settings, workers, device)
+        run = TrainingRun(model, material.held_out, budget, settings, workers, device, began)
         begun = run.evaluate_parts(model, material.held_out) if added is not None else {}
         checkpoint = place / CHECKPOINT_FILE
         identity = hash_value(description)

@@ -43,7 +43,8 @@ _TOLERANCE = 1.02  # the later of two networks is kept if its held-out error is 
 class TrainingRun:
     """A training under way: the network, its average, the optimiser, the clocks, and the best network so far.
 
-    Held-out pictures in several parts (old ones, added ones) weigh equally as parts, however many each has.
+    Held-out pictures in several parts (old ones, added ones) weigh equally as parts, however many each has. The wall
+    clock runs since `began`, a time of `time.monotonic`, for reading pictures takes its time, too.
     """
 
     def __init__(
@@ -54,6 +55,7 @@ class TrainingRun:
         settings: TrainingSettings,
         workers: runtime.Workers,
         device: str,
+        began: float,
     ) -> None:
         self._budget, self._settings = budget, settings
         self._watched = [
@@ -77,7 +79,7 @@ class TrainingRun:
         )
         self._learning = [parameter for parameter in network.parameters() if parameter.requires_grad]
         self._rates = [group["lr"] for group in self._optimizer.param_groups]
-        self._started = time.monotonic(), time.process_time()
+        self._started = began, time.process_time()
         self.step, self._seconds, self._cpu_seconds = 0, 0.0, 0.0
         self._losses: list[float] = []
         self._rows: list[dict[str, float]] = []
