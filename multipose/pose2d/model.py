@@ -39,6 +39,7 @@ from multipose.skeleton import Skeleton
 Array = npt.NDArray[np.float64]
 
 WEIGHTS_FILE = "weights.safetensors"
+_NEW_WEIGHTS_FILE = "weights.new.safetensors"  # while a model is saved
 MODEL_FILE = "model.toml"
 _KIND = "pose_model"
 _SHAPE = "shape_prior."  # begins the names of the prior's tensors in the file of weights
@@ -249,9 +250,12 @@ class PoseModel:
         return tensors
 
     def save(self, folder: str | os.PathLike[str]) -> None:
-        """Write the folder; each of its two files appears whole or not at all."""
+        """Write the folder; a model that was there stays whole until this one is.
+
+        The weights lie beside the old ones until the description names them.
+        """
         place = Path(folder)
-        with atomic_path(place / WEIGHTS_FILE) as temporary:
+        with atomic_path(place / _NEW_WEIGHTS_FILE) as temporary:
             safetensors.torch.save_file(self._weights(), temporary)
         content = {
             "schema_version": SCHEMA_VERSION,
@@ -260,7 +264,7 @@ class PoseModel:
             "torch": str(torch.__version__),
             "backbone": self.backbone,
             "scale": float(self.scale),
-            "weights_sha256": content_hash(place / WEIGHTS_FILE),
+            "weights_sha256": content_hash(place / _NEW_WEIGHTS_FILE),
             "skeleton": {
                 "keypoints": list(self.skeleton.keypoints),
                 "edges": [list(edge) for edge in self.skeleton.edges],
@@ -271,6 +275,7 @@ class PoseModel:
             "training": dict(self.training),
         }
         write_text(place / MODEL_FILE, toml.dumps(content))
+        (place / _NEW_WEIGHTS_FILE).replace(place / WEIGHTS_FILE)
 
     @classmethod
     def load(cls, folder: str | os.PathLike[str]) -> PoseModel:
@@ -281,8 +286,9 @@ class PoseModel:
             ModelError: the backbone cannot be made here.
         """
         place = Path(folder)
+        weights = place / WEIGHTS_FILE
         for name in (MODEL_FILE, WEIGHTS_FILE):
-            if not (place / name).is_file():
+            if not (place / name).is_file() and (name == MODEL_FILE or not (place / _NEW_WEIGHTS_FILE).is_file()):
                 raise FormatError(f"{place} holds no pose network: {name} is missing. Train it with `multipose train`.")
         try:
             content = tomllib.loads((place / MODEL_FILE).read_text(encoding="utf-8"))
@@ -291,7 +297,10 @@ class PoseModel:
         check_schema(content.get("schema_version"), place / MODEL_FILE)
         if content.get("kind") != _KIND:
             raise FormatError(f"{place / MODEL_FILE} describes no pose network (kind is {content.get('kind')!r}).")
-        if content.get("weights_sha256") != content_hash(place / WEIGHTS_FILE):
+        stated, newer = content.get("weights_sha256"), place / _NEW_WEIGHTS_FILE
+        if newer.is_file() and stated == content_hash(newer):  # saving was interrupted at its last step
+            weights = newer
+        elif stated != content_hash(weights):
             raise FormatError(
                 f"{place / WEIGHTS_FILE} is damaged, or not the file that {MODEL_FILE} describes (its hash differs). "
                 "Train the network again."
@@ -305,7 +314,7 @@ class PoseModel:
                 parts["definitions"],
             )
             network = PoseNetwork(content["backbone"], len(skeleton), pretrained=False)
-            tensors = safetensors.torch.load_file(place / WEIGHTS_FILE)
+            tensors = safetensors.torch.load_file(weights)
             shape, familiarity = (
                 {name.removeprefix(prefix): tensors.pop(name).numpy() for name in list(tensors) if prefix in name}
                 for prefix in (_SHAPE, _FAMILIARITY)

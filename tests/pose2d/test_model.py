@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from multipose.errors import DataError, FormatError, ModelError
 from multipose.pose2d.dataset import PoseDataset
@@ -48,6 +49,33 @@ def test_model_file_says_what_made_it(trained: TrainingResult, tmp_path: Path) -
         "covariance_spread",
         "covariance_blur",
     }
+
+
+def test_a_kill_while_saving_leaves_the_old_model_or_the_new_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Killed(BaseException):
+        pass
+
+    def kill(*_: object, **__: object) -> None:
+        raise Killed
+
+    old, new = make_model(), make_model()
+    with torch.no_grad():
+        next(new.network.parameters()).add_(1.0)
+    old.save(tmp_path)
+    with monkeypatch.context() as patch:
+        patch.setattr("multipose.pose2d.model.write_text", kill)  # before the description names the new weights
+        with pytest.raises(Killed):
+            new.save(tmp_path)
+    assert PoseModel.load(tmp_path).fingerprint() == old.fingerprint()
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "replace", kill)  # after it
+        with pytest.raises(Killed):
+            new.save(tmp_path)
+    assert PoseModel.load(tmp_path).fingerprint() == new.fingerprint()
+    new.save(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [MODEL_FILE, WEIGHTS_FILE]
 
 
 def test_broken_model_folders_say_what_is_wrong(tmp_path: Path) -> None:

@@ -24,6 +24,7 @@ from multipose.pose2d.evaluation import evaluate
 from multipose.pose2d.model import PoseModel
 from multipose.pose2d.network import STRIDE
 from multipose.pose2d.recipe import Budget, TrainingSettings, find_inside, pose_loss
+from multipose.pose2d.refinement import choose_material
 from multipose.pose2d.training import METRICS_FILE, TrainingResult, train
 
 Make = Callable[..., PoseDataset]
@@ -183,6 +184,19 @@ def test_budgets_end_training(make_discs: Make, tmp_path: Path) -> None:
     for impossible in ({}, {"steps": 0}, {"minutes": -1.0}, {"cpu_minutes": float("nan")}):
         with pytest.raises(DataError, match="budget"):
             Budget(**impossible)
+
+
+def test_reading_pictures_counts_as_time(make_discs: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A slow disk takes its second off the budget of one."""
+
+    def slow(*arguments: Any) -> Any:
+        time.sleep(1)
+        return choose_material(*arguments)
+
+    monkeypatch.setattr("multipose.pose2d.training.choose_material", slow)
+    result = train(make_discs(4), tmp_path, minutes=1 / 60, threads=1, augmentation=SMALL_CROPS, settings=TINY_BATCH)
+    assert result.model.training["steps"] == 1
+    assert result.minutes > 1 / 60
 
 
 def test_training_stops_when_the_held_out_error_no_longer_falls(make_discs: Make, tmp_path: Path) -> None:
