@@ -2,12 +2,15 @@
 
 python benchmarks/inference.py                                    # networks alone, beside a default DeepLabCut's
 python benchmarks/inference.py --model MODEL --video VIDEO        # also that network over that video, decoding included
+python benchmarks/inference.py --model MODEL --video VIDEO --only latency        # pictures as they come, alone
 
 Seconds are CPU seconds of the process, all of whose work is held to one thread (of a video's frames the decoder's
 thread comes on top, and counts). Of the network alone the fastest of a few calls; of videos the seconds of many frames
 less those of few, so that what happens once (imports, graphs, samples) does not count. `moved` is the median distance
 of key points from those of torch in float32, which needs a trained network. The videos of 256 x 256 and
-2048 x 2048 pixels are VIDEO: the middle of its pictures, and its pictures with grey around them.
+2048 x 2048 pixels are VIDEO: the middle of its pictures, and its pictures with grey around them. Of pictures as they
+come, those are timed in which the animal is followed (with the searches that are due in every 50th), and those in which
+it is lost: the median picture of the video is shown in its place, and then it comes back.
 """
 
 from __future__ import annotations
@@ -16,7 +19,7 @@ import argparse
 import os
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -34,6 +37,7 @@ from multipose.video import VideoFile, write_video
 
 CPU = torch.device("cpu")
 FEW, MANY = 100, 400  # frames
+STREAMED, AWAY = 300, 30  # pictures of a stream that are timed: with the animal, and without it
 SMALL, LARGE = 256, 2048  # sides of pictures, px
 
 
@@ -154,40 +158,68 @@ def measure_followed(model: PoseModel, source: FrameSource, runtimes: list[str])
 
 
 def measure_latency(model: PoseModel, source: FrameSource, runtimes: list[str]) -> None:
-    """Seconds from a picture to its points, one picture after another."""
-    columns = ("CPU: median", "95 %", "99 %", "wall: median", "99 %")
+    """Seconds from a picture to its points, one picture after another: of an animal that is there, goes and returns."""
+    columns = ("CPU: median", "95 %", "99 %", "most", "wall: median", "99 %", "most")
     print(f"\n{'a picture to its points, ms':34}" + "".join(f"{column:>14}" for column in columns))
+    wanted = np.linspace(0, len(source) - 1, 15).astype(int).tolist()
+    empty = np.median([picture for _, picture in source.read(wanted)], axis=0).astype(np.uint8)
     pictures = [picture for _, picture in source.read(range(min(MANY, len(source))))]
+    for side in (None, LARGE):
+        for name in runtimes:
+            _measure_stream(model, pictures, empty, name, side)
+
+
+def _measure_stream(model: PoseModel, pictures: list[Picture], empty: Picture, name: str, side: int | None) -> None:
+    """Two rows of the table: pictures with the animal, and those without it up to where it is found again."""
+
+    def show(picture: Picture) -> Picture:
+        return picture if side is None else place_on_canvas(picture, side)
+
     samples = [model.prepare(picture)[None] for picture in pictures[:4]]
-    for name in runtimes:
-        tracker = Tracker(model, source.size, create_engine(name, model.network, CPU, samples=samples))
-        tracker.warm_up()
-        for picture in pictures[:60]:
-            tracker.track(picture)
-        cpu, wall = [], []
-        for picture in pictures[60:]:
-            started, wall_started = time.process_time(), time.perf_counter()
-            tracker.track(picture)
-            cpu.append(time.process_time() - started)
-            wall.append(time.perf_counter() - wall_started)
-        quantiles = [*np.quantile(cpu, (0.5, 0.95, 0.99)), *np.quantile(wall, (0.5, 0.99))]
-        print(f"{name:34}" + "".join(f"{1e3 * quantile:14.1f}" for quantile in quantiles))
+    engine = create_engine(name, model.network, CPU, samples=samples, threads=1)
+    size = show(empty).shape[1::-1]
+    tracker = Tracker(model, size, engine)
+    tracker.warm_up()
+    for picture in pictures[:20]:
+        tracker.track(show(picture))
+    followed = [_time_picture(tracker, show(picture)) for picture in pictures[20 : 20 + STREAMED]]
+    searches = tracker.searches
+    lost = [_time_picture(tracker, show(empty)) for _ in range(AWAY)]
+    back = 0
+    while not lost[-1][2] and back < AWAY:
+        lost.append(_time_picture(tracker, show(pictures[back])))
+        back += 1
+    for label, rows in (("followed", followed), ("lost", lost)):
+        cpu, wall, found = np.array(rows).T
+        quantiles = [*np.quantile(cpu, (0.5, 0.95, 0.99, 1)), *np.quantile(wall, (0.5, 0.99, 1))]
+        row = f"{f'{size[0]}x{size[1]}, {name}, {label}':34}" + "".join(f"{1e3 * one:14.1f}" for one in quantiles)
+        print(f"{row}   of {len(rows)}, {int(found.sum())} with points", flush=True)
+    print(f"{'':34}{searches} searches while followed, {tracker.searches - searches} later; back in picture {back}")
+
+
+def _time_picture(tracker: Tracker, picture: Picture) -> tuple[float, float, bool]:
+    """CPU and wall seconds of one picture, and whether any point was seen in it."""
+    started, wall_started = time.process_time(), time.perf_counter()
+    found = tracker.track(picture)
+    return time.process_time() - started, time.perf_counter() - wall_started, bool((found.confidence > 0.5).any())
+
+
+def place_on_canvas(picture: Picture, side: int) -> Picture:
+    """A square picture of another size: the middle of this one, or grey around it."""
+    height, width = picture.shape[:2]
+    shown = [min(length, side) for length in (width, height)]
+    x, y = ((length - part) // 2 for length, part in zip((width, height), shown, strict=True))
+    left, top = ((side - part) // 2 for part in shown)
+    canvas = np.full((side, side, 3), 120, np.uint8)
+    canvas[top : top + shown[1], left : left + shown[0]] = picture[y : y + shown[1], x : x + shown[0]]
+    return canvas
 
 
 def on_canvas(source: FrameSource, side: int, folder: Path) -> VideoFile:
-    """The video's first frames on square pictures of another size: their middle, or grey around them."""
-    shown = [min(length, side) for length in source.size]
-    x, y = ((length - part) // 2 for length, part in zip(source.size, shown, strict=True))
-    left, top = ((side - part) // 2 for part in shown)
-
-    def frames() -> Iterator[Picture]:
-        for _, picture in source.read(range(min(MANY // 2, len(source)))):
-            canvas = np.full((side, side, 3), 120, np.uint8)
-            canvas[top : top + shown[1], left : left + shown[0]] = picture[y : y + shown[1], x : x + shown[0]]
-            yield canvas
-
+    """The video's first frames on square pictures of another size."""
+    frames = (place_on_canvas(picture, side) for _, picture in source.read(range(min(MANY // 2, len(source)))))
     path = folder / f"{side}.mp4"
-    write_video(path, frames(), fps=30.0)
+    write_video(path, frames, fps=30.0)
     return VideoFile(path, threads=1)
 
 
@@ -197,19 +229,22 @@ def main() -> None:
     parser.add_argument("--model", type=Path, help="folder of a trained network")
     parser.add_argument("--runtime", action="append", help="only this one (repeatable); by default all installed")
     parser.add_argument("--video", type=Path, help="a video that it was trained for")
+    parser.add_argument("--only", choices=["latency"], help="only this part")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     print(f"load {' '.join(f'{load:.2f}' for load in os.getloadavg())}; torch {torch.__version__}")
     runtimes = arguments.runtime or installed_runtimes(CPU)
-    measure_networks(runtimes)
+    if arguments.only is None:
+        measure_networks(runtimes)
     if arguments.model is not None and arguments.video is not None:
         model, source = PoseModel.load(arguments.model), VideoFile(arguments.video, threads=1)
-        measure_exactness(model, source, runtimes)
-        measure_followed(model, source, runtimes)
-        with tempfile.TemporaryDirectory() as folder:
-            videos = {side: on_canvas(source, side, Path(folder)) for side in (SMALL, LARGE)}
-            every = [videos[SMALL], source, videos[LARGE]]
-            measure_videos(model, {f"{one.size[0]}x{one.size[1]}": one for one in every}, runtimes)
+        if arguments.only is None:
+            measure_exactness(model, source, runtimes)
+            measure_followed(model, source, runtimes)
+            with tempfile.TemporaryDirectory() as folder:
+                videos = {side: on_canvas(source, side, Path(folder)) for side in (SMALL, LARGE)}
+                every = [videos[SMALL], source, videos[LARGE]]
+                measure_videos(model, {f"{one.size[0]}x{one.size[1]}": one for one in every}, runtimes)
         measure_latency(model, source, runtimes)
     print(f"load {' '.join(f'{load:.2f}' for load in os.getloadavg())}")
 

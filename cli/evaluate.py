@@ -98,8 +98,8 @@ def command(
     names = project.select_views(views)
     if labels_path is not None and len(names) > 1 and not is_own_table(labels_path):
         raise click.UsageError(f"{labels_path} does not say of which view its labels are: say it with one --view.")
-    if labels_path is None and project.shares_network:
-        names = project.model_names
+    if labels_path is None:
+        names = tuple(dict.fromkeys(project.network_of(view) for view in names))
     progress, hashes = RichProgress(), open_hashes(project)
     again, worst = options["labelled_again"], options["worst"] or 0
     results = {}

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from multipose.cli.options import Result, number, project_option, reporting, table, threads_option
+
+if TYPE_CHECKING:
+    from multipose.project import Project
 
 
 @click.command("train")
@@ -15,7 +18,13 @@ from multipose.cli.options import Result, number, project_option, reporting, tab
 @click.option(
     "--all", "everything", is_flag=True, help="Train the networks of all views, also those that are up to date."
 )
-@click.option("--shared", is_flag=True, help="Train one network with the labels of all views.")
+@click.option(
+    "--shared",
+    is_flag=False,
+    flag_value="",
+    metavar="[VIEW,VIEW...]",
+    help="Train one network with the labels of all views, or of these: a camera and its mirror, say.",
+)
 @click.option(
     "--from",
     "start",
@@ -43,10 +52,16 @@ from multipose.cli.options import Result, number, project_option, reporting, tab
     help="Second labels of some of the same frames, a table as labels.csv, instead of multipose.toml's: the noise of "
     "labels is taken off the network's covariances.",
 )
+@click.option(
+    "--devices",
+    callback=lambda _context, _option, text: tuple(part.strip() for part in text.split(",")) if text else (),
+    metavar="DEVICE,DEVICE...",
+    help="GPUs that train each network together, as in cuda:0,cuda:1; by default one, where there is any.",
+)
 @threads_option
 @project_option
 @reporting
-def command(views: tuple[str, ...], everything: bool, shared: bool, folder: str, **options: Any) -> Result:
+def command(views: tuple[str, ...], everything: bool, shared: str | None, folder: str, **options: Any) -> Result:
     """Train the pose networks.
 
     Without --view or --all the networks that are missing or stale are trained; with --add those whose views the file
@@ -55,27 +70,16 @@ def command(views: tuple[str, ...], everything: bool, shared: bool, folder: str,
     from multipose.pipeline.plan import describe, judge_all, open_hashes
     from multipose.pipeline.training import describe_parts, train_model
     from multipose.progress import RichProgress
-    from multipose.project import SHARED_MODEL, Project
+    from multipose.project import Project
 
     project, add = Project.find(folder), options["add"]
     if add is not None and options["start"] is None:
         raise click.UsageError("--add needs --from: say which trained network the labels are added to.")
-    if shared and (views or everything):
-        raise click.UsageError("--shared trains one network for all views; leave --view and --all out.")
-    if shared and project.config.training.shared is False:
-        raise click.UsageError("multipose.toml says shared = false under [training]. Take that line out, or say true.")
-    if (views or everything) and project.config.training.shared:
-        raise click.UsageError(
-            "multipose.toml says shared = true: there is one network for all views; leave --view and --all out."
-        )
+    names = _choose_networks(project, views, everything, shared)
     hashes, progress = open_hashes(project), RichProgress()
-    if shared:
-        names: tuple[str, ...] = (SHARED_MODEL,)
-    else:
-        names = project.select_views(views) if views or everything else project.model_names
-    if add is not None and not (views or shared):
-        names = _find_networks(names, add)
-    elif not (views or everything or shared):
+    if add is not None and not (views or shared is not None):
+        names = _find_networks(project, names, add)
+    elif not (views or everything or shared is not None):
         judged = judge_all(project, [describe(project, "train", name) for name in names], hashes)
         names = tuple(judgement.product.subject for judgement in judged if not judgement.settled)
     results = {}
@@ -92,6 +96,7 @@ def command(views: tuple[str, ...], everything: bool, shared: bool, folder: str,
                 add=add,
                 resume=options["resume"],
                 labelled_again=options["labelled_again"],
+                devices=options["devices"],
                 threads=options["threads"],
                 progress=progress,
             )
@@ -106,13 +111,37 @@ def command(views: tuple[str, ...], everything: bool, shared: bool, folder: str,
     return Result({"views": results}, "\n".join(lines))
 
 
-def _find_networks(names: tuple[str, ...], path: Path) -> tuple[str, ...]:
+def _choose_networks(project: Project, views: tuple[str, ...], everything: bool, shared: str | None) -> tuple[str, ...]:
+    """Names of the networks that the options ask for, of all without any; `shared` is "" for one of all views."""
+    from multipose.project import SHARED_MODEL
+
+    if shared is not None and (views or everything):
+        raise click.UsageError("--shared trains one network for several views; leave --view and --all out.")
+    if shared and "," not in shared:
+        raise click.UsageError(f"--shared needs two or more views, as in direct,mirror; for one say --view {shared}.")
+    declared = project.config.training.shared is not None
+    if shared is not None:
+        names: tuple[str, ...] = (project.network_name(shared.split(",")) if shared else SHARED_MODEL,)
+    elif views or (everything and not declared):
+        names = project.select_views(views)
+    else:
+        names = project.model_names
+    strange = [name for name in names if declared and name not in project.model_names]
+    if strange:
+        raise click.UsageError(
+            "multipose.toml says with shared, section [training], that the networks are those of "
+            f"{'; '.join(project.model_names)}; there is none of {strange[0]} then. Change that line, or take it out."
+        )
+    return names
+
+
+def _find_networks(project: Project, names: tuple[str, ...], path: Path) -> tuple[str, ...]:
     """Those of the networks that a file of labels is for."""
     from multipose.pipeline.label_files import is_own_table
-    from multipose.pipeline.plan import label_rows
+    from multipose.pipeline.plan import label_rows, views_of
 
     if len(names) == 1:
         return names
     if not is_own_table(path):
         raise click.UsageError(f"{path} does not say which view its pictures show; say it with --view.")
-    return tuple(name for name in names if label_rows(path, [name])) or names
+    return tuple(name for name in names if label_rows(path, views_of(project, name))) or names

@@ -45,6 +45,7 @@ _HOMES = {
     "remove_offsets": "multipose.triangulate",
     "smooth": "multipose.triangulate",
     "train": "multipose.pose2d",
+    "train_on": "multipose.pose2d",
     "trajectories3d": "multipose.tracks",
 }
 _MODULES = ("errors", "formats", "view")
@@ -89,6 +90,7 @@ __all__ = [
     "remove_offsets",
     "smooth",
     "train",
+    "train_on",
     "trajectories3d",
     "view",
 ]
@@ -102,7 +104,16 @@ if TYPE_CHECKING:
     from multipose.kinematics_config import EgocentricConfig, KinematicsConfig
     from multipose.labels import Labels
     from multipose.lens import BrownLens, FisheyeLens, RationalLens, TelecentricLens
-    from multipose.pose2d import PoseModel, Tracker, compare_evaluations, evaluate, export_onnx, predict, train
+    from multipose.pose2d import (
+        PoseModel,
+        Tracker,
+        compare_evaluations,
+        evaluate,
+        export_onnx,
+        predict,
+        train,
+        train_on,
+    )
     from multipose.project import Project
     from multipose.skeleton import Skeleton
     from multipose.tracks import keypoints2d, trajectories3d

@@ -229,11 +229,12 @@ def split_scale(scale: str) -> tuple[str, tuple[str, str], float]:
 class TrainingConfig:
     """How the networks are trained: at most `minutes` of wall time for each.
 
-    shared: one network for all views, or one for each; unsaid, whichever is trained (see `Project.shares_network`).
+    shared: one network for all views, or one for each; or groups of views that share one, the others having one each;
+        unsaid, whichever is trained (see `Project.network_of`).
     labelled_again: a table as labels.csv, second labels of some of the same frames, from which label noise is measured.
     """
 
-    shared: bool | None = None
+    shared: bool | tuple[tuple[str, ...], ...] | None = None
     backbone: str = "efficientnet_lite0"
     minutes: float = 10.0
     seed: int = 0
@@ -242,6 +243,21 @@ class TrainingConfig:
     def __post_init__(self) -> None:
         if not self.minutes > 0:
             raise ConfigError(f"minutes must be above 0, got {self.minutes}.")
+        if self.shared == ():
+            raise ConfigError("shared lists no group of views; say false where every view has a network of its own.")
+        seen: set[str] = set()
+        for group in self.shared_groups:
+            if len(group) < 2 or len(set(group)) < len(group) or seen & set(group):
+                raise ConfigError(
+                    "shared lists groups of two or more different views, each view in one group at most, for example "
+                    f'[["direct", "mirror"]]; got {_show(self.shared)}.'
+                )
+            seen |= set(group)
+
+    @property
+    def shared_groups(self) -> tuple[tuple[str, ...], ...]:
+        """Groups of views that are said to share a network."""
+        return self.shared if isinstance(self.shared, tuple) else ()
 
 
 @dataclass(frozen=True)
@@ -335,6 +351,9 @@ class ProjectConfig:
         for session, views in self.calibration.views.items():
             for name in views:
                 self._check_view(name, f"[calibration.views.{session}]")
+        for group in self.training.shared_groups:
+            for name in group:
+                self._check_view(name, "shared in [training]")
         self.kinematics.check_keypoints(self.skeleton.keypoints)
         self.smoothing.check_keypoints(self.skeleton.keypoints)
 
@@ -413,8 +432,9 @@ class _Reader:
     def _read(self, kind: Any, value: Any, where: tuple[str, ...]) -> Any:
         origin, arguments = typing.get_origin(kind), typing.get_args(kind)
         if origin in (typing.Union, types.UnionType):
-            (inner,) = [item for item in arguments if item is not type(None)]
-            return self._read(inner, value, where)
+            kinds = [item for item in arguments if item is not type(None)]
+            fitting = [item for item in kinds if (typing.get_origin(item) is tuple) == isinstance(value, list)]
+            return self._read((fitting or kinds)[0], value, where)
         if origin is Literal:
             if value in arguments:
                 return value
@@ -553,6 +573,7 @@ pairs = {_show_list([list(pair) for pair in skeleton.pairs])}
 
 [training]
 #   shared = false           # true: one network for all views, false: one for each; unsaid: whichever is trained
+#                            # [["direct", "mirror"]]: one for these two views, the others have one each
 # backbone = {_show(training.backbone)}
 # minutes = {training.minutes}             # at most, of wall time, for each network
 # seed = {training.seed}

@@ -7,7 +7,7 @@
     calibration/<session>/          <view>.mp4 or <view>/ with pictures; rig.toml, covariance.npz,
                                     report.html, report.json
     labels/                         labels.csv, frames/<recording>/<view>/000123.png
-    models/<view>/                  one network per view, or models/shared/
+    models/<view>/                  one network per view; models/shared/ of all, models/<view>,<view>/ of some
     recordings/<name>/              keypoints2d.nc, trajectories3d.nc, kinematics.nc, player.html, diagnostics.html
 
 A project is a value: adding recordings gives a new one, and only `save_manifest` writes.
@@ -19,6 +19,7 @@ import csv
 import dataclasses
 import difflib
 import io
+import json
 from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
@@ -369,27 +370,61 @@ class Project:
     def frames_folder(self) -> Path:
         return self.folder / "labels" / "frames"
 
-    @property
-    def shares_network(self) -> bool:
-        """Whether one network serves all views.
+    def network_of(self, view: str) -> str:
+        """Name of the network that a view uses.
 
-        multipose.toml says it; where it does not, a shared network that was trained serves until a view has its own.
+        multipose.toml says it; where it does not, a shared network that was trained serves until one of its views has
+        another: that of some views until one of these has its own, that of all views until any view has.
+
+        Raises:
+            ProjectError: two trained networks that some views share would serve.
         """
-        if self.config.training.shared is not None:
-            return self.config.training.shared
-        trained = [
-            name for name in (SHARED_MODEL, *self.views) if (self.folder / "models" / name / "model.toml").exists()
-        ]
-        return trained == [SHARED_MODEL]
+        shared = self.config.training.shared
+        if shared is None:
+            groups = self._trained_groups()
+            own = {name for name in self.views if self._is_trained(name)}
+            fitting = [name for name, group in groups.items() if view in group and not own & set(group)]
+            if len(fitting) > 1:
+                raise ProjectError(
+                    f"View {view!r} could use each of the networks {' and '.join(fitting)}. Say in multipose.toml, "
+                    f"section [training], which: shared = [{json.dumps(groups[fitting[0]])}], for example."
+                )
+            for_all = not groups and not own and self._is_trained(SHARED_MODEL)
+            return fitting[0] if fitting else SHARED_MODEL if for_all else view
+        if shared is True:
+            return SHARED_MODEL
+        group = next((group for group in self.config.training.shared_groups if view in group), (view,))
+        return self.network_name(group)
+
+    def network_name(self, views: Iterable[str]) -> str:
+        """Name of the network of one view, or of the one that some views share, whatever their order.
+
+        Raises:
+            ProjectError: a view is unknown.
+        """
+        chosen = set(self.select_views(views))
+        return ",".join(view for view in self.views if view in chosen)
+
+    def _trained_groups(self) -> dict[str, tuple[str, ...]]:
+        """Views of each trained network that some views share, by its name."""
+        groups = {}
+        for path in sorted((self.folder / "models").glob("*,*/model.toml")):
+            views = tuple(path.parent.name.split(","))
+            if set(views) <= set(self.views):
+                groups[path.parent.name] = views
+        return groups
+
+    def _is_trained(self, network: str) -> bool:
+        return (self.folder / "models" / network / "model.toml").exists()
 
     @property
     def model_names(self) -> tuple[str, ...]:
-        """Names of the networks' folders: the views, or one shared network."""
-        return (SHARED_MODEL,) if self.shares_network else self.views
+        """Names of the networks' folders, in the order of the views that use them."""
+        return tuple(dict.fromkeys(self.network_of(view) for view in self.views))
 
     def model_folder(self, view: str) -> Path:
         """Folder of the network that a view uses."""
-        return self.folder / "models" / (SHARED_MODEL if self.shares_network else view)
+        return self.folder / "models" / self.network_of(view)
 
     def results_folder(self, recording: str) -> Path:
         return self.folder / "recordings" / recording

@@ -155,3 +155,37 @@ scale = 0.5
     assert not config.view_settings("top", "closeup").flip
     with pytest.raises(ConfigError, match="no view 'tip'"):
         parse_config(text.replace("closeup.top", "closeup.tip"))
+
+
+def sharing(value: str) -> str:
+    return f"""
+name = "mice"
+views = ["direct", "mirror", "side"]
+[skeleton]
+keypoints = ["nose"]
+[training]
+shared = {value}
+"""
+
+
+def test_views_that_share_a_network() -> None:
+    assert parse_config(sharing("true")).training.shared is True
+    assert parse_config(sharing("true")).training.shared_groups == ()
+    assert parse_config(sharing('[["direct", "mirror"]]')).training.shared_groups == (("direct", "mirror"),)
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        ("[]", "lists no group"),
+        ('[["direct"]]', "two or more different views"),
+        ('[["direct", "direct"]]', "two or more different views"),
+        ('[["direct", "mirror"], ["mirror", "side"]]', "one group at most"),
+        ('[["direct", "miror"]]', "shared in .training.: there is no view 'miror'. Did you mean 'mirror'"),
+        ('["direct", "mirror"]', "line 7.* must be a list"),
+        ("3", "line 7, in .training.: shared must be true or false"),
+    ],
+)
+def test_groups_of_views_that_cannot_be(value: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        parse_config(sharing(value))

@@ -157,3 +157,48 @@ def test_two_processes_cannot_hold_a_project(folder: Path) -> None:
 def test_a_missing_configuration(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="multipose init"):
         Project.open(tmp_path)
+
+
+@pytest.fixture
+def three_views(tmp_path: Path) -> Path:
+    text = template("mice", ("direct", "mirror", "side"), Skeleton(("nose",)))
+    (tmp_path / "multipose.toml").write_text(text, encoding="utf-8")
+    return tmp_path
+
+
+def train(folder: Path, network: str) -> None:
+    (folder / "models" / network).mkdir(parents=True)
+    (folder / "models" / network / "model.toml").touch()
+
+
+def test_a_group_of_views_uses_the_network_that_it_is_said_to_share(three_views: Path) -> None:
+    path = three_views / "multipose.toml"
+    text = path.read_text(encoding="utf-8").replace("#   shared = false", 'shared = [["mirror", "direct"]] #')
+    path.write_text(text, encoding="utf-8")
+    train(three_views, "direct")
+    project = Project.open(three_views)
+    assert project.model_names == ("direct,mirror", "side")
+    assert project.model_folder("mirror") == three_views / "models" / "direct,mirror"
+
+
+def test_trained_networks_serve_until_a_view_has_one_of_its_own(three_views: Path) -> None:
+    project = Project.open(three_views)
+    assert project.model_names == project.views
+    train(three_views, "shared")
+    assert project.model_names == ("shared",)
+    train(three_views, "direct,mirror")
+    train(three_views, "direct,elsewhere")  # of another project: it has no such view
+    assert project.model_names == ("direct,mirror", "side")
+    train(three_views, "side")
+    assert project.model_names == ("direct,mirror", "side")
+    train(three_views, "mirror")
+    assert project.model_names == project.views
+
+
+def test_two_trained_networks_for_one_view_are_not_guessed_between(three_views: Path) -> None:
+    project = Project.open(three_views)
+    for network in ("direct,mirror", "mirror,side"):
+        train(three_views, network)
+    assert project.network_of("direct") == "direct,mirror"
+    with pytest.raises(ProjectError, match=r'direct,mirror and mirror,side. .* shared = \[\["direct", "mirror"\]\]'):
+        project.network_of("mirror")

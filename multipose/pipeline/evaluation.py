@@ -15,7 +15,7 @@ from multipose.errors import DataError, ModelError, ProjectError
 from multipose.files import check_schema, hash_value
 from multipose.pipeline.label_files import find_pictures, read_label_file
 from multipose.pipeline.labels import known_labels
-from multipose.pipeline.plan import VERSIONS
+from multipose.pipeline.plan import VERSIONS, is_network
 from multipose.pipeline.provenance import Hashes
 from multipose.pipeline.training import (
     EVALUATION_FILE,
@@ -44,7 +44,7 @@ from multipose.pose2d import (
     train,
 )
 from multipose.progress import SILENT, Progress
-from multipose.project import SHARED_MODEL, Project
+from multipose.project import Project
 from multipose.skeleton import Skeleton
 from multipose.sources import write_picture
 from multipose.view import comparison_page, evaluation_page, judged_picture
@@ -233,7 +233,7 @@ def evaluate_labels(
 def _load_other(project: Project, name: str, own: tuple[str, PoseModel]) -> dict[str, PoseModel]:
     """A network to compare with, of the project or of a folder, under a name other than that of the own."""
     other = load_start(project, name)
-    if name not in (SHARED_MODEL, *project.views):
+    if not is_network(project, name):
         name = Path(name).resolve().name
     if other.fingerprint() == own[1].fingerprint():
         raise ModelError(f"{name} is the network {own[0]} itself. Name another one to compare it with.")

@@ -24,7 +24,7 @@ from multipose.project import SHARED_MODEL, Project, Recording
 VERSIONS = {
     "calibrate": 2,
     "train": 2,
-    "predict": 3,
+    "predict": 4,
     "reconstruct": 3,
     "smooth": 1,
     "view": 1,
@@ -175,7 +175,7 @@ def project_board(project: Project) -> Board:
 
 
 def model_product(project: Project, name: str) -> Product:
-    """A network: of one view, or the shared one.
+    """A network: of one view, or one that views share.
 
     Raises:
         ProjectError: there is no such network.
@@ -185,7 +185,7 @@ def model_product(project: Project, name: str) -> Product:
     lacking = []
     if not rows:
         lacking.append(
-            f"There are no labels of {'any view' if len(views) > 1 else f'view {name!r}'} in {project.labels_path}. "
+            f"There are no labels of view {' or '.join(map(repr, views))} in {project.labels_path}. "
             "Choose frames with `multipose label extract`, or bring labels with `multipose label import`."
         )
     settings = project.config.training
@@ -225,11 +225,18 @@ def views_of(project: Project, name: str) -> tuple[str, ...]:
     Raises:
         ProjectError: there is no such network.
     """
-    if name == SHARED_MODEL:
-        return project.views
-    if name not in project.views:
-        raise ProjectError(f"There is no view {name!r} to have a network of; there are {', '.join(project.views)}.")
-    return (name,)
+    if not is_network(project, name):
+        raise ProjectError(
+            f"There can be no network {name!r}; it is named after a view ({', '.join(project.views)}), after several "
+            f"in this order with commas between them, or {SHARED_MODEL}."
+        )
+    return project.views if name == SHARED_MODEL else tuple(name.split(","))
+
+
+def is_network(project: Project, name: str) -> bool:
+    """Whether a network of the project, trained or not, can have this name."""
+    views = name.split(",")
+    return name == SHARED_MODEL or (set(views) <= set(project.views) and project.network_name(views) == name)
 
 
 def keypoints_product(project: Project, recording: Recording) -> Product:

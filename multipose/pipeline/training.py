@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -20,9 +20,18 @@ from multipose.files import SCHEMA_VERSION, hash_value, write_text
 from multipose.labels import Labels
 from multipose.pipeline.label_files import frames_of, import_labels, is_own_table, read_label_file
 from multipose.pipeline.labels import extract_labelled, known_labels, load_labels
-from multipose.pipeline.plan import hash_rows, label_rows, model_product, views_of
+from multipose.pipeline.plan import hash_rows, is_network, label_rows, model_product, views_of
 from multipose.pipeline.provenance import Hashes, is_made, making, resumable
-from multipose.pose2d import Evaluation, PoseDataset, PoseModel, dataset_from_labels, join_datasets, relabel, train
+from multipose.pose2d import (
+    Evaluation,
+    PoseDataset,
+    PoseModel,
+    dataset_from_labels,
+    join_datasets,
+    relabel,
+    train,
+    train_on,
+)
 from multipose.pose2d.dataset import picture_name
 from multipose.pose2d.training import REFINING_MINUTES
 from multipose.progress import SILENT, Progress
@@ -47,10 +56,11 @@ def train_model(
     resume: bool | None = None,
     labelled_again: Path | None = None,
     keep: bool = False,
+    devices: Sequence[str] = (),
     threads: int | None = None,
     progress: Progress = SILENT,
 ) -> dict[str, Any]:
-    """Train one network: of a view, or the shared one.
+    """Train one network: of a view, or one that views share.
 
     Args:
         budget: minutes, cpu_minutes, steps; instead of the configuration's minutes, this once.
@@ -63,6 +73,7 @@ def train_model(
         resume: go on with a training that was interrupted; by default where it was the same one.
         labelled_again: second labels of some of the same frames, instead of the configuration's, this once.
         keep: do nothing where the same training has been finished.
+        devices: one as for `runtime.choose_device`, or several that train together; by default the machine's best.
 
     Returns:
         model, minutes, held_out_mean_px and the paths written; with `add` also `parts`: of old and added pictures that
@@ -86,6 +97,8 @@ def train_model(
         "labelled_again": None if labelled_again is None else _describe_second(labelled_again, views_of(project, name)),
         "added": {"pictures": len(brought), "names": hash_value(sorted(brought))} if brought else None,
     }
+    for warning in unflipped_mirrors(project, name):
+        progress.note(warning)
     folder = product.path.parent
     if keep and is_made(product, hashes, overrides):
         progress.note(f"Network {name} is trained already.")
@@ -98,22 +111,25 @@ def train_model(
         limits: dict[str, Any] = given or dict(product.parameters["budget"])
         pictures = dataset if added is None else join_datasets([dataset, added])
         with _training_page(folder, name) as watch:
-            result = train(
-                dataset,
-                folder,
-                minutes=limits.get("minutes"),
-                cpu_minutes=limits.get("cpu_minutes"),
-                steps=limits.get("steps"),
-                seed=product.parameters["seed"] if seed is None else seed,
-                backbone=product.parameters["backbone"],
-                start=begin,
-                added=added,
-                resume=resume,
-                labelled_again=load_second_labels(project, pictures, labelled_again, progress=progress),
-                threads=threads,
-                watch=watch,
-                progress=progress,
-            )
+            options: dict[str, Any] = {
+                "minutes": limits.get("minutes"),
+                "cpu_minutes": limits.get("cpu_minutes"),
+                "steps": limits.get("steps"),
+                "seed": product.parameters["seed"] if seed is None else seed,
+                "backbone": product.parameters["backbone"],
+                "start": begin,
+                "added": added,
+                "resume": resume,
+                "labelled_again": load_second_labels(project, pictures, labelled_again, progress=progress),
+                "threads": threads,
+                "progress": progress,
+            }
+            if len(devices) > 1:
+                result = train_on(devices, dataset, folder, **options)
+                watch(result.history)
+            else:
+                device = devices[0] if devices else "auto"
+                result = train(dataset, folder, device=device, watch=watch, **options)
         page = evaluation_page(
             result.held_out,
             pictures_of(pictures, result.held_out),
@@ -209,12 +225,12 @@ def load_start(project: Project, start: str) -> PoseModel:
     Raises:
         ProjectError: there is no such network.
     """
-    if start in (SHARED_MODEL, *project.views):
+    if is_network(project, start):
         return load_model(project, start)
     if not (Path(start) / "model.toml").is_file():
         raise ProjectError(
-            f"{start!r} is no network of the project ({', '.join((SHARED_MODEL, *project.views))}), and no folder of "
-            "a trained network, which holds model.toml."
+            f"{start!r} is no network of the project ({', '.join((SHARED_MODEL, *project.views))}, or some views "
+            "with commas between them), and no folder of a trained network, which holds model.toml."
         )
     return PoseModel.load(start)
 
@@ -268,7 +284,7 @@ def _labels_of_training(project: Project, folder: Path, progress: Progress) -> P
     if not (other / CONFIG_NAME).is_file() or other == project.folder.resolve():
         return None
     trained_in = Project.open(other)
-    if folder.name not in (SHARED_MODEL, *trained_in.views):
+    if not is_network(trained_in, folder.name):
         return None
     found = known_labels(load_labels(trained_in))
     labels = Labels(found.table[found.table["keypoint"].isin(skeleton.keypoints)], skeleton.keypoints)
@@ -277,6 +293,23 @@ def _labels_of_training(project: Project, folder: Path, progress: Progress) -> P
         return None
     progress.note(f"Old pictures are those of {trained_in.labels_path}.")
     return dataset_from_labels(labels, trained_in.frames_folder, views, skeleton)
+
+
+def unflipped_mirrors(project: Project, name: str) -> list[str]:
+    """Warnings of views that show left as right to a network, as far as multipose.toml tells it.
+
+    One camera that took two of its views, both flipped or neither, sees one of them in a mirror, or two parts of the
+    same scene: only a person knows.
+    """
+    views = views_of(project, name)
+    settings = {view: project.config.view_settings(view) for view in views}
+    return [
+        f"Network {name}: the camera of {own.same_camera_as} also took {view}, and pictures of both reach the network "
+        f"{'flipped' if own.flip else 'unflipped'}. If {view} is seen in a mirror, left and right are exchanged there; "
+        f"say flip = {'false' if own.flip else 'true'} under [view.{view}], and bring its labels again."
+        for view, own in settings.items()
+        if own.same_camera_as in settings and own.flip == settings[own.same_camera_as].flip
+    ]
 
 
 def load_dataset(project: Project, name: str, hashes: Hashes, *, progress: Progress = SILENT) -> PoseDataset:
@@ -294,12 +327,12 @@ def load_model(project: Project, name: str) -> PoseModel:
     Raises:
         ProjectError: there is no such network, or it is not trained yet.
     """
-    views_of(project, name)
+    views = views_of(project, name)
     folder = project.folder / "models" / name
     if not (folder / "model.toml").exists():
         raise ProjectError(
             f"There is no trained network in {folder}. Train it first: multipose train "
-            + ("--shared" if name == SHARED_MODEL else f"--view {name}")
+            + ("--shared" if name == SHARED_MODEL else f"--{'shared' if len(views) > 1 else 'view'} {name}")
         )
     return PoseModel.load(folder)
 

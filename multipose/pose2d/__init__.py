@@ -14,7 +14,7 @@ from multipose.pose2d.prediction import predict, predict_to_file
 from multipose.pose2d.recipe import RECIPE, Budget, TrainingSettings
 from multipose.pose2d.repeats import describe_repeats, label_noise, relabel
 from multipose.pose2d.reports import ViewReport
-from multipose.pose2d.training import TrainingResult, train
+from multipose.pose2d.training import TrainingResult, train, train_on
 
 __all__ = [
     "RECIPE",
@@ -52,4 +52,5 @@ __all__ = [
     "predict_to_file",
     "relabel",
     "train",
+    "train_on",
 ]

@@ -36,7 +36,7 @@ _SEEN_COARSELY = (
 _HELD = 0.5  # share of the points seen at the last find that must be seen in a crop
 _EDGE = 12  # px at the network's scale: a point nearer than this to the crop's border may have left it
 _MARGIN = 64  # px at the network's scale between the points and the crop's border, at the least: what the maps rest on
-_STEP = 64  # crops have multiples of this as sides: few sizes, since each needs a graph of its own
+_STEP = 64  # between the sides of the smallest crops
 _SMALLEST = 128
 _CHECK = 50  # pictures from one search of the whole picture to the next
 _COARSE_PIXELS = 640 * 512
@@ -53,7 +53,7 @@ def following_pays(model: PoseModel, size: tuple[int, int], threads: int) -> boo
 def first_side(model: PoseModel) -> int:
     """Side of a crop, px at the network's scale: more around the animal than in training, for what the maps rest on."""
     trained = int(model.training.get("augmentation", {}).get("crop", _SMALLEST))
-    return _round_up(trained + _MARGIN)
+    return int(np.ceil((trained + _MARGIN) / _STEP) * _STEP)
 
 
 @dataclass(frozen=True)
@@ -101,6 +101,7 @@ class Tracker:
         large = height * width > _LARGE * _COARSE_PIXELS
         self._coarse = replace(model, scale=model.scale * coarser) if large else None
         self._side = first_side(model)
+        self._sides = _crop_sides(self._side, max(height, width))
         self._crop: Crop | None = None
         self._points = np.full((len(model.skeleton), 2), np.nan)  # where each was last seen, moved on with the others
         self._expected = 0
@@ -138,10 +139,10 @@ class Tracker:
         return self._search(picture)
 
     def warm_up(self) -> None:
-        """Make the graphs for the whole picture and the two smallest crops now, so that no picture waits for them."""
+        """Make the graphs for crops of all sizes and the whole picture now, so that no picture waits for them."""
         blank = np.zeros((self._size[1], self._size[0], 3), np.uint8)
         middle = np.array(self._size) / 2
-        for crop in (self._whole, *(self._crop_around(middle, self._side + larger) for larger in (0, _STEP))):
+        for crop in dict.fromkeys(self._crop_around(middle, side) for side in self._sides):  # the last is all of it
             self._look(blank, crop)
         if self._coarse is not None:
             self._look_coarsely(blank)
@@ -234,7 +235,8 @@ class Tracker:
     def _crop_around_points(self, points: Array) -> Crop:
         low, high = points.min(0), points.max(0)
         needed = float((high - low).max()) * self._model.scale + 2 * _MARGIN
-        return self._crop_around((low + high) / 2, max(self._side, _round_up(needed)))
+        side = next((side for side in self._sides if side >= needed), self._sides[-1])
+        return self._crop_around((low + high) / 2, side)
 
     def _crop_around(self, center: Array, side: int) -> Crop:
         """A crop of this side, px at the network's scale, moved into the picture and cut to its size."""
@@ -255,5 +257,12 @@ def _seen_points(estimate: PoseEstimate, threshold: float) -> Array:
     return np.asarray(estimate.position[0][estimate.confidence[0] >= threshold])
 
 
-def _round_up(side: float) -> int:
-    return int(np.ceil(side / _STEP) * _STEP)
+def _crop_sides(first: int, longest: int) -> tuple[int, ...]:
+    """The sides that crops have, px at the network's scale; the last is at least `longest`, the picture's side.
+
+    They are few, since each needs a graph of its own, which some engines take a second to make.
+    """
+    sides = [first, first + _STEP, first + 2 * _STEP]
+    while sides[-1] < longest:
+        sides.append(2 * sides[-1])
+    return tuple(sides)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -32,6 +32,7 @@ from multipose.pose2d.familiarity import fit_familiarity
 from multipose.pose2d.model import PoseModel
 from multipose.pose2d.network import STRIDE, PoseNetwork
 from multipose.pose2d.pictures_seen import describe_seen
+from multipose.pose2d.ranks import ALONE, Ranks, run_ranks
 from multipose.pose2d.recipe import RECIPE, Budget, TrainingSettings
 from multipose.pose2d.refinement import Material, begin_with, choose_material
 from multipose.pose2d.repeats import label_noise
@@ -88,6 +89,7 @@ def train(
     settings: TrainingSettings = RECIPE,
     checkpoint_seconds: float = 30.0,
     watch: Callable[[pd.DataFrame], None] | None = None,
+    ranks: Ranks = ALONE,
     progress: Progress = SILENT,
 ) -> TrainingResult:
     """Train a network and save it.
@@ -98,9 +100,9 @@ def train(
     Args:
         dataset: labelled pictures, at least two with positions.
         folder: where the model goes.
-        minutes: budget of wall time from this call on; 10 if no budget is given at all, 3 with added pictures. The
-            last look at the held-out pictures and the calibration come on top: some seconds.
-        cpu_minutes: budget of this process's CPU time, over all threads.
+        minutes: budget of wall time for all of it, with reading pictures and calibration; 10 if no budget is given at
+            all, 3 with added pictures.
+        cpu_minutes: the same of this process's CPU time, over all threads.
         steps: budget of optimiser steps; with this alone the same seed and threads give the same network to the bit.
         seed: of all chance.
         backbone: as for `create_backbone`.
@@ -119,6 +121,7 @@ def train(
         settings: the recipe's numbers.
         checkpoint_seconds: wall time between checkpoints.
         watch: is given the history so far whenever it has grown.
+        ranks: which of several processes this is, of `train_on`.
         progress: is told in percent of the budget.
 
     Raises:
@@ -126,7 +129,7 @@ def train(
         ModelError: the checkpoint is damaged or belongs to another training, `start` does not fit or is lacking, or
             the loss is no longer finite.
     """
-    began = time.monotonic()
+    began = time.monotonic(), time.process_time()
     if added is not None and start is None:
         raise ModelError("Pictures are added to what a trained network knows: say with which one to start.")
     if minutes is None and cpu_minutes is None and steps is None:
@@ -167,7 +170,10 @@ def train(
             if changes:
                 progress.note(f"Key points {changes}.")
         model = PoseModel(network, backbone, dataset.skeleton, scale, shape=fit_shape(fitted))
-        run = TrainingRun(model, material.held_out, budget, settings, workers, device, began)
+        finishing = 2 * sum(map(len, material.held_out)) + _PRESENCE_CROPS / 2 + len(fitted) / 4
+        run = TrainingRun(
+            model, material.held_out, budget, settings, workers, device, ranks, began=began, finishing=finishing
+        )
         begun = run.evaluate_parts(model, material.held_out) if added is not None else {}
         checkpoint = place / CHECKPOINT_FILE
         identity = hash_value(description)
@@ -193,18 +199,53 @@ def train(
                 run.advance(batch)
                 if run.due or run.row_due:
                     run.judge() if run.due else run.note()
-                    write_text(place / METRICS_FILE, run.history.to_csv(index=False, lineterminator="\n"))
+                    if ranks.leads:
+                        write_text(place / METRICS_FILE, run.history.to_csv(index=False, lineterminator="\n"))
                     if watch is not None:
                         watch(run.history)
                 task.advance(int(100 * min(1.0, run.share)) - before, run.describe())
                 if run.finished:
                     break
-                if time.monotonic() - saved >= checkpoint_seconds:
+                if ranks.leads and time.monotonic() - saved >= checkpoint_seconds:
                     save_checkpoint(checkpoint, identity, run.state())
                     saved = time.monotonic()
         result = _finish(run, description | seen, material, augmentation, label_sd, begun)
-    result.model.save(place)
-    checkpoint.unlink(missing_ok=True)
+    if ranks.leads:
+        result.model.save(place)
+        checkpoint.unlink(missing_ok=True)
+    return result
+
+
+def train_on(
+    devices: Sequence[str],
+    dataset: PoseDataset,
+    folder: str | os.PathLike[str],
+    *,
+    threads: int | None = None,
+    progress: Progress = SILENT,
+    **options: Any,
+) -> TrainingResult:
+    """`train` with one process for each device; every batch is shared out among them.
+
+    The network is that of one process, up to the order in which gradients are summed.
+
+    Args:
+        devices: such as "cuda:0", "cuda:1"; "cpu" several times is for tests, since threads do as well there.
+        dataset, folder, progress: as for `train`.
+        threads: of the CPU, for all processes together.
+        options: all others of `train`, but for device, ranks and watch.
+
+    Raises:
+        ModelError: there are more devices than crops in a batch, or a process was killed; else as of `train`.
+    """
+    batch = options.get("settings", RECIPE).batch
+    if not 1 <= len(devices) <= batch:
+        raise ModelError(f"A batch of {batch} crops can be shared by 1 to {batch} devices, got {len(devices)}.")
+    for device in devices:
+        runtime.choose_device(device)
+    shared = max(1, runtime.thread_count(threads) // len(devices))
+    given = {"dataset": dataset, "folder": folder, "threads": shared, **options}
+    result: TrainingResult = run_ranks(train, devices, given, progress=progress)
     return result
 
 

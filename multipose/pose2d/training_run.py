@@ -22,6 +22,7 @@ from multipose.pose2d.batches import Batch
 from multipose.pose2d.dataset import PoseDataset
 from multipose.pose2d.evaluation import Evaluation, evaluate, join_evaluations
 from multipose.pose2d.model import PoseModel
+from multipose.pose2d.ranks import ALONE, Ranks
 from multipose.pose2d.recipe import (
     Budget,
     TrainingSettings,
@@ -43,8 +44,19 @@ _TOLERANCE = 1.02  # the later of two networks is kept if its held-out error is 
 class TrainingRun:
     """A training under way: the network, its average, the optimiser, the clocks, and the best network so far.
 
-    Held-out pictures in several parts (old ones, added ones) weigh equally as parts, however many each has. The wall
-    clock runs since `began`, a time of `time.monotonic`, for reading pictures takes its time, too.
+    Held-out pictures in several parts (old ones, added ones) weigh equally as parts, however many each has.
+
+    Args:
+        model: at the start.
+        held_out: the parts.
+        budget: of all that is done, also before and after the steps.
+        settings: the recipe's numbers.
+        workers: threads.
+        device: as for `runtime.choose_device`.
+        ranks: which of several processes this is.
+        began: `time.monotonic()` and `time.process_time()` when the work began; by default now.
+        finishing: work after the last step, in pictures looked at; time for it is set aside once looks have shown
+            what a picture takes.
     """
 
     def __init__(
@@ -55,9 +67,12 @@ class TrainingRun:
         settings: TrainingSettings,
         workers: runtime.Workers,
         device: str,
-        began: float,
+        ranks: Ranks = ALONE,
+        *,
+        began: tuple[float, float] | None = None,
+        finishing: float = 0.0,
     ) -> None:
-        self._budget, self._settings = budget, settings
+        self._budget, self._settings, self._ranks = budget, settings, ranks
         self._watched = [
             part.subset(np.unique(np.linspace(0, len(part) - 1, _WATCHED).round().astype(int))) for part in held_out
         ]
@@ -79,13 +94,15 @@ class TrainingRun:
         )
         self._learning = [parameter for parameter in network.parameters() if parameter.requires_grad]
         self._rates = [group["lr"] for group in self._optimizer.param_groups]
-        self._started = began, time.process_time()
+        self._started = began or (time.monotonic(), time.process_time())
+        self._finishing, self._set_aside = finishing, (0.0, 0.0)
         self.step, self._seconds, self._cpu_seconds = 0, 0.0, 0.0
         self._losses: list[float] = []
         self._rows: list[dict[str, float]] = []
         self._judged, self._noted = _FIRST_EVALUATION - 1, 0
         self._best: dict[str, Tensor] | None = None
         self._best_error, self._worse = math.inf, 0
+        self._tick()
 
     @property
     def clocks(self) -> tuple[float, float]:
@@ -95,8 +112,8 @@ class TrainingRun:
 
     @property
     def share(self) -> float:
-        """Share of the budget that is used up."""
-        return self._budget.share(self.step, *self.clocks)
+        """Share of the budget that was used up after the last step, the same for all ranks."""
+        return self._share
 
     @property
     def due(self) -> bool:
@@ -118,31 +135,44 @@ class TrainingRun:
         """Rows as of `TrainingResult.history`."""
         return pd.DataFrame(self._rows)
 
+    def _tick(self) -> None:
+        """Bring the share of the budget up to date, by the clocks of the first rank."""
+        seconds, cpu_seconds = (spent + later for spent, later in zip(self.clocks, self._set_aside, strict=True))
+        (self._share,) = self._ranks.agree([self._budget.share(self.step, seconds, cpu_seconds)], self._fabric.device)
+
     def advance(self, batch: Batch) -> None:
         """One step of the optimiser."""
         for group, rate in zip(self._optimizer.param_groups, self._rates, strict=True):
             group["lr"] = rate * learning_rate_share(self.share)
-        losses, gradients = zip(*self._workers.map(self._differentiate, self._parts(batch)), strict=True)
-        self._losses.append(sum(losses))
+        done = list(self._workers.map(self._differentiate, self._parts(batch)))
+        gradients = [reduce(torch.add, shares) for shares in zip(*(part for _, part in done), strict=True)]
+        gradients = self._ranks.total(
+            [*gradients, torch.tensor([sum(loss for loss, _ in done)], device=self._fabric.device)]
+        )
+        self._losses.append(float(gradients.pop()))
         if not math.isfinite(self._losses[-1]):
             raise ModelError(
                 f"The loss of step {self.step} is {self._losses[-1]}. Train with a lower learning rate than "
                 f"{self._settings.learning_rate:g}."
             )
-        for parameter, *shares in zip(self._learning, *gradients, strict=True):
-            parameter.grad = reduce(torch.add, shares)
+        for parameter, gradient in zip(self._learning, gradients, strict=True):
+            parameter.grad = gradient
         self._fabric.clip_gradients(self._network, self._optimizer, max_norm=self._settings.max_gradient)
         self._optimizer.step()
         decay = min(self._settings.averaging, (1 + self.step) / (10 + self.step))
         averaged, current = (list(which.network.parameters()) for which in (self._average, self._model))
         get_ema_multi_avg_fn(decay)(averaged, current, self.step)  # type: ignore[no-untyped-call]
         self.step += 1
+        self._tick()
 
     def _parts(self, batch: Batch) -> list[tuple[Tensor, Tensor, Tensor, tuple[int, int]]]:
-        """The batch cut up for the workers, with what the loss of the whole is divided by."""
+        """This rank's part of the batch cut up for the workers, with what the loss of the whole is divided by."""
         crops, points, known = batch
         counts = int(find_inside(points, crops.shape[1]).sum()), int(known.sum())
-        cut = (tensor.chunk(self._workers.count) for tensor in (crops, points, known))
+        first, last = (
+            len(crops) * number // self._ranks.count for number in (self._ranks.number, self._ranks.number + 1)
+        )
+        cut = (tensor[first:last].chunk(self._workers.count) for tensor in (crops, points, known))
         return [(*part, counts) for part in zip(*cut, strict=True)]
 
     def _differentiate(self, part: tuple[Tensor, Tensor, Tensor, tuple[int, int]]) -> tuple[float, tuple[Tensor, ...]]:
@@ -155,9 +185,14 @@ class TrainingRun:
     def judge(self) -> None:
         """Look at the held-out pictures, keep the averaged network if it is the best, write a row."""
         self._judged = int(min(self.share, 1.0) * _EVALUATIONS)
+        before = self.clocks
         parts = [self.evaluate(self._average, part) for part in self._watched]
         evaluation = join_evaluations(parts)
-        error = float(np.expm1(np.mean([np.log1p(part.typical_px) for part in parts])))
+        pictures = self._finishing / len(evaluation.names)
+        seconds, cpu_seconds = (pictures * (now - then) for now, then in zip(self.clocks, before, strict=True))
+        self._set_aside = seconds, cpu_seconds
+        found = float(np.expm1(np.mean([np.log1p(part.typical_px) for part in parts])))
+        (error,) = self._ranks.agree([found], self._fabric.device)
         if error <= _TOLERANCE * self._best_error:
             self._best = copy.deepcopy(self._average.network.state_dict())
         self._worse = 0 if error < _FALL * self._best_error else self._worse + 1
@@ -234,3 +269,4 @@ class TrainingRun:
         self._seconds, self._cpu_seconds = state["seconds"], state["cpu_seconds"]
         self._losses, self._rows = state["losses"], state["rows"]
         torch.set_rng_state(state["random"])
+        self._tick()

@@ -145,10 +145,10 @@ def test_views_begin_with_the_shared_network(tmp_path: Path) -> None:
     with pytest.raises(ProjectError, match="no trained network"):
         train_model(project, "top", hashes, budget={"steps": 1}, start="shared", threads=1)
     train_model(project, "shared", hashes, budget={"steps": 2}, threads=1)
-    assert project.shares_network
+    assert project.model_names == ("shared",)
     assert project.model_folder("top").name == "shared"
     train_model(project, "top", hashes, budget={"steps": 1}, start="shared", threads=1)
-    assert not project.shares_network
+    assert project.model_names == ("back", "top")
     shared, own = (PoseModel.load(project.folder / "models" / name) for name in ("shared", "top"))
     assert own.training["start"] == shared.fingerprint()
     apart = max(

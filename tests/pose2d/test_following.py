@@ -144,6 +144,20 @@ def test_large_pictures_are_searched_coarsely_first() -> None:
     assert sum(pixels > 1_000_000 for pixels in engine.pixels) == 2  # at once, and in the tenth after that
 
 
+@pytest.mark.parametrize("size", [SIZE, (1000, 700)])
+def test_no_picture_waits_for_a_graph_after_warming_up(size: tuple[int, int]) -> None:
+    """Animals of all lengths need only crops of sizes that were looked at before."""
+    engine = Colours()
+    tracker = Tracker(model(), size, engine)
+    tracker.warm_up()
+    warm = set(engine.pixels)
+    for length in (50, 120, 160, 230, 330, 420):
+        animal = np.array([[0.0, 0.0], [length, 4.0], [length / 2, 30.0]])
+        for _ in range(2):  # the second time in a crop of its size
+            tracker.track(draw(animal + np.array([30, 200]), size))
+    assert set(engine.pixels) == warm
+
+
 @pytest.mark.parametrize("scale", [0.5, 0.37])
 def test_crops_of_shrunk_pictures_give_points_of_the_picture(scale: float) -> None:
     tracker = Tracker(model(scale), SIZE, Colours())
