@@ -62,7 +62,7 @@ class Augmentation:
     blur: float = 0.2
     blur_px: int = 7
     noise: float = 10.0
-    dark: float = 0.25
+    dark: float = 0.1
     darkest: float = 0.1
 
     def __post_init__(self) -> None:
