@@ -115,7 +115,8 @@ def _write(dataset: xr.Dataset, path: Path, singular: bool) -> list[Path]:
     }
     if fps is not None:
         attributes["fps"] = fps
-    ordered = dataset.transpose(*(dim for dim in _ORDER if dim in dataset.dims))
+    poses = dataset.drop_dims([dim for dim in dataset.dims if dim not in _ORDER])  # movement knows no limbs, say
+    ordered = poses.transpose(*(dim for dim in _ORDER if dim in poses.dims))
     if in_frames:
         ordered = ordered.assign_coords(time=times.astype(np.int64))
     ordered = ordered.drop_attrs().assign_attrs(attributes)

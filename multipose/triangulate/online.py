@@ -48,6 +48,15 @@ class OnlineSmoother:
             DataError: the times do not follow, or names differ.
         """
         check_keypoints2d(keypoints)
+        before = self._window, self._waiting
+        try:
+            self._append(keypoints)
+            return self._release(max(0, self._waiting - self._lag))
+        except DataError:
+            self._window, self._waiting = before  # as if they had not come
+            raise
+
+    def _append(self, keypoints: xr.Dataset) -> None:
         if self._window is None:
             self._window = keypoints
         elif not keypoints["time"].values[0] > self._window["time"].values[-1]:
@@ -56,9 +65,11 @@ class OnlineSmoother:
                 f"{self._window['time'].values[-1]:g} s."
             )
         else:
-            self._window = xr.concat([self._window, keypoints], "time", combine_attrs="override", join="exact")
+            try:
+                self._window = xr.concat([self._window, keypoints], "time", combine_attrs="override", join="exact")
+            except ValueError as error:
+                raise DataError(f"These frames have other views or key points than those before: {error}") from error
         self._waiting += keypoints.sizes["time"]
-        return self._release(max(0, self._waiting - self._lag))
 
     def finish(self) -> xr.Dataset:
         """The frames that still wait; the stream has ended.

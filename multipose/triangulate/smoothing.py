@@ -85,6 +85,8 @@ def smooth(
         DataError: the tracks were not made of these key points, an unknown name, times that are not evenly spaced, or
             too few frames.
     """
+    if max_gap is not None and (max_gap < 0 or max_gap != int(max_gap)):
+        raise DataError(f"max_gap is a number of frames, 0 or more, got {max_gap}.")
     layout = Layout.build(tracks, keypoints, rig)
     if motion is None:
         motion, start = _learn(layout, prior, limbs, limb_lengths or {}, joint_limits or {}, progress)
@@ -147,6 +149,9 @@ def _learn(
     _check_limits(layout, limits)
     if not kernels.observe.is_compiled:
         progress.note("Compiling the smoothing for this machine, once: about 15 s.")
+    for (first, second), length in lengths.items():
+        if not (np.isfinite(length) and length > 0):
+            raise DataError(f"The length of the limb from {first} to {second} must be above 0, got {length}.")
     limbs = list(dict.fromkeys([*limbs, *lengths]))
     pairs = layout.find_places(limbs, 2)
     given = np.tile([lengths.get(limb, np.nan) for limb in limbs], layout.tracks.sizes["individual"])

@@ -95,6 +95,14 @@ def test_movement_files_are_laid_out_as_movement_wants(tmp_path: Path) -> None:
         assert "fps" not in dataset.attrs
 
 
+def test_movement_files_leave_out_what_is_not_a_point(tmp_path: Path) -> None:
+    """Smoothed trajectories tell the lengths of limbs, too."""
+    tracks = trajectories()
+    smoothed = tracks.assign(limb_length=(("individual", "limb"), np.ones((1, 2))))
+    (path,) = movement.write_trajectories(smoothed, tmp_path / "a.nc")
+    xr.testing.assert_identical(movement.read_trajectories(path), tracks)
+
+
 def test_movement_reads_our_files(tmp_path: Path) -> None:
     datasets = pytest.importorskip("movement.validators.datasets")
     singular = "keypoint" in datasets.ValidPosesInputs.DIM_NAMES

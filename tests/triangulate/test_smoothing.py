@@ -201,6 +201,26 @@ def test_online_equals_what_is_known_by_then():
     assert errors(pushed[66], xyz[61:62]).max() < 3  # within the gap
     with pytest.raises(DataError, match="must come in time"):
         online.push(keypoints.isel(time=[10]))
+    late = keypoints.isel(time=[80])
+    with pytest.raises(DataError):  # an uneven time
+        online.push(late.assign_coords(time=late["time"] + 0.45 * float(keypoints["time"][1] - keypoints["time"][0])))
+    with pytest.raises(DataError, match="other views"):
+        online.push(late.isel(view=slice(1, None)))
+    online.push(late)  # what was refused has changed nothing
+    np.testing.assert_array_equal(online.finish()["time"].values, keypoints["time"].values[80:81])
+
+
+def test_impossible_lengths_and_gaps_are_told():
+    rig = sample_rig(3)
+    keypoints = dataset(rig, film(rig, wander(20, 2, 0.05, seed=22), 0.5, seed=23))
+    tracks = reconstruct(keypoints, rig)
+    first, second = keypoints["keypoint"].values[:2]
+    for length in (0.0, -3.0, np.nan, np.inf):
+        with pytest.raises(DataError, match="must be above 0"):
+            learn_motion(tracks, keypoints, rig, limb_lengths={(first, second): length})
+    for gap in (-1, 2.5):
+        with pytest.raises(DataError, match="max_gap"):
+            smooth(tracks, keypoints, rig, max_gap=gap)
 
 
 def test_online_begins_with_nothing():
