@@ -78,9 +78,7 @@ def _describe(network: PoseNetwork, picture: Picture) -> Array:
     down, right = -height % INPUT_MULTIPLE, -width % INPUT_MULTIPLE
     padded = np.pad(picture, ((0, down), (0, right), (0, 0)), mode="edge")
     with torch.inference_mode():
-        place = network.mean.device
-        values = torch.from_numpy(padded[None]).to(place).permute(0, 3, 1, 2).float()
-        levels = network.backbone((values - network.mean) / network.std)
+        levels = network.features(torch.from_numpy(padded[None]).to(network.mean.device))
         coarse = [level for level, stride in zip(levels, network.backbone.strides, strict=True) if stride >= _STRIDE]
         means = torch.cat([level.mean((2, 3)).flatten() for level in coarse])
     return means.double().cpu().numpy()

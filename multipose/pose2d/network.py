@@ -46,9 +46,14 @@ class PoseNetwork(nn.Module):
         if self.output.bias is not None:
             nn.init.constant_(self.output.bias, _ABSENT_LOGIT)
 
+    def features(self, pictures: Tensor) -> list[Tensor]:
+        """What the backbone makes of RGB uint8 pictures (n, h, w, 3): one map a level, as `backbone.strides` says."""
+        levels: list[Tensor] = self.backbone((pictures.permute(0, 3, 1, 2).float() - self.mean) / self.std)
+        return levels
+
     def forward(self, pictures: Tensor) -> Tensor:
         """RGB uint8 pictures (n, h, w, 3), h and w multiples of 32, to logits (n, keypoint, h / 4, w / 4), float32."""
-        features = self.backbone((pictures.permute(0, 3, 1, 2).float() - self.mean) / self.std)
+        features = self.features(pictures)
         pyramid: Tensor | None = None
         for level, lateral, mixing in reversed(list(zip(self._levels, self.lateral, self.mixing, strict=True))):
             finer = lateral(features[level])

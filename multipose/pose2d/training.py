@@ -27,7 +27,7 @@ from multipose.pose2d.batches import make_batches
 from multipose.pose2d.calibration import fit_calibration
 from multipose.pose2d.checkpoints import CHECKPOINT_FILE, load_checkpoint, save_checkpoint
 from multipose.pose2d.dataset import PoseDataset, ShrunkPictures, choose_scale, join_datasets
-from multipose.pose2d.evaluation import Evaluation
+from multipose.pose2d.evaluation import Evaluation, join_evaluations
 from multipose.pose2d.familiarity import fit_familiarity
 from multipose.pose2d.model import PoseModel
 from multipose.pose2d.network import STRIDE, PoseNetwork
@@ -265,8 +265,8 @@ def _finish(
     calibration = fit_calibration(run.evaluate(raw, held_out), on_crops, label_sd)
     shape = raw.shape and replace(raw.shape, pull=PULL)
     model = replace(raw, calibration=calibration, shape=shape)
-    judged = run.evaluate(model, held_out)
     parts = run.evaluate_parts(model, material.held_out) if material.n_added else {}
+    judged = join_evaluations(list(parts.values())) if parts else run.evaluate(model, held_out)
     model = replace(model, familiarity=fit_familiarity(model.network, join_datasets([material.fitted, held_out])))
     seconds, cpu_seconds = run.clocks
     training = description | {
