@@ -10,7 +10,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from multipose.errors import DataError
-from multipose.pose2d.evaluation import Evaluation
+from multipose.pose2d.evaluation import Evaluation, plain
 from multipose.pose2d.intervals import MeanEstimate, estimate_mean, neighbour_blocks
 
 Array = npt.NDArray[np.float64]
@@ -80,14 +80,14 @@ class Comparison:
         return {
             "n": found.n,
             "pictures": len(self.first.ranked()),
-            "first_px": _plain(self.first.mean_px),
-            "second_px": _plain(self.second.mean_px),
-            "difference_px": _plain(found.mean),
-            "interval_px": [_plain(found.low), _plain(found.high)],
-            "nearer": _plain(self.nearer),
+            "first_px": plain(self.first.mean_px),
+            "second_px": plain(self.second.mean_px),
+            "difference_px": plain(found.mean),
+            "interval_px": [plain(found.low), plain(found.high)],
+            "nearer": plain(self.nearer),
             "better": find_better(found),
             "keypoints": {
-                row.pop("keypoint"): {key: _plain(value) for key, value in row.items()}
+                row.pop("keypoint"): {key: plain(value) for key, value in row.items()}
                 for row in table.to_dict("records")
             },
         }
@@ -128,7 +128,3 @@ def find_better(difference: MeanEstimate) -> str:
     if difference.high < 0:
         return "second"
     return "first" if difference.low > 0 else ""
-
-
-def _plain(value: Any) -> Any:
-    return None if isinstance(value, float) and not np.isfinite(value) else value

@@ -222,31 +222,31 @@ class Evaluation:
         """
         mean, table, views = self.mean_estimate(), self.keypoint_table(), self.by_view()
         return {
-            "mean_px": _plain(self.mean_px),
-            "mean_px_se": _plain(mean.standard_error),
-            "mean_px_interval": [_plain(mean.low), _plain(mean.high)],
-            "rmse_px": _plain(self.rmse_px),
-            "median_px": _plain(self.median_px),
-            "p95_px": _plain(_quantile(self.error, 0.95)),
-            "pck5": _plain(self.pck(5.0)),
-            "pck": {f"{px:g}": _plain(self.pck(px)) for px in PCK_PX},
-            "pck_of_length": {f"{share:g}": _plain(self.pck(share * self.animal_px)) for share in PCK_LENGTHS},
-            "animal_px": _plain(self.animal_px),
+            "mean_px": plain(self.mean_px),
+            "mean_px_se": plain(mean.standard_error),
+            "mean_px_interval": [plain(mean.low), plain(mean.high)],
+            "rmse_px": plain(self.rmse_px),
+            "median_px": plain(self.median_px),
+            "p95_px": plain(_quantile(self.error, 0.95)),
+            "pck5": plain(self.pck(5.0)),
+            "pck": {f"{px:g}": plain(self.pck(px)) for px in PCK_PX},
+            "pck_of_length": {f"{share:g}": plain(self.pck(share * self.animal_px)) for share in PCK_LENGTHS},
+            "animal_px": plain(self.animal_px),
             "n": self.n,
             "pictures": len(self.ranked()),
-            "keypoints": {name: _plain(value) for name, value in self.keypoint_mean_px().items()},
+            "keypoints": {name: plain(value) for name, value in self.keypoint_mean_px().items()},
             "keypoints_p95": {
-                name: _plain(value) for name, value in zip(table["keypoint"], table["p95_px"], strict=True)
+                name: plain(value) for name, value in zip(table["keypoint"], table["p95_px"], strict=True)
             },
             "keypoint_table": {
-                row.pop("keypoint"): {key: _plain(value) for key, value in row.items()}
+                row.pop("keypoint"): {key: plain(value) for key, value in row.items()}
                 for row in table.to_dict("records")
             },
-            "within_50": _plain(self.coverage(0.5)),
-            "within_95": _plain(self.coverage(0.95)),
-            "brier": _plain(self.brier),
-            "base_brier": _plain(self.base_brier),
-            "calibration_error": _plain(self.calibration_error),
+            "within_50": plain(self.coverage(0.5)),
+            "within_95": plain(self.coverage(0.95)),
+            "brier": plain(self.brier),
+            "base_brier": plain(self.base_brier),
+            "calibration_error": plain(self.calibration_error),
             "views": {view: part.to_dict() for view, part in views.items()} if len(views) > 1 else {},
         }
 
@@ -341,5 +341,6 @@ def _quantile(error: Array, share: float) -> float:
     return float(np.quantile(there, share)) if len(there) else float("nan")
 
 
-def _plain(value: float) -> float | None:
-    return value if np.isfinite(value) else None
+def plain(value: Any) -> Any:
+    """A value for JSON: None in the place of a number that is not finite."""
+    return None if isinstance(value, float) and not np.isfinite(value) else value

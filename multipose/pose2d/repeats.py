@@ -11,7 +11,7 @@ import numpy.typing as npt
 from multipose.errors import DataError
 from multipose.labels import Labels
 from multipose.pose2d.dataset import PoseDataset
-from multipose.pose2d.evaluation import Evaluation
+from multipose.pose2d.evaluation import Evaluation, plain
 from multipose.pose2d.intervals import estimate_mean, neighbour_blocks
 
 Array = npt.NDArray[np.float64]
@@ -114,7 +114,7 @@ def describe_repeats(first: PoseDataset, second: PoseDataset, evaluation: Evalua
         "pictures": int(np.isfinite(apart).any(1).sum()),
         "n": whole.n,
         "repeat_px": whole.mean,
-        "repeat_px_interval": [_plain(max(whole.low, 0.0)), _plain(whole.high)],
+        "repeat_px_interval": [plain(max(whole.low, 0.0)), plain(whole.high)],
         "repeat_median_px": float(np.nanmedian(apart)),
         "network_px": _mean(network),
         "network_median_px": float(np.nanmedian(network)) if np.isfinite(network).any() else None,
@@ -135,7 +135,3 @@ def _mean(values: Array) -> float | None:
     """Mean of the values that are there, None where there is none."""
     known = values[np.isfinite(values)]
     return float(known.mean()) if len(known) else None
-
-
-def _plain(value: float) -> float | None:
-    return value if np.isfinite(value) else None
