@@ -30,7 +30,7 @@ from accuracy import load, shorten
 
 from multipose.pipeline.demo import copy_sample
 from multipose.pipeline.plan import open_hashes
-from multipose.pipeline.training import load_dataset
+from multipose.pipeline.training_data import load_dataset
 from multipose.pose2d import Evaluation, PoseDataset, PoseModel, choose_folds, evaluate, join_evaluations, train
 from multipose.pose2d.dataset import Picture
 from multipose.project import Project

@@ -56,7 +56,8 @@ if TYPE_CHECKING:
     "--devices",
     callback=lambda _context, _option, text: tuple(part.strip() for part in text.split(",")) if text else (),
     metavar="DEVICE,DEVICE...",
-    help="GPUs that train each network together, as in cuda:0,cuda:1; by default one, where there is any.",
+    help="GPUs, as in cuda:0,cuda:1: several networks are trained side by side, each on one of them, and a single one "
+    "by all. By default all GPUs for several networks, and one for a single one.",
 )
 @threads_option
 @project_option
@@ -68,7 +69,7 @@ def command(views: tuple[str, ...], everything: bool, shared: str | None, folder
     has labels of.
     """
     from multipose.pipeline.plan import describe, judge_all, open_hashes
-    from multipose.pipeline.training import describe_parts, train_model
+    from multipose.pipeline.training import describe_parts, train_models
     from multipose.progress import RichProgress
     from multipose.project import Project
 
@@ -82,24 +83,15 @@ def command(views: tuple[str, ...], everything: bool, shared: str | None, folder
     elif not (views or everything or shared is not None):
         judged = judge_all(project, [describe(project, "train", name) for name in names], hashes)
         names = tuple(judgement.product.subject for judgement in judged if not judgement.settled)
-    results = {}
     with project.lock():
-        for name in names:
-            progress.note(f"Network {name}")
-            results[name] = train_model(
-                project,
-                name,
-                hashes,
-                budget={key: options[key] for key in ("minutes", "cpu_minutes", "steps")},
-                seed=options["seed"],
-                start=options["start"],
-                add=add,
-                resume=options["resume"],
-                labelled_again=options["labelled_again"],
-                devices=options["devices"],
-                threads=options["threads"],
-                progress=progress,
-            )
+        results = train_models(
+            project,
+            names,
+            hashes,
+            budget={key: options[key] for key in ("minutes", "cpu_minutes", "steps")},
+            **{key: options[key] for key in ("seed", "start", "add", "resume", "labelled_again", "devices", "threads")},
+            progress=progress,
+        )
     if not results:
         return Result({"views": {}}, "Every network is up to date (--all trains them anew).")
     rows = [

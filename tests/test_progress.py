@@ -15,3 +15,17 @@ def test_standard_output_stays_free(progress: Progress, capfd: pytest.CaptureFix
     assert out == ""
     assert ("done [all]" in err) == (progress is not SILENT)
     assert ("count [to] three" in err) == (progress is not SILENT)
+
+
+def test_bars_of_several_tasks_at_once(capfd: pytest.CaptureFixture[str]) -> None:
+    """Only one display can be on the screen; tasks begin and end in any order."""
+    progress = RichProgress()
+    with progress.task("first", total=2) as first:
+        second = progress.task("second", total=2).__enter__()
+        first.advance(2)
+    second.advance(1)
+    second.__exit__(None, None, None)
+    with progress.task("third", total=1) as third:
+        third.advance()
+    _, err = capfd.readouterr()
+    assert all(word in err for word in ("first", "second", "third", "1/2", "2/2"))

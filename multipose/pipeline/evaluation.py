@@ -17,14 +17,8 @@ from multipose.pipeline.label_files import find_pictures, read_label_file
 from multipose.pipeline.labels import known_labels
 from multipose.pipeline.plan import VERSIONS, is_network
 from multipose.pipeline.provenance import Hashes
-from multipose.pipeline.training import (
-    EVALUATION_FILE,
-    HELD_OUT,
-    load_dataset,
-    load_second_labels,
-    load_start,
-    pictures_of,
-)
+from multipose.pipeline.training import EVALUATION_FILE, HELD_OUT
+from multipose.pipeline.training_data import load_dataset, load_second_labels, load_start, pictures_of
 from multipose.pose2d import (
     RECIPE,
     Evaluation,

@@ -1,7 +1,8 @@
-"""The stage `run`: everything that is missing or stale, in order, in this process."""
+"""The stage `run`: everything that is missing or stale, in order; networks side by side on several GPUs."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,9 @@ def run(project: Project, *, threads: int | None = None, progress: Progress = SI
     made: dict[str, dict[str, Any]] = {}
     judged: dict[Path, Judgement] = {}
     blocked = {}
+    networks = [product.subject for product in plan(project) if product.stage == "train"]
+    if len(networks) > 1:
+        made |= _train_side_by_side(project, networks, hashes, threads, progress)
     for planned in plan(project):
         product = describe(project, planned.stage, planned.subject)  # what it needs may have been made since the plan
         judgement = judge(product, hashes, judged)
@@ -82,6 +86,21 @@ def make(
 
         return smooth_recording(project, recording, hashes, threads=threads, progress=progress)
     return make_player(project, recording, hashes, progress=progress)
+
+
+def _train_side_by_side(
+    project: Project, names: Sequence[str], hashes: Hashes, threads: int | None, progress: Progress
+) -> dict[str, dict[str, Any]]:
+    """Train those networks that are due, if there are several of them and several GPUs."""
+    from multipose.pipeline.training import train_models
+    from multipose.pose2d.runtime import list_gpus
+
+    products = {name: describe(project, "train", name) for name in names}
+    due = [name for name in names if not products[name].lacking and not judge(products[name], hashes, {}).settled]
+    if len(due) < 2 or len(list_gpus()) < 2:
+        return {}
+    trained = train_models(project, due, hashes, threads=threads, progress=progress)
+    return {project.relative(products[name].path): result for name, result in trained.items()}
 
 
 def _because(judgement: Judgement) -> str:

@@ -1,47 +1,93 @@
-"""The stage `train`: labels and pictures -> a network with its figures, in models/<view>/."""
+"""The stage `train`: labels and pictures -> a network with its figures, in models/<view>/; several side by side."""
 
 from __future__ import annotations
 
 import json
 import math
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
-from multipose.config import CONFIG_NAME
-from multipose.errors import LabelError, ProjectError
 from multipose.files import SCHEMA_VERSION, hash_value, write_text
-from multipose.labels import Labels
-from multipose.pipeline.label_files import frames_of, import_labels, is_own_table, read_label_file
-from multipose.pipeline.labels import extract_labelled, known_labels, load_labels
-from multipose.pipeline.plan import hash_rows, is_network, label_rows, model_product, views_of
+from multipose.pipeline.plan import hash_rows, label_rows, model_product, views_of
 from multipose.pipeline.provenance import Hashes, is_made, making, resumable
-from multipose.pose2d import (
-    Evaluation,
-    PoseDataset,
-    PoseModel,
-    dataset_from_labels,
-    join_datasets,
-    relabel,
-    train,
-    train_on,
+from multipose.pipeline.training_data import (
+    bring_labels,
+    load_dataset,
+    load_second_labels,
+    load_start,
+    pictures_of,
+    split_added,
+    unflipped_mirrors,
 )
-from multipose.pose2d.dataset import picture_name
+from multipose.pose2d import PoseDataset, PoseModel, TrainingResult, join_datasets, runtime, train, train_on
+from multipose.pose2d.processes import share_out
 from multipose.pose2d.training import REFINING_MINUTES
 from multipose.progress import SILENT, Progress
-from multipose.project import SHARED_MODEL, Project
+from multipose.project import Project
 from multipose.view import evaluation_page, training_page
 
 EVALUATION_FILE = "evaluation.json"
 TRAINING_PAGE = "training.html"
 HELD_OUT = "held out from training, but told it when to stop"
 _PAGE_SECONDS = 20.0  # between two pages of a training under way; one costs about 0.1 s of CPU time
+
+
+def train_models(
+    project: Project,
+    names: Sequence[str],
+    hashes: Hashes,
+    *,
+    add: Path | None = None,
+    devices: Sequence[str] = (),
+    threads: int | None = None,
+    progress: Progress = SILENT,
+    **options: Any,
+) -> dict[str, dict[str, Any]]:
+    """Train several networks: side by side, each on one device, where there are several of both.
+
+    One network alone is trained by all the devices given. An error in one of those side by side ends them all; what
+    they did until then is resumed next time.
+
+    Args:
+        names: of the networks.
+        devices: by default all GPUs for several networks, and the machine's best device for one.
+        threads: of the CPU, for all together.
+        add, progress, options: as for `train_model`.
+
+    Returns:
+        For each network what `train_model` returns.
+
+    Raises:
+        ModelError: a process was killed; else as of `train_model`.
+    """
+    places = tuple(devices) or (runtime.list_gpus() if len(names) > 1 else ())
+    if len(names) < 2 or len(places) < 2:
+        results = {}
+        for name in names:
+            progress.note(f"Network {name}")
+            results[name] = train_model(
+                project, name, hashes, add=add, devices=places, threads=threads, progress=progress, **options
+            )
+        return results
+    for place in places:
+        runtime.choose_device(place)
+    if add is not None:
+        for name in names:
+            bring_labels(project, name, add)  # here, for processes would write labels.csv at once
+    given = options | {"add": add, "threads": max(1, runtime.thread_count(threads) // len(places))}
+    return share_out(partial(_train_at, project, hashes, given), names, places[: len(names)], progress=progress)
+
+
+def _train_at(
+    project: Project, hashes: Hashes, options: dict[str, Any], name: str, device: str, progress: Progress
+) -> dict[str, Any]:
+    return train_model(project, name, hashes, devices=(device,), progress=progress, **options)
 
 
 def train_model(
@@ -84,9 +130,9 @@ def train_model(
         LabelError: the labels to add are not of this network's views, or do not fit those that are there.
         DataError: the labels do not suffice.
     """
-    given = {key: value for key, value in (budget or {}).items() if value is not None}
     begin = None if start is None else load_start(project, start)
     brought: frozenset[str] = frozenset() if add is None else bring_labels(project, name, add)
+    given = {key: value for key, value in (budget or {}).items() if value is not None}
     if brought and not given:
         given = {"minutes": REFINING_MINUTES}
     product = model_product(project, name)
@@ -108,44 +154,49 @@ def train_model(
     with making(product, hashes, overrides):
         everything = load_dataset(project, name, hashes, progress=progress)
         dataset, added = split_added(project, everything, brought, start, progress)
-        limits: dict[str, Any] = given or dict(product.parameters["budget"])
         pictures = dataset if added is None else join_datasets([dataset, added])
+        limits: dict[str, Any] = given or dict(product.parameters["budget"])
+        options: dict[str, Any] = {
+            "minutes": limits.get("minutes"),
+            "cpu_minutes": limits.get("cpu_minutes"),
+            "steps": limits.get("steps"),
+            "seed": product.parameters["seed"] if seed is None else seed,
+            "backbone": product.parameters["backbone"],
+            "start": begin,
+            "added": added,
+            "resume": resume,
+            "labelled_again": load_second_labels(project, pictures, labelled_again, progress=progress),
+            "threads": threads,
+            "progress": progress,
+        }
         with _training_page(folder, name) as watch:
-            options: dict[str, Any] = {
-                "minutes": limits.get("minutes"),
-                "cpu_minutes": limits.get("cpu_minutes"),
-                "steps": limits.get("steps"),
-                "seed": product.parameters["seed"] if seed is None else seed,
-                "backbone": product.parameters["backbone"],
-                "start": begin,
-                "added": added,
-                "resume": resume,
-                "labelled_again": load_second_labels(project, pictures, labelled_again, progress=progress),
-                "threads": threads,
-                "progress": progress,
-            }
             if len(devices) > 1:
                 result = train_on(devices, dataset, folder, **options)
                 watch(result.history)
             else:
                 device = devices[0] if devices else "auto"
                 result = train(dataset, folder, device=device, watch=watch, **options)
-        page = evaluation_page(
-            result.held_out,
-            pictures_of(pictures, result.held_out),
-            dataset.skeleton,
-            title=f"Network {name}: pictures held out",
-            metrics=result.history,
-            notes=[
-                f"{HELD_OUT.capitalize()}. These figures flatter the network a little. Fair ones come from "
-                "labels that training never saw (evaluate --labels) or from cross-validation (evaluate --folds).",
-                *describe_parts(result.model.training["parts"]),
-            ],
-        )
-        page.save((folder / EVALUATION_FILE).with_suffix(".html"))
-        figures = {"schema_version": SCHEMA_VERSION, **result.held_out.to_dict()}
-        write_text(folder / EVALUATION_FILE, json.dumps(figures, indent=1, ensure_ascii=False) + "\n")
+        _write_evaluation(folder, name, result, pictures)
     return _describe(result.model, folder)
+
+
+def _write_evaluation(folder: Path, name: str, result: TrainingResult, pictures: PoseDataset) -> None:
+    """The figures of a new network on the pictures held out, as a page and as a file."""
+    page = evaluation_page(
+        result.held_out,
+        pictures_of(pictures, result.held_out),
+        pictures.skeleton,
+        title=f"Network {name}: pictures held out",
+        metrics=result.history,
+        notes=[
+            f"{HELD_OUT.capitalize()}. These figures flatter the network a little. Fair ones come from "
+            "labels that training never saw (evaluate --labels) or from cross-validation (evaluate --folds).",
+            *describe_parts(result.model.training["parts"]),
+        ],
+    )
+    page.save((folder / EVALUATION_FILE).with_suffix(".html"))
+    figures = {"schema_version": SCHEMA_VERSION, **result.held_out.to_dict()}
+    write_text(folder / EVALUATION_FILE, json.dumps(figures, indent=1, ensure_ascii=False) + "\n")
 
 
 @contextmanager
@@ -177,30 +228,6 @@ def _describe_second(path: Path, views: Iterable[str]) -> dict[str, str]:
     return {"file": str(path), "labels": hash_value([hash_rows(rows, view) for view in views])}
 
 
-def load_second_labels(
-    project: Project, dataset: PoseDataset, path: Path | None = None, *, progress: Progress = SILENT
-) -> PoseDataset | None:
-    """The pictures of a dataset that were labelled again, with these labels; None where no second labels are known.
-
-    Args:
-        path: of a table as labels.csv; by default what multipose.toml names.
-
-    Raises:
-        FormatError: the file is no table of labels.
-        DataError: it speaks of none of the pictures of a view that it has labels of.
-    """
-    if path is None:
-        configured = project.config.training.labelled_again
-        if configured is None:
-            return None
-        path = project.path(configured)
-    labels = known_labels(Labels.load(path, project.config.skeleton.keypoints))
-    if not set(labels.views) & set(dataset.views):
-        progress.note(f"{path} has no second labels of {', '.join(dict.fromkeys(dataset.views))}.")
-        return None
-    return relabel(dataset, labels)
-
-
 def _describe(model: PoseModel, folder: Path) -> dict[str, Any]:
     return {
         "model": str(folder),
@@ -217,127 +244,3 @@ def describe_parts(parts: Mapping[str, Mapping[str, Any]]) -> list[str]:
         f"{part['before_px']:.2f} px before this training"
         for name, part in parts.items()
     ]
-
-
-def load_start(project: Project, start: str) -> PoseModel:
-    """A trained network to begin with: one of the project by its name, or one from a folder.
-
-    Raises:
-        ProjectError: there is no such network.
-    """
-    if is_network(project, start):
-        return load_model(project, start)
-    if not (Path(start) / "model.toml").is_file():
-        raise ProjectError(
-            f"{start!r} is no network of the project ({', '.join((SHARED_MODEL, *project.views))}, or some views "
-            "with commas between them), and no folder of a trained network, which holds model.toml."
-        )
-    return PoseModel.load(start)
-
-
-def bring_labels(project: Project, name: str, path: Path) -> frozenset[str]:
-    """Bring the labels of a network's views from a file into the project; the names of their pictures in datasets.
-
-    Raises:
-        LabelError: it has none of these views, it does not say of which of several it is, or it contradicts labels
-            that are there.
-    """
-    views = views_of(project, name)
-    if len(views) > 1 and not is_own_table(path):
-        raise LabelError(
-            f"{path} does not say which of the views {', '.join(views)} its pictures show. Bring it in with "
-            "`multipose label import --view VIEW`, and give --add a table as labels.csv."
-        )
-    names = []
-    for view in views:
-        labels = known_labels(read_label_file(project, path, view)[0])
-        if len(labels):
-            import_labels(project, path, view)
-            names += [picture_name(recording, view, frame) for recording, frame in frames_of(labels, view)]
-    if not names:
-        raise LabelError(f"{path} has no labels of view {', '.join(views)}.")
-    return frozenset(names)
-
-
-def split_added(
-    project: Project, dataset: PoseDataset, brought: Collection[str], start: str | None, progress: Progress
-) -> tuple[PoseDataset, PoseDataset | None]:
-    """The pictures that a network knows, and those added to them (None where all are to be learned alike)."""
-    if not brought:
-        return dataset, None
-    new = np.array([name in brought for name in dataset.names])
-    if not new.all():
-        return dataset.subset(np.flatnonzero(~new)), dataset.subset(np.flatnonzero(new))
-    old = None if start is None else _labels_of_training(project, Path(start), progress)
-    if old is not None:
-        kept = [place for place, name in enumerate(old.names) if name not in brought]
-        old = old.subset(kept) if kept else None
-    if old is None:
-        progress.note("The pictures that the network learned from are not at hand: it is likely to forget them.")
-        return dataset, None
-    return old, dataset
-
-
-def _labels_of_training(project: Project, folder: Path, progress: Progress) -> PoseDataset | None:
-    """What a network in the folder of another project learned from, as far as it names the key points of this one."""
-    other, skeleton = folder.resolve().parent.parent, project.config.skeleton
-    if not (other / CONFIG_NAME).is_file() or other == project.folder.resolve():
-        return None
-    trained_in = Project.open(other)
-    if not is_network(trained_in, folder.name):
-        return None
-    found = known_labels(load_labels(trained_in))
-    labels = Labels(found.table[found.table["keypoint"].isin(skeleton.keypoints)], skeleton.keypoints)
-    views = [view for view in views_of(trained_in, folder.name) if view in labels.views]
-    if not views:
-        return None
-    progress.note(f"Old pictures are those of {trained_in.labels_path}.")
-    return dataset_from_labels(labels, trained_in.frames_folder, views, skeleton)
-
-
-def unflipped_mirrors(project: Project, name: str) -> list[str]:
-    """Warnings of views that show left as right to a network, as far as multipose.toml tells it.
-
-    One camera that took two of its views, both flipped or neither, sees one of them in a mirror, or two parts of the
-    same scene: only a person knows.
-    """
-    views = views_of(project, name)
-    settings = {view: project.config.view_settings(view) for view in views}
-    return [
-        f"Network {name}: the camera of {own.same_camera_as} also took {view}, and pictures of both reach the network "
-        f"{'flipped' if own.flip else 'unflipped'}. If {view} is seen in a mirror, left and right are exchanged there; "
-        f"say flip = {'false' if own.flip else 'true'} under [view.{view}], and bring its labels again."
-        for view, own in settings.items()
-        if own.same_camera_as in settings and own.flip == settings[own.same_camera_as].flip
-    ]
-
-
-def load_dataset(project: Project, name: str, hashes: Hashes, *, progress: Progress = SILENT) -> PoseDataset:
-    """The labelled pictures of one network; pictures that are not there yet are extracted."""
-    labels = known_labels(load_labels(project))
-    views = [view for view in views_of(project, name) if view in labels.views]
-    for view in views:
-        extract_labelled(project, labels.select(view=view), hashes, progress=progress)
-    return dataset_from_labels(labels, project.frames_folder, views, project.config.skeleton)
-
-
-def load_model(project: Project, name: str) -> PoseModel:
-    """A trained network of the project.
-
-    Raises:
-        ProjectError: there is no such network, or it is not trained yet.
-    """
-    views = views_of(project, name)
-    folder = project.folder / "models" / name
-    if not (folder / "model.toml").exists():
-        raise ProjectError(
-            f"There is no trained network in {folder}. Train it first: multipose train "
-            + ("--shared" if name == SHARED_MODEL else f"--{'shared' if len(views) > 1 else 'view'} {name}")
-        )
-    return PoseModel.load(folder)
-
-
-def pictures_of(dataset: PoseDataset, evaluation: Evaluation) -> Callable[[int], npt.NDArray[np.uint8]]:
-    """Gives the picture of a place in an evaluation of a part of the dataset."""
-    places = {name: place for place, name in enumerate(dataset.names)}
-    return lambda item: dataset.picture(places[evaluation.names[item]])

@@ -12,7 +12,6 @@ word.
 from __future__ import annotations
 
 import os
-import pickle
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -22,13 +21,9 @@ from typing import Any
 import torch
 import torch.distributed
 from torch import Tensor
-from torch.multiprocessing import get_context
-from torch.multiprocessing.spawn import ProcessException, start_processes
 
-from multipose.errors import ModelError, MultiposeError
-from multipose.progress import SILENT, Progress, Task
-
-_POLL_SECONDS = 0.2
+from multipose.pose2d.processes import run_processes
+from multipose.progress import SILENT, Progress
 
 
 @dataclass(frozen=True)
@@ -76,99 +71,36 @@ def run_ranks(
         progress: is told what the first rank tells.
 
     Raises:
-        ModelError: a process ended without an error of its own (killed, or short of memory).
-        MultiposeError: what one of them raised.
+        ModelError, MultiposeError: as of `run_processes`.
     """
-    with tempfile.TemporaryDirectory(prefix="multipose_ranks_") as name:
-        queue = get_context("spawn").SimpleQueue()
-        context = start_processes(  # type: ignore[no-untyped-call]
-            _run_rank, (work, tuple(devices), options, name, queue), len(devices), join=False, start_method="spawn"
-        )
-        reader = _Reader(queue, progress)
-        try:
-            while not context.join(timeout=_POLL_SECONDS):
-                reader.drain()
-            reader.drain()
-        except ProcessException as failure:
-            errors = [pickle.loads(path.read_bytes()) for path in sorted(Path(name).glob("error_*"))]
-            if errors:
-                raise errors[0] from None
-            raise ModelError(f"A process of the training ended: {failure}") from failure
-        finally:
-            reader.close()
-            for process in context.processes:
-                process.kill()
-        return pickle.loads((Path(name) / "result").read_bytes())
+    with tempfile.TemporaryDirectory(prefix="multipose_ranks_") as folder:
+        meeting = Path(folder) / "meeting"
+        each = [(work, number, tuple(devices), options, meeting) for number in range(len(devices))]
+        return run_processes(_run_rank, each, progress=progress)[0]
 
 
 def _run_rank(
-    number: int, work: Callable[..., Any], devices: Sequence[str], options: dict[str, Any], name: str, queue: Any
-) -> None:
-    folder, device = Path(name), torch.device(devices[number])
+    work: Callable[..., Any],
+    number: int,
+    devices: Sequence[str],
+    options: dict[str, Any],
+    meeting: Path,
+    *,
+    progress: Progress,
+) -> Any:
+    device = torch.device(devices[number])
     os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")  # all ranks are on this machine
     if device.type == "cuda":
         torch.cuda.set_device(device)
     torch.distributed.init_process_group(
         "nccl" if device.type == "cuda" else "gloo",
-        init_method=f"file://{folder / 'meeting'}",
+        init_method=f"file://{meeting}",
         rank=number,
         world_size=len(devices),
     )
+    ranks = Ranks(number, len(devices))
     try:
-        told = _Told(queue) if number == 0 else SILENT
-        result = work(device=devices[number], ranks=Ranks(number, len(devices)), progress=told, **options)
-        if number == 0:
-            (folder / "result").write_bytes(pickle.dumps(result))
-    except MultiposeError as error:
-        (folder / f"error_{number}").write_bytes(pickle.dumps(error))
-        raise
+        result = work(device=devices[number], ranks=ranks, progress=progress if ranks.leads else SILENT, **options)
+        return result if ranks.leads else None
     finally:
         torch.distributed.destroy_process_group()
-
-
-class _Told:
-    """A progress, and a task of it, that puts what it is told into a queue."""
-
-    def __init__(self, queue: Any) -> None:
-        self._queue = queue
-
-    def task(self, description: str, total: float | None = None) -> _Told:
-        self._queue.put(("task", description, total))
-        return self
-
-    def note(self, text: str) -> None:
-        self._queue.put(("note", text))
-
-    def advance(self, amount: float = 1.0, note: str = "") -> None:
-        self._queue.put(("advance", amount, note))
-
-    def __enter__(self) -> _Told:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._queue.put(("end",))
-
-
-class _Reader:
-    """Passes on to a progress what was put into the queue."""
-
-    def __init__(self, queue: Any, progress: Progress) -> None:
-        self._queue, self._progress = queue, progress
-        self._tasks: list[Task] = []
-
-    def drain(self) -> None:
-        while not self._queue.empty():
-            kind, *values = self._queue.get()
-            if kind == "task":
-                self._tasks.append(self._progress.task(*values).__enter__())
-            elif kind == "note":
-                self._progress.note(*values)
-            elif kind == "advance" and self._tasks:
-                self._tasks[-1].advance(*values)
-            elif kind == "end" and self._tasks:
-                self._tasks.pop().__exit__(None, None, None)
-
-    def close(self) -> None:
-        """End the tasks that are still under way."""
-        while self._tasks:
-            self._tasks.pop().__exit__(None, None, None)

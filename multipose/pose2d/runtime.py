@@ -40,6 +40,11 @@ def choose_device(device: str = "auto") -> torch.device:
     return chosen
 
 
+def list_gpus() -> tuple[str, ...]:
+    """Names of all GPUs that networks can be trained on."""
+    return tuple(f"cuda:{number}" for number in range(torch.cuda.device_count()))
+
+
 def choose_batch_size(device: torch.device) -> int:
     """Pictures to give a network at once: one on a CPU, where each thread has a picture of its own, 16 on a GPU.
 

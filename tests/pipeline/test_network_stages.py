@@ -18,7 +18,8 @@ from multipose.pipeline.labels import extract_chosen, read_frames
 from multipose.pipeline.pictures import keypoints_page, labelled_videos, sheet_picture
 from multipose.pipeline.plan import describe, judge_all, open_hashes
 from multipose.pipeline.prediction import predict_recording
-from multipose.pipeline.training import train_model
+from multipose.pipeline.running import run
+from multipose.pipeline.training import train_model, train_models
 from multipose.pose2d import PoseModel
 from multipose.progress import SILENT, Task
 from multipose.project import Project, Recording
@@ -287,6 +288,31 @@ def test_a_label_curve_has_a_figure_for_each_number_of_pictures(tmp_path: Path) 
     assert result["label_curve"]["2"]["n"] == result["n"] == 2 * COUNT
     assert "pictures learned from" in Path(result["page"]).read_text(encoding="utf-8")
     assert "2 pictures" in Path(result["page"]).read_text(encoding="utf-8")
+
+
+def test_networks_side_by_side(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two devices, two networks, one each: those of one after the other; and `run` does so by itself."""
+    one_by_one, at_once = (make(tmp_path / name) for name in ("one", "two"))
+    budget = {"steps": 3}
+    for view in one_by_one.views:
+        train_model(one_by_one, view, open_hashes(one_by_one), budget=budget, threads=1)
+    results = train_models(
+        at_once, at_once.views, open_hashes(at_once), budget=budget, devices=("cpu", "cpu"), threads=2
+    )
+    assert list(results) == ["back", "top"]
+    for view in at_once.views:
+        ours, theirs = (PoseModel.load(project.model_folder(view)) for project in (at_once, one_by_one))
+        assert ours.fingerprint() == theirs.fingerprint()
+    with pytest.raises(ModelError, match="cuda:9"):
+        train_models(at_once, at_once.views, open_hashes(at_once), devices=("cpu", "cuda:9"))
+    shutil.rmtree(at_once.folder / "models")
+    config = at_once.folder / "multipose.toml"
+    text = config.read_text(encoding="utf-8")
+    assert "# minutes = 10.0" in text
+    config.write_text(text.replace("# minutes = 10.0", "minutes = 0.05"), encoding="utf-8")
+    monkeypatch.setattr("multipose.pose2d.runtime.list_gpus", lambda: ("cpu", "cpu"))
+    outcome = run(Project.open(at_once.folder))
+    assert {"models/back/model.toml", "models/top/model.toml"} <= set(outcome.made)
 
 
 def test_an_interrupted_training_is_resumed_only_if_it_is_the_same(

@@ -12,7 +12,8 @@ from multipose.labels import labels_from_points
 from multipose.pipeline.beginning import make_project
 from multipose.pipeline.plan import is_network, open_hashes, views_of
 from multipose.pipeline.prediction import predict_recording
-from multipose.pipeline.training import load_start, train_model, unflipped_mirrors
+from multipose.pipeline.training import train_model
+from multipose.pipeline.training_data import load_start, unflipped_mirrors
 from multipose.project import Project, Recording
 from multipose.tracks import load_tracks
 from multipose.video import write_video
