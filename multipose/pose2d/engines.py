@@ -1,7 +1,8 @@
 """What runs a network: torch, OpenVINO or ONNX Runtime, behind one contract. The reference is torch in float32.
 
 OpenVINO and ONNX Runtime are optional, run on the CPU only, and get a graph for each size of pictures, made when that
-size is first seen. All three compute the same network; they differ in speed and, below float32, in the last digits.
+size is first seen; so does torch where `torch.compile` makes kernels for a GPU. All compute the same network; they
+differ in speed and, below float32, in the last digits.
 """
 
 from __future__ import annotations
@@ -26,7 +27,15 @@ from multipose.pose2d.rounding import round_weights
 
 Pictures = npt.NDArray[np.uint8]
 
-RUNTIMES = ("torch", "torch-bfloat16", "openvino", "openvino-bfloat16", "onnxruntime")
+RUNTIMES = (
+    "torch",
+    "torch-bfloat16",
+    "torch-compiled",
+    "torch-compiled-bfloat16",
+    "openvino",
+    "openvino-bfloat16",
+    "onnxruntime",
+)
 """All runtimes; a name without a number format means float32."""
 REFERENCE = "torch"
 
@@ -72,7 +81,7 @@ class TorchEngine(Engine):
 
     version = str(torch.__version__)
 
-    def __init__(self, network: nn.Module, device: torch.device, *, bfloat16: bool = False) -> None:
+    def __init__(self, network: Callable[[Tensor], Tensor], device: torch.device, *, bfloat16: bool = False) -> None:
         self.name = "torch-bfloat16" if bfloat16 else "torch"
         self.device = device
         self._network = network
@@ -80,15 +89,17 @@ class TorchEngine(Engine):
 
     def __call__(self, pictures: Pictures) -> Tensor:
         with torch.inference_mode(), torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self._bfloat16):
-            logits: Tensor = self._network(torch.from_numpy(pictures).to(self.device))
-            return logits
+            return self._network(torch.from_numpy(pictures).to(self.device))
+
+
+Graph = Callable[[Pictures], Tensor]
 
 
 class _GraphEngine(Engine):
     """An engine that makes a graph for each shape of its input."""
 
     def __init__(self) -> None:
-        self._graphs: dict[export.Shape, Callable[[Pictures], npt.NDArray[np.float32]]] = {}
+        self._graphs: dict[export.Shape, Graph] = {}
         self._lock = threading.Lock()
 
     def __call__(self, pictures: Pictures) -> Tensor:
@@ -102,11 +113,49 @@ class _GraphEngine(Engine):
                     raise ModelError(
                         f"The runtime {self.name} ({self.version}) cannot run this network: {error}. Take torch."
                     ) from error
-        return torch.from_numpy(self._graphs[shape](pictures))
+        return self._graphs[shape](pictures)
 
     @abstractmethod
-    def _make_graph(self, shape: export.Shape) -> Callable[[Pictures], npt.NDArray[np.float32]]:
+    def _make_graph(self, shape: export.Shape) -> Graph:
         """What runs the network on pictures of this shape; its result is the caller's."""
+
+
+class CompiledEngine(_GraphEngine):
+    """torch with kernels that `torch.compile` makes for the device: fast on GPUs, after a minute of compilation.
+
+    Args:
+        network: on the device, in evaluation mode.
+        device: where it runs.
+        bfloat16: convolutions in bfloat16; else all in float32.
+        compiler: backend of `torch.compile`, by name or itself.
+    """
+
+    version = str(torch.__version__)
+
+    def __init__(
+        self,
+        network: nn.Module,
+        device: torch.device,
+        *,
+        bfloat16: bool = False,
+        compiler: str | Callable[..., Any] = "inductor",
+    ) -> None:
+        super().__init__()
+        self.name = "torch-compiled-bfloat16" if bfloat16 else "torch-compiled"
+        self.device = device
+        self._engine = TorchEngine(torch.compile(network, dynamic=False, backend=compiler), device, bfloat16=bfloat16)
+
+    def __call__(self, pictures: Pictures) -> Tensor:
+        """As of `Engine`; what is left over for the last batch is filled up, so that no graph is made for it."""
+        n, *size = pictures.shape
+        full = max((shape[0] for shape in self._graphs if [*shape[1:]] == size), default=n)
+        if n >= full:
+            return super().__call__(np.ascontiguousarray(pictures))
+        return super().__call__(np.concatenate([pictures, np.zeros((full - n, *size), np.uint8)]))[:n]
+
+    def _make_graph(self, shape: export.Shape) -> Graph:
+        self._engine(np.zeros(shape, np.uint8))
+        return self._engine
 
 
 class OpenVinoEngine(_GraphEngine):
@@ -140,7 +189,7 @@ class OpenVinoEngine(_GraphEngine):
             "NUM_STREAMS": streams,
         }
 
-    def _make_graph(self, shape: export.Shape) -> Callable[[Pictures], npt.NDArray[np.float32]]:
+    def _make_graph(self, shape: export.Shape) -> Graph:
         traced = export.trace(self._network, shape)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DeprecationWarning)
@@ -149,11 +198,11 @@ class OpenVinoEngine(_GraphEngine):
             compiled = self._core.compile_model(graph, "CPU", self._settings)
         own = threading.local()  # a request serves one call at a time
 
-        def run(pictures: Pictures) -> npt.NDArray[np.float32]:
+        def run(pictures: Pictures) -> Tensor:
             if not hasattr(own, "request"):
                 own.request = compiled.create_infer_request()
             result = own.request.infer([np.ascontiguousarray(pictures)], share_inputs=True)
-            return np.asarray(result[0], dtype=np.float32)
+            return torch.from_numpy(np.asarray(result[0], dtype=np.float32))
 
         return run
 
@@ -183,13 +232,13 @@ class OnnxRuntimeEngine(_GraphEngine):
         self._options.intra_op_num_threads = threads
         self._options.inter_op_num_threads = 1
 
-    def _make_graph(self, shape: export.Shape) -> Callable[[Pictures], npt.NDArray[np.float32]]:
+    def _make_graph(self, shape: export.Shape) -> Graph:
         content = export.onnx_bytes(self._network, shape)
         session = self._onnxruntime.InferenceSession(content, self._options, providers=["CPUExecutionProvider"])
 
-        def run(pictures: Pictures) -> npt.NDArray[np.float32]:
+        def run(pictures: Pictures) -> Tensor:
             (logits,) = session.run([export.OUTPUT_NAME], {export.INPUT_NAME: np.ascontiguousarray(pictures)})
-            return np.asarray(logits)
+            return torch.from_numpy(np.asarray(logits))
 
         return run
 
@@ -221,7 +270,8 @@ def create_engine(
         raise ModelError(f"There is no runtime {name!r}; there are auto, {', '.join(RUNTIMES)}.")
     bfloat16 = name.endswith("-bfloat16")
     if name.startswith("torch"):
-        return TorchEngine(round_weights(network, samples) if bfloat16 else network, device, bfloat16=bfloat16)
+        make = CompiledEngine if name.startswith("torch-compiled") else TorchEngine
+        return make(round_weights(network, samples) if bfloat16 else network, device, bfloat16=bfloat16)
     if device.type != "cpu":
         raise ModelError(f"The runtime {name} runs on the CPU alone, not on {device.type}. Take torch, or device cpu.")
     lacking = [package for package in _packages(name) if importlib.util.find_spec(package) is None]
@@ -238,14 +288,21 @@ def create_engine(
 
 
 def installed_runtimes(device: torch.device) -> list[str]:
-    """The runtimes that can be tried on a device; whether the CPU knows bfloat16 shows when an engine is made."""
-    names = RUNTIMES if device.type == "cpu" else ("torch", "torch-bfloat16")
+    """The runtimes that can be tried on a device; whether the CPU knows bfloat16 shows when an engine is made.
+
+    `torch.compile` pays on GPUs alone, which need triton for it: on a CPU it took longer than most videos do.
+    """
+    names = [name for name in RUNTIMES if name.startswith("torch") or device.type == "cpu"]
+    if device.type != "cuda":
+        names = [name for name in names if not name.startswith("torch-compiled")]
     return [name for name in names if all(importlib.util.find_spec(package) is not None for package in _packages(name))]
 
 
 def _packages(name: str) -> tuple[str, ...]:
     """What must be installed besides multipose."""
-    return ("openvino",) if name.startswith("openvino") else ("onnx", "onnxruntime") if name == "onnxruntime" else ()
+    if name == "onnxruntime":
+        return ("onnx", "onnxruntime")
+    return {"openvino": ("openvino",), "torch-compiled": ("triton",)}.get(name.removesuffix("-bfloat16"), ())
 
 
 @contextlib.contextmanager

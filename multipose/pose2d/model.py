@@ -149,7 +149,10 @@ class PoseModel:
 
     def on(self, device: torch.device) -> PoseNetwork:
         """The network ready for inference on a device: a copy, unless it is the CPU."""
-        network = self.network if device.type == "cpu" else copy.deepcopy(self.network).to(device)
+        if device.type == "cpu":
+            return self.network.eval()
+        network = copy.deepcopy(self.network).to(device)
+        network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         return network.eval()
 
     def estimate(

@@ -294,7 +294,9 @@ def _make_engine(
     if len(wanted) and (name == "auto" or name.endswith("-bfloat16")):
         samples = _samples(model, source, wanted, create_engine(REFERENCE, network, settings.device), follow)
     if name == "auto":
-        name = choose_runtime(model, samples, settings.device, threads=settings.threads, streams=workers.count)
+        name = choose_runtime(
+            model, samples, settings.device, threads=settings.threads, streams=workers.count, expected=total
+        )
     return create_engine(
         name,
         network,

@@ -33,6 +33,8 @@ SAMPLES = 8
 """Pictures that runtimes are compared on."""
 WORTH_MEASURING = 200
 """Pictures from which a measurement of some seconds pays."""
+WORTH_COMPILING = 20_000
+"""Pictures from which half a minute of compilation for each size of pictures pays."""
 
 _REPEATS = 3  # of the timed calls, the fastest of which counts
 _SEEN = 0.5  # confidence from which a point counts for how far points move
@@ -60,6 +62,7 @@ def choose_runtime(
     *,
     threads: int,
     streams: int,
+    expected: int,
     cache: Path | None = None,
 ) -> str:
     """The fastest runtime that is exact enough.
@@ -69,10 +72,15 @@ def choose_runtime(
         samples: pictures (or crops) of one size as they will come, RGB uint8.
         device: where it runs.
         threads, streams: as for `create_engine`.
+        expected: pictures that are to be looked at in all.
         cache: file of earlier measurements; by default in the user's cache folder.
     """
     place = cache or Path(platformdirs.user_cache_dir("multipose", appauthor=False)) / _CACHE_FILE
-    names = installed_runtimes(device)
+    names = [
+        name
+        for name in installed_runtimes(device)
+        if expected >= WORTH_COMPILING or not name.startswith("torch-compiled")
+    ]
     key = hash_value([_machine(), names, _versions(), model.fingerprint(), model.mirror, samples[0].shape[:2]])
     key += f"-{device.type}-{threads}-{streams}"
     known = _read(place)
@@ -126,12 +134,15 @@ def _estimates(model: PoseModel, samples: Sequence[Pictures], engine: Engine) ->
 
 
 def _seconds(prepared: Sequence[Pictures], engine: Engine) -> float:
-    clock = time.process_time if engine.device.type == "cpu" else time.perf_counter
+    """Seconds a picture: of CPU time one by one, as a CPU will get them, of wall time together on other devices."""
+    clock, batches = time.process_time, list(prepared[:_REPEATS])
+    if engine.device.type != "cpu":
+        clock, batches = time.perf_counter, [np.concatenate(prepared)] * _REPEATS
     best = np.inf
-    for batch in prepared[:_REPEATS]:
+    for batch in batches:
         started = clock()
         engine(batch).cpu()
-        best = min(best, clock() - started)
+        best = min(best, (clock() - started) / len(batch))
     return float(best)
 
 

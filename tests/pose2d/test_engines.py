@@ -12,7 +12,7 @@ import torch
 from multipose.errors import InstallationError, ModelError
 from multipose.pose2d import engines
 from multipose.pose2d.dataset import PoseDataset
-from multipose.pose2d.engines import RUNTIMES, create_engine, installed_runtimes
+from multipose.pose2d.engines import RUNTIMES, CompiledEngine, create_engine, installed_runtimes
 from multipose.pose2d.training import TrainingResult
 
 CPU = torch.device("cpu")
@@ -58,6 +58,35 @@ def test_bfloat16_leaves_key_points_where_they_are(
     assert engine.precision == "bfloat16"
 
 
+def test_compiled_kernels_compute_the_same_network(
+    trained: TrainingResult, make_discs: Callable[..., PoseDataset]
+) -> None:
+    """By a compiler that makes no kernels, on the CPU: one graph for all batches of a size, none for a smaller rest."""
+    network, graphs = trained.model.network, []
+
+    def compiler(graph: torch.fx.GraphModule, _: object) -> torch.fx.GraphModule:
+        graphs.append(graph)
+        return graph
+
+    engine = CompiledEngine(network, CPU, compiler=compiler)
+    pictures = np.stack([make_discs(1, (96, 64), seed=i).picture(0) for i in range(3)])
+    reference = create_engine("torch", network, CPU)
+    for batch in (pictures, pictures[:1], pictures[1:]):
+        torch.testing.assert_close(engine(batch), reference(batch), atol=1e-4, rtol=1e-4)
+    assert len(graphs) == 1  # no break either
+    engine(pictures[:, :, :64])
+    assert len(graphs) == 2
+    assert str(engine).startswith("torch-compiled 2.")
+
+
+def test_compiled_kernels_are_for_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: True)
+    names = ["torch", "torch-bfloat16", "torch-compiled", "torch-compiled-bfloat16"]
+    assert installed_runtimes(torch.device("cuda")) == names
+    assert installed_runtimes(torch.device("mps")) == names[:2]
+    assert not {*names[2:]} & {*installed_runtimes(CPU)}
+
+
 def test_openvino_serves_threads_and_sends_no_word_home(trained: TrainingResult) -> None:
     need("openvino")
     engine = create_engine("openvino", trained.model.network, CPU, threads=2, streams=2)
@@ -76,6 +105,14 @@ class _Strange(torch.nn.Module):
     def forward(self, pictures: torch.Tensor) -> torch.Tensor:
         maps = pictures.permute(0, 3, 1, 2).float()
         return torch.linalg.matrix_exp(maps[:, :, ::4, ::4])
+
+
+def test_a_network_that_cannot_be_compiled_is_told(trained: TrainingResult) -> None:
+    def fail(*_: object) -> None:
+        raise NotImplementedError("no kernels here")
+
+    with pytest.raises(ModelError, match="(?s)torch-compiled .* cannot run this network: .*no kernels here"):
+        CompiledEngine(trained.model.network, CPU, compiler=fail)(np.zeros((1, 64, 64, 3), np.uint8))
 
 
 @pytest.mark.parametrize("name", ["openvino", "onnxruntime"])

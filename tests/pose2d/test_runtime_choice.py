@@ -53,7 +53,7 @@ def test_it_is_measured_once(
     model, pictures = trained.model, [make_discs(1).picture(0)]
 
     def choose(threads: int = 1) -> str:
-        return choose_runtime(model, pictures, CPU, threads=threads, streams=1, cache=cache)
+        return choose_runtime(model, pictures, CPU, threads=threads, streams=1, expected=200, cache=cache)
 
     moved = np.inf  # nothing was seen: not to be kept
     assert [choose(), choose()] == ["torch", "torch"]
@@ -68,4 +68,4 @@ def test_it_is_measured_once(
     assert len(measured) == 5
     (tmp_path / "file").write_text("")
     nowhere = tmp_path / "file" / "runtimes.json"
-    assert choose_runtime(model, pictures, CPU, threads=1, streams=1, cache=nowhere) == "torch-bfloat16"
+    assert choose_runtime(model, pictures, CPU, threads=1, streams=1, expected=200, cache=nowhere) == "torch-bfloat16"
