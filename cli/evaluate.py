@@ -199,7 +199,7 @@ def _describe(results: Mapping[str, Any]) -> str:
         "",
         table(by_keypoint, ["key point", *columns]),
         "",
-        *([table(curves, ["view", "pictures", "mean px", "median px", "95 % below px"]), ""] if curves else []),
+        *([table(curves, ["network", "pictures", "mean px", "median px", "95 % below px"]), ""] if curves else []),
         *(line for name, result in results.items() for line in _describe_further(name, result)),
         *(f"page: {result['page']}" for result in results.values() if result.get("page")),
     ]

@@ -170,6 +170,16 @@ def read_picture(path: str | os.PathLike[str]) -> Rgb:
     return np.ascontiguousarray(picture[:, :, ::-1])
 
 
+def check_picture(picture: object, where: str = "A picture") -> None:
+    """Raise DataError unless a picture is an RGB uint8 array (h, w, 3) with at least one pixel."""
+    if not isinstance(picture, np.ndarray):
+        raise DataError(f"{where}: expected an array, RGB uint8 of shape (h, w, 3), got {type(picture).__name__}.")
+    if picture.ndim != 3 or picture.shape[2] != 3 or picture.dtype != np.uint8 or 0 in picture.shape:
+        raise DataError(
+            f"{where}: expected RGB uint8 of shape (h, w, 3), got {picture.dtype} of shape {picture.shape}."
+        )
+
+
 def write_picture(path: str | os.PathLike[str], picture: Rgb) -> None:
     """Write an RGB picture (height, width, 3) as the kind of file that the suffix names, whole or not at all.
 

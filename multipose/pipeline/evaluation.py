@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import math
 import shutil
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
@@ -72,15 +74,16 @@ def cross_validate_model(
 
     Args:
         folds: how many; None for as many as there are recordings.
-        counts: of pictures to learn from, None for all outside a fold; folds are trained anew for each.
+        counts: of pictures to learn from, None for all outside a fold; folds are trained anew for each, fewest first.
         labelled_again, worst: as of `evaluate_labels`.
 
     Returns:
-        As `evaluate_labels`, of the last count, with the mean of each fold; for several counts also `label_curve`, the
-        figures of each.
+        As `evaluate_labels`, of the most pictures, with the mean of each fold; for several counts also `label_curve`,
+        the figures of each.
     """
     dataset = load_dataset(project, name, hashes, progress=progress)
     second = load_second_labels(project, dataset, labelled_again, progress=progress)
+    counts = sorted(counts, key=lambda count: math.inf if count is None else count)
     folds = folds or max(2, len(set(dataset.groups)))
     limits = {key: value for key, value in budget.items() if value is not None}
 
@@ -119,6 +122,8 @@ def cross_validate_model(
         curve[count or round(float(np.mean([len(dataset) - len(part.names) for part in parts])))] = parts
     means = ", ".join(f"{part.mean_px:.2f}" for part in parts)
     judged_on = f"cross-validated, {folds} folds, {_SPLITS[split]}"
+    if counts[-1] is not None:
+        judged_on += f", each learned from {counts[-1]} pictures"
     stem = f"{'label_curve' if len(figures) > 1 else 'cross_validation'}_{split}"
     repeats = describe_repeats(dataset, second, evaluation) if second is not None else None
     result = _write(
@@ -135,7 +140,9 @@ def cross_validate_model(
     result |= {"judged_on": judged_on, "folds": [part.mean_px for part in parts]}
     if len(figures) > 1:
         result["label_curve"] = {count: part.to_dict() for count, part in figures.items()}
-    shutil.rmtree(kept.parent)
+    shutil.rmtree(kept)
+    with contextlib.suppress(OSError):  # folds of another cross-validation, which was interrupted, stay
+        kept.parent.rmdir()
     return result
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+import numpy.typing as npt
 
 from multipose.config import ViewConfig, check_name
 from multipose.errors import LabelError
@@ -20,6 +21,7 @@ from multipose.project import Project
 from multipose.sources import View, read_picture, write_picture
 
 _SAME_PX = 1e-3  # labels that differ by less went through another program's rounding
+_SAME_GREY = 8.0  # pictures that differ by less on average may be of one frame
 
 
 def is_own_table(path: Path) -> bool:
@@ -103,7 +105,8 @@ def import_labels(
 
     Raises:
         FormatError: the file is no file of labels.
-        LabelError: its key points are not those of the project, a picture is missing, or labels are in conflict.
+        LabelError: its key points are not those of the project, a picture is missing or shows something else than the
+            one of the same frame in the project, or labels are in conflict.
     """
     project.select_views([view])
     found, pictures = read_label_file(project, path, view)
@@ -135,16 +138,24 @@ def import_labels(
             f"{n_conflicts} points of {path} are labelled already, otherwise. Say --replace to take the file's labels, "
             "or --keep to leave those that are there."
         )
+    new: dict[Path, Path] = {}
     for (name, frame), source in pictures.items():
         target = picture_path(project.frames_folder, name, view, frame)
         if source.is_file() and source != target:
-            picture = read_picture(source) if own else next(iter(open_view(project, view, [source])))[1]
-            write_picture(target, picture)
+            if not target.is_file():
+                new[target] = source
+            elif not _looks_alike(read_picture(target), _read_as_view(project, view, source, own)):
+                raise LabelError(
+                    f"{source} does not show what {target} shows, the picture of the same frame in the project. Give "
+                    "the labels another recording's name (--recording), or take the wrong picture and its labels out."
+                )
         elif not target.is_file() and not any(row.name == name and view in row.videos for row in project.recordings):
             raise LabelError(
                 f"{path} has labels of the picture {source}, which does not exist, and recordings.csv has no video of "
                 f"view {view!r} of recording {name!r} to take it from."
             )
+    for target, source in new.items():
+        write_picture(target, _read_as_view(project, view, source, own))
     said = Labels(found.table[found.table["state"] != "unlabelled"], found.keypoints)
     merged = labels.merge(said, replace=conflicts != "keep").merge(found, replace=False)
     Labels(merged.table, project.config.skeleton.keypoints).save(project.labels_path)
@@ -155,6 +166,16 @@ def import_labels(
         "recordings": list(recordings),
         "unlisted": [name for name in recordings if name not in listed],
     }
+
+
+def _read_as_view(project: Project, view: str, path: Path, own: bool) -> npt.NDArray[np.uint8]:
+    """A picture in the pixels of the view; one of our own is so already."""
+    return read_picture(path) if own else next(iter(open_view(project, view, [path])))[1]
+
+
+def _looks_alike(one: npt.NDArray[np.uint8], other: npt.NDArray[np.uint8]) -> bool:
+    """Whether two pictures can be the same frame, decoded by two programs."""
+    return one.shape == other.shape and float(np.abs(one.astype(np.int16) - other).mean()) < _SAME_GREY
 
 
 def _without_repeats(labels: Labels, found: Labels) -> tuple[Labels, int]:

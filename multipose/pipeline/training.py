@@ -153,7 +153,9 @@ def train_model(
         resume = resumable(product, hashes, overrides)
     with making(product, hashes, overrides):
         everything = load_dataset(project, name, hashes, progress=progress)
-        dataset, added = split_added(project, everything, brought, start, progress)
+        dataset, added = everything, None
+        if brought and start is not None and begin is not None:
+            dataset, added = split_added(project, everything, brought, start, begin, progress)
         pictures = dataset if added is None else join_datasets([dataset, added])
         limits: dict[str, Any] = given or dict(product.parameters["budget"])
         options: dict[str, Any] = {

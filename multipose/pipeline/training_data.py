@@ -15,7 +15,7 @@ from multipose.pipeline.label_files import frames_of, import_labels, is_own_tabl
 from multipose.pipeline.labels import extract_labelled, known_labels, load_labels
 from multipose.pipeline.plan import is_network, views_of
 from multipose.pipeline.provenance import Hashes
-from multipose.pose2d import Evaluation, PoseDataset, PoseModel, dataset_from_labels, relabel
+from multipose.pose2d import Evaluation, PoseDataset, PoseModel, dataset_from_labels, find_seen, relabel
 from multipose.pose2d.dataset import picture_name
 from multipose.progress import SILENT, Progress
 from multipose.project import SHARED_MODEL, Project
@@ -79,15 +79,30 @@ def bring_labels(project: Project, name: str, path: Path) -> frozenset[str]:
 
 
 def split_added(
-    project: Project, dataset: PoseDataset, brought: Collection[str], start: str | None, progress: Progress
+    project: Project,
+    dataset: PoseDataset,
+    brought: Collection[str],
+    start: str,
+    model: PoseModel,
+    progress: Progress,
 ) -> tuple[PoseDataset, PoseDataset | None]:
-    """The pictures that a network knows, and those added to them (None where all are to be learned alike)."""
-    if not brought:
-        return dataset, None
-    new = np.array([name in brought for name in dataset.names])
+    """The pictures that a network knows, and those added to them (None where all are to be learned alike).
+
+    Args:
+        project: whose labels they are.
+        dataset: all labelled pictures.
+        brought: names of those in the file of added labels.
+        start: the network's name or folder.
+        model: the network.
+        progress: is told of surprises.
+    """
+    asked = np.array([name in brought for name in dataset.names])
+    new = asked & ~find_seen(model, dataset).any
     if not new.all():
-        return dataset.subset(np.flatnonzero(~new)), dataset.subset(np.flatnonzero(new))
-    old = None if start is None else _labels_of_training(project, Path(start), progress)
+        if not new[asked].all():
+            progress.note(f"{int((asked & ~new).sum())} of the {int(asked.sum())} added pictures are known to {start}.")
+        return dataset.subset(np.flatnonzero(~new)), dataset.subset(np.flatnonzero(new)) if new.any() else None
+    old = _labels_of_training(project, Path(start), progress)
     if old is not None:
         kept = [place for place, name in enumerate(old.names) if name not in brought]
         old = old.subset(kept) if kept else None

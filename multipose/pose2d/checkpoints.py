@@ -1,8 +1,12 @@
-"""Checkpoints of a training under way: one file that appears whole or not at all."""
+"""Checkpoints of a training under way, one file that appears whole or not at all; and Ctrl-C that leaves one."""
 
 from __future__ import annotations
 
 import pickle
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +16,31 @@ from multipose.errors import ModelError
 from multipose.files import SCHEMA_VERSION, atomic_path
 
 CHECKPOINT_FILE = "checkpoint.pt"
+
+
+@contextmanager
+def noting_interrupts() -> Iterator[Callable[[], bool]]:
+    """While the block runs, a first Ctrl-C is only noted, so that the step under way can be finished and saved.
+
+    Gives what tells whether one came; the block must then end by itself. A second one acts at once. In threads other
+    than the main one, which signals do not reach, none is ever noted.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield lambda: False
+        return
+    noted = False
+    before = signal.getsignal(signal.SIGINT)
+
+    def note(_number: int, _frame: object) -> None:
+        nonlocal noted
+        noted = True
+        signal.signal(signal.SIGINT, before)
+
+    signal.signal(signal.SIGINT, note)
+    try:
+        yield lambda: noted
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def save_checkpoint(path: Path, identity: str, state: dict[str, Any]) -> None:

@@ -16,7 +16,7 @@ from multipose.labels import STATES, Labels, picture_path
 from multipose.opencv import cv2
 from multipose.pose2d.posture import animal_length, lies_steadily
 from multipose.skeleton import Skeleton
-from multipose.sources import read_picture
+from multipose.sources import check_picture, read_picture
 
 Array = npt.NDArray[np.float64]
 Picture = npt.NDArray[np.uint8]
@@ -48,7 +48,8 @@ class PoseDataset:
         views: (n,) which view each frame is of; by default all of one without a name.
 
     Raises:
-        DataError: shapes do not fit together, a visible point has no position, or no point is labelled at all.
+        DataError: a picture is neither a Path nor RGB uint8, shapes do not fit together, a visible point has no
+            position, or no point is labelled at all.
     """
 
     pictures: tuple[Path | Picture, ...]
@@ -74,6 +75,9 @@ class PoseDataset:
                 f"{n} pictures, {n_keypoints} key points: need xy {(n, n_keypoints, 2)} and state {(n, n_keypoints)}, "
                 f"got {self.xy.shape} and {state.shape}."
             )
+        for name, picture in zip(self.names, self.pictures, strict=False):
+            if not isinstance(picture, Path):
+                check_picture(picture, str(name))
         counts = [len(part) for part in (self.groups, self.names, self.moments, self.views)]
         if counts != [n] * 4:
             raise DataError(f"{n} pictures need {n} groups, names, moments and views, got {counts}.")

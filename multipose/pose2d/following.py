@@ -23,8 +23,9 @@ from multipose.errors import DataError
 from multipose.pose2d.backbones import INPUT_MULTIPLE
 from multipose.pose2d.dataset import Picture
 from multipose.pose2d.engines import Engine, create_engine, installed_runtimes
-from multipose.pose2d.model import PoseEstimate, PoseModel, check_picture
+from multipose.pose2d.model import PoseEstimate, PoseModel
 from multipose.pose2d.runtime import choose_device, thread_count
+from multipose.sources import check_picture
 
 Array = npt.NDArray[np.float64]
 Flags = npt.NDArray[np.bool_]

@@ -35,6 +35,7 @@ from multipose.pose2d.familiarity import Familiarity
 from multipose.pose2d.network import STRIDE, PoseNetwork
 from multipose.pose2d.shape import ShapePrior
 from multipose.skeleton import Skeleton
+from multipose.sources import check_picture
 
 Array = npt.NDArray[np.float64]
 
@@ -342,14 +343,6 @@ class PoseModel:
 
 def _read_shape(tensors: Mapping[str, Array]) -> ShapePrior:
     return ShapePrior(tensors["mean"], tensors["covariance"], float(tensors["area"]), float(tensors["pull"]))
-
-
-def check_picture(picture: Picture, where: str) -> None:
-    """Raise DataError unless a picture is RGB uint8 (h, w, 3) with at least one pixel."""
-    if picture.ndim != 3 or picture.shape[2] != 3 or picture.dtype != np.uint8 or 0 in picture.shape:
-        raise DataError(
-            f"{where}: expected RGB uint8 of shape (h, w, 3), got {picture.dtype} of shape {picture.shape}."
-        )
 
 
 def check_same_keypoints(models: Mapping[str, PoseModel]) -> tuple[str, ...]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import pickle
 import tempfile
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from multipose.errors import ModelError, MultiposeError
 from multipose.progress import SILENT, Progress, Task
 
 _POLL_SECONDS = 0.2
+_LAST_WORDS_SECONDS = 10.0  # for processes that Ctrl-C interrupted, to save what they did
 
 
 def run_processes(
@@ -54,6 +56,11 @@ def run_processes(
             if errors:
                 raise errors[0] from None
             raise ModelError(f"A process of the training ended: {failure}") from failure
+        except KeyboardInterrupt:
+            deadline = time.monotonic() + _LAST_WORDS_SECONDS
+            for process in context.processes:
+                process.join(max(0.0, deadline - time.monotonic()))
+            raise
         finally:
             heard.close()
             for process in context.processes:

@@ -12,6 +12,7 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -73,6 +74,8 @@ class Budget:
             raise DataError(
                 f"A training budget is at least one of steps, minutes and cpu_minutes, all above 0; got {self}."
             )
+        if self.steps is not None and not isinstance(self.steps, int | np.integer):
+            raise DataError(f"steps is a whole number, got {self.steps!r}.")
 
     def share(self, step: int, seconds: float, cpu_seconds: float) -> float:
         """Share of the budget that is used up; 1 or more at the end."""

@@ -11,6 +11,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import TypeVar
 
+import numpy as np
 import torch
 
 from multipose import opencv
@@ -87,8 +88,8 @@ def thread_count(threads: int | None) -> int:
         ModelError: fewer than one.
     """
     count = threads if threads is not None else (os.cpu_count() or 1)
-    if count < 1:
-        raise ModelError(f"threads must be at least 1, got {count}.")
+    if not isinstance(count, int | np.integer) or count < 1:
+        raise ModelError(f"threads is a whole number of at least 1, got {count!r}.")
     return count
 
 

@@ -18,14 +18,14 @@ import numpy.typing as npt
 import pandas as pd
 import torch
 
-from multipose.errors import ModelError
+from multipose.errors import DataError, ModelError
 from multipose.files import hash_value, write_text
 from multipose.pose2d import runtime
 from multipose.pose2d.augmentation import Augmentation, choose_augmentation, make_crops
 from multipose.pose2d.backbones import DEFAULT_BACKBONE
 from multipose.pose2d.batches import make_batches
 from multipose.pose2d.calibration import fit_calibration
-from multipose.pose2d.checkpoints import CHECKPOINT_FILE, load_checkpoint, save_checkpoint
+from multipose.pose2d.checkpoints import CHECKPOINT_FILE, load_checkpoint, noting_interrupts, save_checkpoint
 from multipose.pose2d.dataset import PoseDataset, ShrunkPictures, choose_scale, join_datasets
 from multipose.pose2d.evaluation import Evaluation, join_evaluations
 from multipose.pose2d.familiarity import fit_familiarity
@@ -125,11 +125,12 @@ def train(
         progress: is told in percent of the budget.
 
     Raises:
-        DataError: too few labelled pictures, or a key point of which nothing is labelled.
+        DataError: too few labelled pictures, a key point of which nothing is labelled, or an impossible seed or scale.
         ModelError: the checkpoint is damaged or belongs to another training, `start` does not fit or is lacking, or
             the loss is no longer finite.
     """
     began = time.monotonic(), time.process_time()
+    _check(seed, scale)
     if added is not None and start is None:
         raise ModelError("Pictures are added to what a trained network knows: say with which one to start.")
     if minutes is None and cpu_minutes is None and steps is None:
@@ -192,7 +193,11 @@ def train(
             added_share=settings.added_share,
         )
         saved = time.monotonic()
-        with progress.task("Training", 100) as task, closing(runtime.read_ahead(batches, depth=3)) as prepared:
+        with (
+            progress.task("Training", 100) as task,
+            closing(runtime.read_ahead(batches, depth=3)) as prepared,
+            noting_interrupts() as interrupted,
+        ):
             task.advance(int(100 * min(1.0, run.share)))  # what was done before an interruption
             for batch in prepared:
                 before = int(100 * min(1.0, run.share))
@@ -206,14 +211,23 @@ def train(
                 task.advance(int(100 * min(1.0, run.share)) - before, run.describe())
                 if run.finished:
                     break
-                if ranks.leads and time.monotonic() - saved >= checkpoint_seconds:
+                if ranks.leads and (interrupted() or time.monotonic() - saved >= checkpoint_seconds):
                     save_checkpoint(checkpoint, identity, run.state())
                     saved = time.monotonic()
+                if interrupted():
+                    raise KeyboardInterrupt
         result = _finish(run, description | seen, material, augmentation, label_sd, begun)
     if ranks.leads:
         result.model.save(place)
         checkpoint.unlink(missing_ok=True)
     return result
+
+
+def _check(seed: int, scale: float | None) -> None:
+    if not (isinstance(seed, int | np.integer) and 0 <= seed < 2**63):
+        raise DataError(f"The seed of a training is a whole number from 0 to 2^63 - 1, got {seed!r}.")
+    if scale is not None and not 0 < scale <= 1:
+        raise DataError(f"Pictures are shrunk by a scale above 0 and at most 1, got {scale!r}.")
 
 
 def train_on(

@@ -256,6 +256,7 @@ class TrainingRun:
             "cpu_seconds": cpu_seconds,
             "losses": self._losses,
             "rows": self._rows,
+            "set_aside": self._set_aside,
             "random": torch.get_rng_state(),
         }
 
@@ -268,5 +269,6 @@ class TrainingRun:
         self._judged, self._noted, self.step = state["judged"], state["noted"], state["step"]
         self._seconds, self._cpu_seconds = state["seconds"], state["cpu_seconds"]
         self._losses, self._rows = state["losses"], state["rows"]
+        self._set_aside = state["set_aside"]
         torch.set_rng_state(state["random"])
         self._tick()

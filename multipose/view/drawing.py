@@ -10,6 +10,7 @@ import numpy.typing as npt
 from multipose.errors import DataError
 from multipose.opencv import cv2
 from multipose.skeleton import Skeleton
+from multipose.sources import check_picture
 from multipose.view.overlay import covariance_ellipse
 from multipose.view.theme import KeypointStyle, keypoint_styles
 
@@ -230,12 +231,6 @@ def write_heading(picture: Picture, lines: Sequence[str]) -> Picture:
 def enlarge(picture: Picture, width: int) -> tuple[Picture, Array]:
     """A picture of at least this width, and the matrix (2, 3) that takes (x, y, 1) px of the picture to its pixels."""
     return _resize(picture, max(1.0, width / picture.shape[1]))
-
-
-def check_picture(picture: Picture) -> None:
-    """Raise DataError for anything but an RGB picture (h, w, 3) of uint8."""
-    if picture.ndim != 3 or picture.shape[2] != 3 or picture.dtype != np.uint8:
-        raise DataError(f"A picture must be (h, w, 3) uint8 RGB, got {picture.shape} {picture.dtype}.")
 
 
 def _individuals(xy: npt.ArrayLike, skeleton: Skeleton) -> Array:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -120,6 +121,23 @@ def test_importing_brings_pictures(filmed: Project, tmp_path: Path) -> None:
     assert model_product(filmed, "top").facts == before
     label(filmed, [1])
     assert model_product(filmed, "top").facts != before
+
+
+@pytest.mark.parametrize("conflicts", ["refuse", "replace", "keep"])
+def test_imported_labels_of_another_picture(
+    filmed: Project, tmp_path: Path, conflicts: Literal["refuse", "replace", "keep"]
+) -> None:
+    """Under the same name: neither the picture nor its labels are touched."""
+    path = write_deeplabcut(tmp_path / "dlc", "m4", [5, 7])
+    import_labels(filmed, path, "top")
+    ours = picture_path(filmed.frames_folder, "m4", "top", 7)
+    before, table = ours.read_bytes(), filmed.labels_path.read_bytes()
+    (theirs,) = path.parent.glob("*7.png")
+    write_picture(theirs, np.full_like(read_picture(theirs), 200))
+    with pytest.raises(LabelError, match="does not show what .*000007.png shows"):
+        import_labels(filmed, path, "top", conflicts=conflicts)
+    assert ours.read_bytes() == before
+    assert filmed.labels_path.read_bytes() == table
 
 
 def test_imported_labels_of_a_filmed_recording(filmed: Project, tmp_path: Path) -> None:

@@ -189,6 +189,9 @@ def test_an_interrupted_cross_validation_goes_on(tmp_path: Path, monkeypatch: py
     monkeypatch.setattr(evaluation, "train", interrupt)
     with pytest.raises(KeyboardInterrupt):
         cross_validate_model(project, "top", hashes, **options)
+    monkeypatch.setattr(evaluation, "train", really)
+    cross_validate_model(project, "top", hashes, **{**options, "folds": 2, "seed": 1})  # another one between
+    monkeypatch.setattr(evaluation, "train", interrupt)
     result = cross_validate_model(project, "top", hashes, **options)
     assert trained[3:] == [trained[2]]
     assert result["n"] == 2 * COUNT
@@ -280,7 +283,7 @@ def test_a_label_curve_has_a_figure_for_each_number_of_pictures(tmp_path: Path) 
         split="blocks",
         budget={"steps": 1},
         seed=0,
-        counts=(2, None),
+        counts=(None, 2),
         threads=1,
     )
     assert list(result["label_curve"]) == ["2", "all"]
@@ -394,6 +397,10 @@ def test_labels_are_added_to_what_a_network_knows(tmp_path: Path) -> None:
     assert judged.state == "current"  # the added labels are the project's now
     page = (project.model_folder("top") / "evaluation.html").read_text(encoding="utf-8")
     assert "added pictures held out (1)" in page
+    notes = Notes()
+    options: dict[str, Any] = {"start": "top", "add": path, "budget": {"steps": 1}, "threads": 1, "progress": notes}
+    assert "parts" not in train_model(project, "top", hashes, **options)
+    assert "4 of the 4 added pictures are known to top." in notes.texts
     labels = labels.select(recording="day1")
     labels.save(project.labels_path)
     (judged,) = judge_all(project, [describe(project, "train", "top")], hashes)

@@ -93,6 +93,10 @@ def test_impossible_datasets_are_refused(make_discs: Make) -> None:
         replace(good, xy=broken)
     with pytest.raises(DataError, match="None of the 2 labelled pictures"):
         replace(good, state=np.full((2, 3), "absent"))
+    grey, picture = good.picture(0)[..., 0], good.picture(0)
+    for wrong in (grey, picture / 255, picture.tolist(), "one.png"):
+        with pytest.raises(DataError, match="discs/1: expected .*RGB uint8"):
+            replace(good, pictures=(picture, wrong))
 
 
 def test_positions_of_absent_points_are_forgotten(make_discs: Make) -> None:

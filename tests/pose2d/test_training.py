@@ -18,7 +18,7 @@ import torch
 from multipose.errors import DataError, ModelError
 from multipose.pose2d.augmentation import Augmentation
 from multipose.pose2d.batches import split_held_out
-from multipose.pose2d.checkpoints import CHECKPOINT_FILE
+from multipose.pose2d.checkpoints import CHECKPOINT_FILE, noting_interrupts
 from multipose.pose2d.dataset import PoseDataset
 from multipose.pose2d.evaluation import evaluate
 from multipose.pose2d.model import PoseModel
@@ -135,6 +135,38 @@ def test_an_interrupted_training_goes_on_as_if_undisturbed(make_discs: Make, tmp
     assert undisturbed.model.calibration == resumed.model.calibration
 
 
+class PressAfter(StopAfter):
+    """A progress that sends the process a Ctrl-C after some steps."""
+
+    def advance(self, amount: float = 1.0, note: str = "") -> None:
+        if "step" in note:
+            self._left -= 1
+            if self._left == 0:
+                signal.raise_signal(signal.SIGINT)
+
+
+def test_ctrl_c_loses_no_step(make_discs: Make, tmp_path: Path) -> None:
+    """Long before the next checkpoint is due; the step under way is finished first."""
+    dataset = make_discs(6)
+    options: dict[str, Any] = {"steps": 5, "threads": 1, "augmentation": SMALL_CROPS, "settings": TINY_BATCH}
+    undisturbed = train(dataset, tmp_path / "a", **options)
+    with pytest.raises(KeyboardInterrupt):
+        train(dataset, tmp_path / "b", checkpoint_seconds=1e9, progress=PressAfter(3), **options)
+    state = torch.load(tmp_path / "b" / CHECKPOINT_FILE, weights_only=True)["state"]
+    assert state["step"] == 3
+    assert same_weights(undisturbed.model, train(dataset, tmp_path / "b", resume=True, **options).model)
+
+
+def test_a_second_ctrl_c_acts_at_once() -> None:
+    with pytest.raises(KeyboardInterrupt), noting_interrupts() as noted:
+        assert not noted()
+        signal.raise_signal(signal.SIGINT)
+        assert noted()
+        signal.raise_signal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt):
+        signal.raise_signal(signal.SIGINT)
+
+
 def test_a_checkpoint_that_does_not_fit_is_refused(make_discs: Make, tmp_path: Path) -> None:
     options: dict[str, Any] = {"steps": 9, "threads": 1, "augmentation": SMALL_CROPS, "settings": TINY_BATCH}
     with pytest.raises(KeyboardInterrupt):
@@ -218,6 +250,11 @@ def test_what_cannot_be_trained_is_told(make_discs: Make, tmp_path: Path) -> Non
         train(dataset, tmp_path, steps=1, backbone="alexnet")
     with pytest.raises(ModelError, match="cannot work on the device 'cuda:77'"):
         train(dataset, tmp_path, steps=1, device="cuda:77", augmentation=SMALL_CROPS)
+    for options in ({"seed": -1}, {"seed": 2**63}, {"scale": 0.0}, {"scale": float("nan")}, {"steps": 2.5}):
+        with pytest.raises(DataError, match="whole number|scale above 0"):
+            train(make_discs(4), tmp_path, **{"steps": 1, **options})
+    with pytest.raises(ModelError, match="threads is a whole number"):
+        train(make_discs(4), tmp_path, steps=1, threads=1.5)
     with pytest.raises(ModelError, match="loss of step"):
         train(
             dataset,
