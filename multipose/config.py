@@ -272,7 +272,16 @@ class PredictionConfig:
     """
 
     batch_size: int | None = None
-    runtime: Literal["auto", "torch", "torch-bfloat16", "openvino", "openvino-bfloat16", "onnxruntime"] = "auto"
+    runtime: Literal[
+        "auto",
+        "torch",
+        "torch-bfloat16",
+        "torch-compiled",
+        "torch-compiled-bfloat16",
+        "openvino",
+        "openvino-bfloat16",
+        "onnxruntime",
+    ] = "auto"
     follow: bool | None = None
     mirror: bool = False
 
