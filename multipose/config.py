@@ -267,6 +267,8 @@ class PredictionConfig:
     batch_size: pictures that a network gets at once; by default as `multipose.pose2d.predict` chooses.
     runtime: what runs the network; "auto" measures which is the fastest that leaves the points where they are.
     follow: look at crops around the animal instead of whole pictures; unsaid, where that is less work.
+    thorough: look at each picture three times, moved and zoomed a little; better, at a third of the speed. Unsaid,
+        where the animal always lies the same way and fills the picture.
     mirror: average what a network finds in each picture and in its mirror image; better, at half the speed, where
         training mirrored pictures too (the skeleton has left/right pairs, and the animal turns every way).
     """
@@ -283,6 +285,7 @@ class PredictionConfig:
         "onnxruntime",
     ] = "auto"
     follow: bool | None = None
+    thorough: bool | None = None
     mirror: bool = False
 
     def __post_init__(self) -> None:
@@ -592,6 +595,7 @@ pairs = {_show_list([list(pair) for pair in skeleton.pairs])}
 #   batch_size = 16          # pictures at once; by default 1 on a CPU, 16 on a GPU
 # runtime = "auto"           # what runs the network: auto (measured), torch, openvino, openvino-bfloat16, ...
 #   follow = true            # true: crops around the animal, false: whole pictures; unsaid: what is less work
+#   thorough = true          # true: three looks at each picture; unsaid: where the animal fills all pictures alike
 # mirror = false             # true: look at each picture's mirror image too; better, at half the speed
 
 [reconstruction]

@@ -273,6 +273,7 @@ def keypoints_product(project: Project, recording: Recording) -> Product:
         facts=facts,
         parameters={
             "offsets": dict(recording.offsets),
+            "thorough": project.config.prediction.thorough,
             "mirror": project.config.prediction.mirror,
             "runtime": project.config.prediction.runtime,
             "follow": project.config.prediction.follow,

@@ -151,9 +151,12 @@ def _strip_of_table(table: xr.Dataset, video: FrameSource | None) -> Strip:
 
 
 def _load_models(project: Project, views: Mapping[str, Any]) -> dict[str, PoseModel]:
+    settings = project.config.prediction
     loaded: dict[str, PoseModel] = {}
     for folder in dict.fromkeys(project.model_folder(view) for view in views):
-        model = dataclasses.replace(PoseModel.load(folder), mirror=project.config.prediction.mirror)
+        model = PoseModel.load(folder)
+        thorough = model.thorough if settings.thorough is None else settings.thorough
+        model = dataclasses.replace(model, mirror=settings.mirror, thorough=thorough)
         loaded[folder.name] = model
         if model.skeleton.keypoints != project.config.skeleton.keypoints:
             raise ProjectError(

@@ -81,7 +81,8 @@ def choose_runtime(
         for name in installed_runtimes(device)
         if expected >= WORTH_COMPILING or not name.startswith("torch-compiled")
     ]
-    key = hash_value([_machine(), names, _versions(), model.fingerprint(), model.mirror, samples[0].shape[:2]])
+    looks = [model.mirror, model.thorough]
+    key = hash_value([_machine(), names, _versions(), model.fingerprint(), looks, samples[0].shape[:2]])
     key += f"-{device.type}-{threads}-{streams}"
     known = _read(place)
     if key not in known:

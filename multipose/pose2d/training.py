@@ -170,7 +170,8 @@ def train(
             changes = begin_with(network, start, backbone, dataset.skeleton)
             if changes:
                 progress.note(f"Key points {changes}.")
-        model = PoseModel(network, backbone, dataset.skeleton, scale, shape=fit_shape(fitted))
+        thorough = augmentation.whole
+        model = PoseModel(network, backbone, dataset.skeleton, scale, shape=fit_shape(fitted), thorough=thorough)
         finishing = 2 * sum(map(len, material.held_out)) + _PRESENCE_CROPS / 2 + len(fitted) / 4
         run = TrainingRun(
             model, material.held_out, budget, settings, workers, device, ranks, began=began, finishing=finishing
