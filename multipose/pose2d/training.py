@@ -155,6 +155,7 @@ def train(
         "seed": seed,
         "scale": scale,
         "dataset": dataset.fingerprint(),
+        "pairs": [list(pair) for pair in dataset.skeleton.pairs],
         "added": added.fingerprint() if added is not None else "",
         "settings": asdict(settings),
         "augmentation": asdict(augmentation),
