@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from multipose.pose2d import Evaluation
 
 INTERVALS = (
-    "95 % intervals of the mean of other pictures of the same kind. Errors of neighbouring pictures are alike, so whole "
-    "blocks of neighbours were resampled. On skewed errors such intervals hold the mean in about 90 % of cases, with 20 "
-    "pictures or fewer in 80 to 90 %."
+    "95 % intervals of the mean of other pictures of the same kind. Errors of neighbouring pictures are alike, so "
+    "whole blocks of neighbours were resampled. On skewed errors such intervals hold the mean in about 90 % of cases, "
+    "with 20 pictures or fewer in 80 to 90 %."
 )
 _PX_FORMATS = dict.fromkeys(("mean (px)", "± (px)", "median (px)", "RMS (px)", "95 % below (px)"), ".2f")
 

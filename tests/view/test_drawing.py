@@ -143,7 +143,7 @@ def test_a_sheet_shows_every_picture_with_its_points_and_a_legend() -> None:
 def test_what_does_not_fit_is_told() -> None:
     with pytest.raises(DataError, match=r"\(3, 2\)"):
         draw_keypoints(BLACK, np.zeros((2, 2)), SKELETON)
-    with pytest.raises(DataError, match="uint8 RGB"):
+    with pytest.raises(DataError, match="RGB uint8"):
         draw_keypoints(BLACK[..., 0], np.zeros((3, 2)), SKELETON)
     with pytest.raises(DataError, match="got 1 and 2"):
         contact_sheet([BLACK], np.zeros((2, 3, 2)), SKELETON)
