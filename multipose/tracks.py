@@ -195,6 +195,7 @@ def check_keypoints2d(dataset: xr.Dataset) -> xr.Dataset:
     _check_range(dataset, "confidence", 0.0, 1.0)
     if dataset["frame"].size and int(dataset["frame"].min()) < -1:
         raise DataError("frame holds the source's frame numbers, or -1 where a view has none; found a smaller one.")
+    _check_covariances(dataset)
     return dataset
 
 
@@ -313,6 +314,26 @@ def _check(dataset: xr.Dataset, schema: _Schema) -> None:
         raise DataError(f"{schema.kind}: time must be finite and strictly increasing.")
     if np.isinf(dataset["position"].values).any():
         raise DataError(f"{schema.kind}: position holds infinite values; unknown points are NaN.")
+
+
+def _check_covariances(dataset: xr.Dataset) -> None:
+    """2 x 2 covariances are symmetric and positive definite, wherever they are known."""
+    covariance = dataset["covariance"].values
+    (xx, xy), (yx, yy) = np.moveaxis(covariance, (-2, -1), (0, 1))
+    with np.errstate(invalid="ignore"):
+        skewed = np.abs(xy - yx) > 1e-6 * (np.abs(xx) + np.abs(yy))
+        impossible = ~((xx > 0) & (yy > 0) & (xx * yy > xy * yx))
+    wrong = np.isfinite(covariance).all((-2, -1)) & (skewed | impossible)
+    if wrong.any():
+        place = [int(index) for index in np.argwhere(wrong)[0]]
+        view, time, _, keypoint = (
+            dataset[dim].values[at] for dim, at in zip(dataset["confidence"].dims, place, strict=True)
+        )
+        raise DataError(
+            f"covariance: {int(wrong.sum())} are not symmetric and positive definite, the first at view {view}, time "
+            f"{time:g}, key point {keypoint}: {covariance[tuple(place)].tolist()}. Give variances above 0 (px²), or NaN "
+            "where they are unknown."
+        )
 
 
 def _check_range(dataset: xr.Dataset, name: str, low: float, high: float) -> None:

@@ -62,6 +62,17 @@ def test_what_does_not_fit_is_refused(change: dict[str, object], message: str) -
         keypoints2d(np.zeros((2, 5, 1, 3, 2)), **arguments)  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize("wrong", [[[1, 2], [2, 1]], [[1, 0.5], [0, 1]], [[-1, 0], [0, -1]], [[0, 0], [0, 1]]])
+def test_covariances_that_cannot_be_are_refused(wrong: list[list[float]]) -> None:
+    dataset = keypoints2d(np.zeros((2, 3, 2, 4, 2)), views=["back", "top"])
+    dataset["covariance"].values[:] = np.eye(2)
+    dataset["covariance"].values[0, 0, 0, 0] = np.nan  # unknown
+    check_keypoints2d(dataset)
+    dataset["covariance"].values[1, 2, 0, 3] = wrong
+    with pytest.raises(DataError, match="1 are not symmetric .* view top, time 2, key point keypoint_3"):
+        check_keypoints2d(dataset)
+
+
 def test_infinite_positions_are_refused() -> None:
     with pytest.raises(DataError, match="infinite"):
         trajectories3d(np.full((2, 1, 1, 3), np.inf), unit="mm")
