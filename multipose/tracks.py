@@ -331,7 +331,7 @@ def _check_covariances(dataset: xr.Dataset) -> None:
         )
         raise DataError(
             f"covariance: {int(wrong.sum())} are not symmetric and positive definite, the first at view {view}, time "
-            f"{time:g}, key point {keypoint}: {covariance[tuple(place)].tolist()}. Give variances above 0 (px²), or NaN "
+            f"{time:g}, key point {keypoint}: {covariance[tuple(place)].tolist()}. Variances are above 0 (px²), or NaN "
             "where they are unknown."
         )
 
