@@ -198,7 +198,8 @@ def evaluate_labels(
         )
     for warning in warnings:
         progress.note(warning)
-    evaluation = evaluate(models[folder.name], dataset, threads=threads, progress=progress)
+    own = models[folder.name]
+    evaluation = evaluate(own, dataset.with_skeleton(own.skeleton), threads=threads, progress=progress)
     second = load_second_labels(project, dataset, labelled_again, progress=progress) if labelled_again else None
     known = seen[folder.name]
     result = _write(

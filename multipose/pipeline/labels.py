@@ -23,7 +23,8 @@ from multipose.project import Project, Recording
 from multipose.sources import FrameSource, read_picture
 
 _SOURCE_RECORD = "extracted.json"
-"""Of each picture taken from a video: hash of the video and of the view's settings."""
+"""Of each picture taken from a video: hashes of the view's settings and of the video, `_MARK` digits each."""
+_MARK = 16
 
 
 def load_labels(project: Project) -> Labels:
@@ -142,7 +143,8 @@ def extract_pictures(
             )
         return paths
     source = open_view(project, view, str(project.path(video)))
-    mark = hash_value([hashes.of(source.path), asdict(project.config.view_settings(view))])
+    settings = _mark_of_settings(project, view)
+    mark = f"{settings}{hash_value(hashes.of(source.path))[:_MARK]}"
     record = project.frames_folder / recording / view / _SOURCE_RECORD
     marks: dict[str, str] = json.loads(record.read_text(encoding="utf-8")) if record.exists() else {}
     wanted = [  # a picture without a mark was brought with its labels, and stays
@@ -160,12 +162,36 @@ def extract_pictures(
 
 
 def extract_labelled(project: Project, labels: Labels, hashes: Hashes, *, progress: Progress = SILENT) -> None:
-    """Make sure that the pictures of all these labels are in labels/frames."""
+    """Make sure that the pictures of all these labels are in labels/frames.
+
+    Raises:
+        LabelError: as of `extract_pictures`, or a view's settings have changed since its pictures were labelled.
+    """
     for view in labels.views:
         frames = labels.frames(view)
         for recording, rows in frames.groupby("recording", sort=False):
             numbers = [int(number) for number in rows["frame"]]
+            _check_settings(project, str(recording), view, numbers)
             extract_pictures(project, str(recording), view, numbers, hashes, progress=progress)
+
+
+def _mark_of_settings(project: Project, view: str) -> str:
+    return hash_value(asdict(project.config.view_settings(view)))[:_MARK]
+
+
+def _check_settings(project: Project, recording: str, view: str, numbers: Iterable[int]) -> None:
+    """Labels hold for the pictures on which they were made, and these lay in the picture as the settings said then."""
+    folder = project.frames_folder / recording / view
+    record = folder / _SOURCE_RECORD
+    marks: dict[str, str] = json.loads(record.read_text(encoding="utf-8")) if record.exists() else {}
+    names = (picture_path(project.frames_folder, recording, view, number).name for number in numbers)
+    settings = _mark_of_settings(project, view)
+    if any(not marks.get(name, settings).startswith(settings) for name in names):
+        raise LabelError(
+            f"[view.{view}] in multipose.toml (crop, flip, turn, scale) has changed since recording {recording!r} was "
+            "labelled: the labels belong to the pictures as they were. Put the settings back; or take the view's "
+            f"labels and {folder} out, and bring or make them again."
+        )
 
 
 def _indices(source: FrameSource, numbers: list[int], recording: str, view: str) -> list[int]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import dataclasses
 import glob
+import tomllib
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from typing import Any
 from multipose.board import Board, board_from_dict
 from multipose.config import split_axes, split_scale
 from multipose.errors import DataError, FormatError, ProjectError
-from multipose.files import hash_value
+from multipose.files import content_hash, hash_value
 from multipose.pipeline.provenance import Hashes, Judgement, Product, judge
 from multipose.project import SHARED_MODEL, Project, Recording
 
@@ -30,6 +31,8 @@ VERSIONS = {
     "view": 1,
     "kinematics": 1,
 }
+
+_WEIGHTS = ("weights.safetensors", "weights.new.safetensors")  # as in `pose2d.model`, which takes seconds to import
 
 
 def plan(project: Project) -> list[Product]:
@@ -76,7 +79,7 @@ def judge_all(project: Project, products: Iterable[Product], hashes: Hashes) -> 
         if (
             product.stage == "train"
         ):  # the network's folder is an input through two files, and its state is model.toml's
-            judged[product.path.with_name("weights.safetensors")] = judged[product.path]
+            judged[product.path.with_name(_WEIGHTS[0])] = judged[product.path]
     hashes.save()
     return [judgement for path, judgement in judged.items() if path == judgement.product.path]
 
@@ -216,6 +219,7 @@ def model_product(project: Project, name: str) -> Product:
             **_view_parameters(project, views),
         },
         lacking=tuple(lacking),
+        damage=_damage_of_weights(project.folder / "models" / name),
     )
 
 
@@ -281,6 +285,7 @@ def keypoints_product(project: Project, recording: Recording) -> Product:
             **_view_parameters(project, recording.videos),
         },
         lacking=tuple(dict.fromkeys(lacking)),
+        damage=_damage_of_netcdf(project.keypoints_path(recording.name)),
     )
 
 
@@ -304,6 +309,7 @@ def trajectories_product(project: Project, recording: Recording) -> Product:
         inputs=inputs,
         parameters={**dataclasses.asdict(project.config.reconstruction), "remove_offsets": False},
         lacking=tuple(lacking),
+        damage=_damage_of_netcdf(project.trajectories_path(recording.name)),
     )
 
 
@@ -379,6 +385,33 @@ def kinematics_product(project: Project, recording: Recording) -> Product:
         parameters=settings.to_dict(),
         lacking=tuple(lacking),
     )
+
+
+def _damage_of_weights(folder: Path) -> str:
+    """Why a trained network cannot be used, "" if it can or there is none: its weights are not those that it states."""
+    model, weights, newer = (folder / name for name in ("model.toml", *_WEIGHTS))
+    if not model.is_file():
+        return ""
+    try:
+        stated = tomllib.loads(model.read_text(encoding="utf-8")).get("weights_sha256")
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError):
+        return f"{model.name} is damaged"
+    if any(place.is_file() and content_hash(place) == stated for place in (weights, newer)):
+        return ""
+    return f"{weights.name} is {'damaged' if weights.is_file() else 'gone'}"
+
+
+def _damage_of_netcdf(path: Path) -> str:
+    """Why a file of tracks cannot be used, "" if it can be opened or is not there."""
+    import h5py
+
+    if not path.is_file():
+        return ""
+    try:
+        h5py.File(path, "r").close()
+    except OSError:
+        return f"{path.name} is {'damaged' if path.stat().st_size else 'empty'}"
+    return ""
 
 
 def label_rows(path: Path, views: Iterable[str]) -> list[dict[str, str]]:

@@ -41,6 +41,7 @@ class Product:
         facts: hashes of inputs that are a part of a file, under the names that messages use.
         parameters: settings, plain values.
         lacking: what is not there and must be for the stage to run, in words that say what to do.
+        damage: why the product cannot be used although it is there, in words; empty if it can.
     """
 
     stage: str
@@ -51,6 +52,7 @@ class Product:
     facts: Mapping[str, str] = field(default_factory=dict)
     parameters: Mapping[str, Any] = field(default_factory=dict)
     lacking: tuple[str, ...] = ()
+    damage: str = ""
 
 
 @dataclass(frozen=True)
@@ -207,7 +209,7 @@ def resumable(product: Product, hashes: Hashes, overrides: Mapping[str, Any] | N
 def is_made(product: Product, hashes: Hashes, overrides: Mapping[str, Any] | None = None) -> bool:
     """Whether the product is there, made from the same inputs with the same parameters."""
     record = read_records(product.path.parent).get(product.path.name)
-    if record is None or record.state != "done" or not product.path.exists():
+    if record is None or record.state != "done" or not product.path.exists() or product.damage:
         return False
     return hashes.of(product.path) == record.content and _is_of(record, product, hashes, overrides)
 
@@ -244,6 +246,8 @@ def judge(product: Product, hashes: Hashes, upstream: Mapping[Path, Judgement]) 
         return Judgement(product, "given", ("there is no record of how it was made",))
     if record.state == "begun":
         return Judgement(product, "interrupted", (f"begun {record.when} and not finished",))
+    if product.damage:
+        return Judgement(product, "missing", (product.damage,))
     if hashes.of(product.path) != record.content:
         return Judgement(product, "edited", ("changed by hand since it was made",))
     reasons = (*_compare(product, record, hashes), *unmade)

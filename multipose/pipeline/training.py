@@ -13,6 +13,7 @@ from typing import Any
 
 import pandas as pd
 
+from multipose.errors import ProjectError
 from multipose.files import SCHEMA_VERSION, hash_value, write_text
 from multipose.pipeline.plan import hash_rows, label_rows, model_product, views_of
 from multipose.pipeline.provenance import Hashes, is_made, making, resumable
@@ -179,7 +180,22 @@ def train_model(
                 device = devices[0] if devices else "auto"
                 result = train(dataset, folder, device=device, watch=watch, **options)
         _write_evaluation(folder, name, result, pictures)
+    _tell_use(project, name, progress)
     return _describe(result.model, folder)
+
+
+def _tell_use(project: Project, name: str, progress: Progress) -> None:
+    """A note where other networks come before a new one."""
+    try:
+        unused = [view for view in views_of(project, name) if project.network_of(view) != name]
+    except ProjectError as error:
+        progress.note(str(error))
+        return
+    if unused:
+        progress.note(
+            f"Network {name} does not serve {', '.join(unused)}: networks of fewer views come first. Take their "
+            "folders out of models, or say shared under [training] in multipose.toml."
+        )
 
 
 def _write_evaluation(folder: Path, name: str, result: TrainingResult, pictures: PoseDataset) -> None:

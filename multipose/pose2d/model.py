@@ -193,7 +193,7 @@ class PoseModel:
         covariance = self.calibration.covariance(covariance)
         if self.shape is not None:
             position, covariance = self.shape.combine(position + origin, covariance)
-            position = position - origin
+            position = (position - origin).clip(-0.5, np.array(size) - 0.5)  # where the maps say that it is: inside
         return PoseEstimate(position, self.calibration.confidence(logit), covariance, logit)
 
     def _weigh(self, ratio: Array, origin: tuple[float, float]) -> Weigh | None:

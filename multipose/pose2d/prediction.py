@@ -6,7 +6,7 @@ import os
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import Any
 
@@ -42,6 +42,8 @@ from multipose.video import open_source
 Ints = npt.NDArray[np.int64]
 Array = npt.NDArray[np.float64]
 Picture = npt.NDArray[np.uint8]
+
+_SAME_AREA = 0.01  # by which the area of pictures may differ from that of the labelled ones, where places are known
 
 
 @dataclass(frozen=True)
@@ -249,7 +251,7 @@ def _estimates(
     total = sum(int((index >= 0).sum()) for index in plan.indices.values())
     with progress.task("Predicting", total) as task:
         for view, source in plan.sources.items():
-            model = models[view]
+            model = _fit_prior(models[view], source, progress)
             follow = settings.follow
             if follow is None:
                 follow = settings.device.type == "cpu" and following_pays(model, source.size, settings.threads)
@@ -274,6 +276,18 @@ def _estimates(
             reports[view] = ViewReport(
                 done, done / seconds, str(engine), follow, run.limited_by(workers.count), strangeness, to_label
             )
+
+
+def _fit_prior(model: PoseModel, source: FrameSource, progress: Progress) -> PoseModel:
+    """The model without its prior of the shape where the pictures have another size than those it speaks of."""
+    width, height = source.size
+    if model.shape is None or abs(width * height / model.shape.area - 1) < _SAME_AREA:
+        return model
+    progress.note(
+        f"{source.path}: pictures of {width} x {height} px are not as large as those that were labelled. The network "
+        "finds each point by itself there, without what it knows of how the points lie together."
+    )
+    return replace(model, shape=None)
 
 
 def _make_engine(

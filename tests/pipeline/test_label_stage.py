@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Literal
 
@@ -97,6 +98,22 @@ def test_pictures_of_labels_come_from_the_video_again_when_it_changes(filmed: Pr
     film(filmed.folder / "day1.mp4", [200] * 8)
     extract_labelled(filmed, labels, open_hashes(filmed))
     assert abs(float(read_picture(path).mean()) - 200) < 3
+
+
+def test_labels_belong_to_the_pictures_as_they_were(filmed: Project) -> None:
+    """Flipping the view afterwards would put them on the other side."""
+    labels = label(filmed, [2])
+    extract_labelled(filmed, labels, open_hashes(filmed))
+    path = picture_path(filmed.frames_folder, "day1", "top", 2)
+    before = path.read_bytes()
+    config = filmed.folder / "multipose.toml"
+    config.write_text(config.read_text(encoding="utf-8") + "\n[view.top]\nflip = true\n", encoding="utf-8")
+    flipped = Project.open(filmed.folder)
+    with pytest.raises(LabelError, match=r"\[view.top\] .* has changed since recording 'day1' was labelled"):
+        extract_labelled(flipped, labels, open_hashes(flipped))
+    assert path.read_bytes() == before
+    shutil.rmtree(path.parent)
+    extract_labelled(flipped, labels, open_hashes(flipped))  # with labels made again, as they are now
 
 
 def test_labels_beyond_the_video(filmed: Project) -> None:

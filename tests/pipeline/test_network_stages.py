@@ -87,6 +87,13 @@ def test_from_labels_to_key_points(tmp_path: Path) -> None:
     products = [describe(project, "train", view) for view in project.views]
     assert [judgement.state for judgement in judge_all(project, products, hashes)] == ["current", "current"]
 
+    whole = weights.read_bytes()
+    for damaged, reason in ((whole[:1000], "weights.safetensors is damaged"), (None, "weights.safetensors is gone")):
+        weights.unlink() if damaged is None else weights.write_bytes(damaged)
+        (judged,) = judge_all(project, [describe(project, "train", "top")], hashes)
+        assert (judged.state, judged.reasons) == ("missing", (reason,))
+    weights.write_bytes(whole)
+
     result = predict_recording(project, project.recording("day2"), hashes, threads=1)
     assert {view: report["frames"] for view, report in result["views"].items()} == {"back": COUNT, "top": COUNT - 1}
     keypoints = load_tracks(project.keypoints_path("day2"))

@@ -45,6 +45,18 @@ def test_a_run_reconstructs_and_a_second_does_nothing(project: Project) -> None:
     assert before == {path: content_hash(project.folder / path) for path in RUN1}
 
 
+@pytest.mark.parametrize("size", [0, 1000])
+def test_a_damaged_product_is_made_again(finished: Project, size: int) -> None:
+    project = finished
+    path = project.folder / RUN1[1]
+    path.write_bytes(path.read_bytes()[:size])
+    judged = judge_paths(project)[RUN1[1]]
+    assert judged.state == "missing"
+    assert judged.reasons == (f"trajectories3d.nc is {'damaged' if size else 'empty'}",)
+    assert list(run(project).made) == RUN1[1:]
+    load_tracks(path)
+
+
 def test_staleness_names_its_reason_and_goes_down_the_line(finished: Project) -> None:
     project = finished
     text = (project.folder / "multipose.toml").read_text(encoding="utf-8")
