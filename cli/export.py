@@ -28,12 +28,16 @@ def command(names: tuple[str, ...], kind: str, target: Path | None, smoothed: bo
     Without names all recordings are written.
     """
     from multipose.pipeline.exports import export_recording
+    from multipose.progress import RichProgress
     from multipose.project import Project
 
     project = Project.find(folder)
     place = target or project.folder / "exports"
     written = {
-        recording.name: [str(path) for path in export_recording(project, recording, kind, place, smoothed=smoothed)]
+        recording.name: [
+            str(path)
+            for path in export_recording(project, recording, kind, place, smoothed=smoothed, progress=RichProgress())
+        ]
         for recording in project.select(names)
     }
     return Result({"recordings": written}, "\n".join(path for paths in written.values() for path in paths))

@@ -6,6 +6,8 @@ from pathlib import Path
 
 from multipose.errors import ProjectError
 from multipose.formats import find_function, formats_with
+from multipose.pipeline.plan import open_hashes, tell_stale
+from multipose.progress import SILENT, Progress
 from multipose.project import Project, Recording
 from multipose.tracks import load_tracks
 
@@ -13,7 +15,13 @@ _SUFFIXES = {"csv": ".csv", "movement": ".nc", "anipose": ".csv"}
 
 
 def export_recording(
-    project: Project, recording: Recording, kind: str, folder: Path, *, smoothed: bool = False
+    project: Project,
+    recording: Recording,
+    kind: str,
+    folder: Path,
+    *,
+    smoothed: bool = False,
+    progress: Progress = SILENT,
 ) -> list[Path]:
     """Write what a recording has and a format can hold: 3D trajectories, 2D key points, or both.
 
@@ -21,6 +29,7 @@ def export_recording(
         kind: name of the format.
         folder: where the files go; their names begin with the recording's.
         smoothed: write the smoothed trajectories, and nothing else, instead of those of single frames.
+        progress: is told of smoothed trajectories that are out of date.
 
     Returns:
         The paths written.
@@ -32,6 +41,7 @@ def export_recording(
     trajectories, keypoints = project.trajectories_path(recording.name), project.keypoints_path(recording.name)
     if smoothed:
         trajectories = project.smooth_path(recording.name)
+        tell_stale(project, "smooth", recording, open_hashes(project), progress)
     folder.mkdir(parents=True, exist_ok=True)
     if kind in formats_with("write_trajectories") and trajectories.exists():
         path = folder / f"{recording.name}_{kind}_3d{'_smooth' * smoothed}{_SUFFIXES[kind]}"

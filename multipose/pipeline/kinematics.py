@@ -8,7 +8,7 @@ import numpy as np
 
 from multipose.camera import CameraRig
 from multipose.formats.table import write_quantities
-from multipose.pipeline.plan import kinematics_product
+from multipose.pipeline.plan import kinematics_product, tell_stale
 from multipose.pipeline.provenance import Hashes, making
 from multipose.pipeline.reconstruction import load_rig_covariance
 from multipose.progress import SILENT, Progress
@@ -31,6 +31,7 @@ def measure_recording(
         ProjectError: the trajectories are missing, or nothing is declared.
     """
     product = kinematics_product(project, recording)
+    tell_stale(project, "smooth" if project.config.kinematics.smoothed else "reconstruct", recording, hashes, progress)
     with making(product, hashes):
         tracks = load_tracks(product.inputs["the trajectories"])
         rig = CameraRig.load(product.inputs["the rig"])

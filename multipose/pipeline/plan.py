@@ -19,6 +19,7 @@ from multipose.config import split_axes, split_scale
 from multipose.errors import DataError, FormatError, ProjectError
 from multipose.files import content_hash, hash_value
 from multipose.pipeline.provenance import Hashes, Judgement, Product, judge
+from multipose.progress import Progress
 from multipose.project import SHARED_MODEL, Project, Recording
 
 # A change of what a stage computes from the same inputs raises its number; products of the older one are stale then.
@@ -47,8 +48,12 @@ def plan(project: Project) -> list[Product]:
     if len(project.views) > 1:
         products += [trajectories_product(project, recording) for recording in project.recordings]
         measured = project.config.kinematics
-        if project.config.smoothing.enabled or (measured.declared and measured.smoothed):
-            products += [smooth_product(project, recording) for recording in project.recordings]
+        wanted = project.config.smoothing.enabled or (measured.declared and measured.smoothed)
+        products += [  # one that is there must not grow old unnoticed
+            smooth_product(project, recording)
+            for recording in project.recordings
+            if wanted or project.smooth_path(recording.name).exists()
+        ]
         products += [player_product(project, recording) for recording in project.recordings]
         if measured.declared:
             products += [kinematics_product(project, recording) for recording in project.recordings]
@@ -82,6 +87,16 @@ def judge_all(project: Project, products: Iterable[Product], hashes: Hashes) -> 
             judged[product.path.with_name(_WEIGHTS[0])] = judged[product.path]
     hashes.save()
     return [judgement for path, judgement in judged.items() if path == judgement.product.path]
+
+
+def tell_stale(project: Project, stage: str, recording: Recording, hashes: Hashes, progress: Progress) -> None:
+    """A note where a recording's product of a stage is used, but is not up to date."""
+    judgement = judge(describe(project, stage, recording.name), hashes, {})
+    if not judgement.settled and judgement.product.path.exists():
+        progress.note(
+            f"{project.relative(judgement.product.path)} is {judgement.state} ({'; '.join(judgement.reasons)}). It is "
+            "used as it is; `multipose run` makes it anew."
+        )
 
 
 def open_hashes(project: Project) -> Hashes:

@@ -34,6 +34,9 @@ _ANIMAL_MARGIN = 10.0  # ... which is the longer side of the box around its poin
 _STRIDE = 16
 _EVERY = 100  # pictures of a video from one that is looked at to the next, ...
 _LOOKS = (6, 40)  # ... but at least and at most so many are; describing one costs about as much as finding its points
+UNLIKE = 1.1
+"""Median strangeness above which a video looks unlike all that was labelled; the farthest labelled picture has 1."""
+
 _SEEN = 0.5  # confidence of the points that the animal's box holds
 _TO_LABEL = 8  # frames proposed, at most
 _SHRINKAGE = 0.3  # of the covariance of standardised features towards the unit matrix
@@ -164,12 +167,12 @@ class Onlooker:
             self._glimpses[place] = Glimpse.catch(self._pictures.pop(place), points)
 
     def judge(self) -> tuple[float, list[int]]:
-        """The median strangeness of the pictures looked at, and if it is above 1 the places of some to label."""
+        """The median strangeness of the pictures looked at, and if it is above `UNLIKE` the places of some to label."""
         places = sorted(self._glimpses)
         descriptions = describe_glimpses(self._network, (self._glimpses[place] for place in places))
         strangeness = self._familiarity.strangeness(descriptions)
         median = float(np.median(strangeness))
-        if median <= 1.0:
+        if median <= UNLIKE:
             return median, []
         strange = np.flatnonzero(strangeness > 1.0)
         chosen = self._familiarity.choose(descriptions[strange], _TO_LABEL)

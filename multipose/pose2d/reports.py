@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from multipose.pose2d.familiarity import UNLIKE
+
 
 @dataclass(frozen=True)
 class ViewReport:
@@ -19,8 +21,8 @@ class ViewReport:
         followed: whether crops around the animal were looked at instead of whole pictures.
         limited_by: what took longest: decoding, pre-processing or the network. The three overlap.
         strangeness: median over some of the frames of how far they lie from the labelled pictures, the farthest of
-            these being 1 (see `familiarity`): above 1 the view looks unlike all that was labelled. None where the
-            network's folder does not say what was labelled.
+            these being 1 (see `familiarity`): above `UNLIKE` the view looks unlike all that was labelled. None where
+            the network's folder does not say what was labelled.
         to_label: frames of such a view, unlike each other, that are worth labelling; numbers as the source has them.
     """
 
@@ -35,7 +37,7 @@ class ViewReport:
     @property
     def unlike(self) -> bool:
         """Whether the view looks unlike everything that was labelled."""
-        return self.strangeness is not None and self.strangeness > 1.0
+        return self.strangeness is not None and self.strangeness > UNLIKE
 
     @property
     def unlikeness(self) -> dict[str, Any]:

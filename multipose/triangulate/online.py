@@ -30,8 +30,8 @@ class OnlineSmoother:
     """
 
     def __init__(self, rig: CameraRig, motion: xr.Dataset, *, lag: int = 10, threads: int | None = None) -> None:
-        if lag < 0:
-            raise DataError(f"lag must be 0 frames or more, got {lag}.")
+        if not isinstance(lag, int | np.integer) or lag < 0:
+            raise DataError(f"lag is a whole number of frames, 0 or more, got {lag!r}.")
         if "prior_sd" not in motion or motion.attrs.get("prior") not in ORDERS:
             raise DataError("motion must be a result of learn_motion or smooth.")
         self._rig, self._motion, self._lag, self._threads = rig, motion, lag, threads

@@ -18,6 +18,7 @@ from multipose.pipeline.plan import open_hashes
 from multipose.pipeline.reconstruction import reconstruct_recording
 from multipose.pipeline.running import run
 from multipose.pipeline.smoothing import smooth_recording
+from multipose.progress import SILENT, Task
 from multipose.project import Project
 from multipose.synthetic import walk
 from multipose.tracks import load_tracks
@@ -54,6 +55,39 @@ def test_a_recording_is_smoothed(finished: Project) -> None:
     assert path.name == "run1_csv_3d_smooth.csv"
     with pytest.raises(ProjectError, match="holds no trajectories"):
         export_recording(finished, finished.recording("run1"), "deeplabcut", finished.folder / "out", smoothed=True)
+
+
+class Notes:
+    """A progress that keeps its notes."""
+
+    def __init__(self) -> None:
+        self.texts: list[str] = []
+
+    def task(self, description: str, total: float | None = None) -> Task:
+        return SILENT.task(description, total)
+
+    def note(self, text: str) -> None:
+        self.texts.append(text)
+
+
+def test_what_was_smoothed_once_does_not_grow_old_unnoticed(finished: Project) -> None:
+    """Smoothed by hand, with smoothing off in the configuration; then the settings of smoothing change."""
+    recording = finished.recording("run1")
+    smooth_recording(finished, recording, open_hashes(finished))
+    assert look_over(finished).next == ""
+    path = finished.folder / "multipose.toml"
+    text = path.read_text(encoding="utf-8")
+    (line,) = [line for line in text.splitlines() if "max_gap" in line]
+    path.write_text(text.replace(line, "max_gap = 1"), encoding="utf-8")
+    changed = Project.open(finished.folder)
+    states = {product["path"]: product["state"] for product in look_over(changed).products}
+    assert states["recordings/run1/trajectories3d_smooth.nc"] == "stale"
+    notes = Notes()
+    export_recording(changed, recording, "csv", changed.folder / "out", smoothed=True, progress=notes)
+    assert "trajectories3d_smooth.nc is stale (max_gap is now 1" in notes.texts[0]
+    assert "recordings/run1/trajectories3d_smooth.nc" in run(changed).made
+    export_recording(changed, recording, "csv", changed.folder / "out", smoothed=True, progress=notes)
+    assert len(notes.texts) == 1
 
 
 def test_a_run_smooths_where_the_settings_say_so(finished: Project) -> None:
