@@ -36,6 +36,36 @@ def recordings() -> Callable[[str], Path]:
     return find
 
 
+class Heard:
+    """A progress that remembers what it is told: notes, descriptions of tasks, amounts done, tasks under way."""
+
+    def __init__(self) -> None:
+        self.notes, self.begun, self.done, self.under_way = list[str](), list[str](), 0.0, 0
+
+    def task(self, description: str, total: float | None = None) -> Heard:
+        self.begun.append(description)
+        return self
+
+    def note(self, text: str) -> None:
+        self.notes.append(text)
+
+    def advance(self, amount: float = 1.0, note: str = "") -> None:
+        self.done += amount
+
+    def __enter__(self) -> Heard:
+        self.under_way += 1
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.under_way -= 1
+
+
+@pytest.fixture
+def heard() -> Heard:
+    """A progress that remembers."""
+    return Heard()
+
+
 @pytest.fixture(scope="session")
 def sample() -> Path:
     """The sample project in the checkout; tests must not write into it."""

@@ -21,7 +21,6 @@ from multipose.pipeline.prediction import predict_recording
 from multipose.pipeline.running import run
 from multipose.pipeline.training import train_model, train_models
 from multipose.pose2d import PoseModel
-from multipose.progress import SILENT, Task
 from multipose.project import Project, Recording
 from multipose.sources import read_picture, write_picture
 from multipose.tracks import load_tracks
@@ -359,19 +358,6 @@ def test_a_network_of_other_key_points(tmp_path: Path) -> None:
     assert figures["schema_version"] == 1
 
 
-class Notes:
-    """A progress that keeps what is noted."""
-
-    def __init__(self) -> None:
-        self.texts: list[str] = []
-
-    def task(self, description: str, total: float | None = None) -> Task:
-        return SILENT.task(description, total)
-
-    def note(self, text: str) -> None:
-        self.texts.append(text)
-
-
 def write_table(folder: Path, view: str, count: int = 4) -> Path:
     """A table as labels.csv of recording `other`, with its pictures (negatives of others) beside it."""
     places, pictures = spots(9)
@@ -382,7 +368,7 @@ def write_table(folder: Path, view: str, count: int = 4) -> Path:
     return path
 
 
-def test_labels_are_added_to_what_a_network_knows(tmp_path: Path) -> None:
+def test_labels_are_added_to_what_a_network_knows(tmp_path: Path, heard: Any) -> None:
     project = make(tmp_path / "mice")
     hashes = open_hashes(project)
     path = write_table(tmp_path / "more", "top")
@@ -404,10 +390,9 @@ def test_labels_are_added_to_what_a_network_knows(tmp_path: Path) -> None:
     assert judged.state == "current"  # the added labels are the project's now
     page = (project.model_folder("top") / "evaluation.html").read_text(encoding="utf-8")
     assert "added pictures held out (1)" in page
-    notes = Notes()
-    options: dict[str, Any] = {"start": "top", "add": path, "budget": {"steps": 1}, "threads": 1, "progress": notes}
+    options: dict[str, Any] = {"start": "top", "add": path, "budget": {"steps": 1}, "threads": 1, "progress": heard}
     assert "parts" not in train_model(project, "top", hashes, **options)
-    assert "4 of the 4 added pictures are known to top." in notes.texts
+    assert "4 of the 4 added pictures are known to top." in heard.notes
     labels = labels.select(recording="day1")
     labels.save(project.labels_path)
     (judged,) = judge_all(project, [describe(project, "train", "top")], hashes)
@@ -415,7 +400,7 @@ def test_labels_are_added_to_what_a_network_knows(tmp_path: Path) -> None:
     assert "lost when it is made anew" in judged.reasons[-1]
 
 
-def test_a_network_from_elsewhere_is_refined(tmp_path: Path) -> None:
+def test_a_network_from_elsewhere_is_refined(tmp_path: Path, heard: Any) -> None:
     """With the pictures of its own project at hand, and without."""
     elsewhere = make(tmp_path / "mice")
     train_model(elsewhere, "top", open_hashes(elsewhere), budget={"steps": 2}, threads=1)
@@ -423,10 +408,11 @@ def test_a_network_from_elsewhere_is_refined(tmp_path: Path) -> None:
         if not folder.exists():
             shutil.copytree(elsewhere.model_folder("top"), folder)
         project = make_project(tmp_path / name, ["top"], KEYPOINTS)
-        path, notes = write_table(tmp_path / f"more_{name}", "top"), Notes()
-        options: dict[str, Any] = {"budget": {"steps": 1}, "threads": 1, "progress": notes}
+        path = write_table(tmp_path / f"more_{name}", "top")
+        heard.notes.clear()
+        options: dict[str, Any] = {"budget": {"steps": 1}, "threads": 1, "progress": heard}
         result = train_model(project, "top", open_hashes(project), start=str(folder), add=path, **options)
-        forgetting = "it is likely to forget them" in " ".join(notes.texts)
+        forgetting = "it is likely to forget them" in " ".join(heard.notes)
         assert forgetting == (name == "voles")
         assert ("parts" in result) == (name == "rats")
         assert PoseModel.load(project.model_folder("top")).training["pictures"] == {"rats": 14, "voles": 3}[name]
@@ -434,9 +420,9 @@ def test_a_network_from_elsewhere_is_refined(tmp_path: Path) -> None:
         train_model(project, "top", open_hashes(project), start="nowhere", budget={"steps": 1})
 
 
-def test_an_unlike_video_is_told_with_its_frames_to_label(tmp_path: Path) -> None:
+def test_an_unlike_video_is_told_with_its_frames_to_label(tmp_path: Path, heard: Any) -> None:
     project = make(tmp_path / "mice")
-    hashes, notes = open_hashes(project), Notes()
+    hashes = open_hashes(project)
     for number, view in enumerate(project.views):
         train_model(project, view, hashes, budget={"steps": 1}, threads=1)
         pictures = spots(number + 5)[1]
@@ -445,10 +431,10 @@ def test_an_unlike_video_is_told_with_its_frames_to_label(tmp_path: Path) -> Non
         write_video(project.folder / f"day3_{view}.mp4", pictures, 20.0, crf=5)
     project = project.with_recordings([Recording("day3", {view: f"day3_{view}.mp4" for view in project.views})])
     project.save_manifest()
-    result = predict_recording(project, project.recording("day3"), hashes, threads=1, progress=notes)
+    result = predict_recording(project, project.recording("day3"), hashes, threads=1, progress=heard)
     assert set(result["unlike"]) == {"top"}
     assert result["views"]["back"]["strangeness"] < 1
-    assert any("day3, top: looks unlike everything that was labelled" in text for text in notes.texts)
+    assert any("day3, top: looks unlike everything that was labelled" in text for text in heard.notes)
     frames = read_frames(Path(result["frames_to_label"]))
     assert list(frames) == [("day3", "top")]
     pictures = extract_chosen(project, frames, hashes)

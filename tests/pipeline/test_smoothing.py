@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,7 +19,6 @@ from multipose.pipeline.plan import open_hashes
 from multipose.pipeline.reconstruction import reconstruct_recording
 from multipose.pipeline.running import run
 from multipose.pipeline.smoothing import smooth_recording
-from multipose.progress import SILENT, Task
 from multipose.project import Project
 from multipose.synthetic import walk
 from multipose.tracks import load_tracks
@@ -57,20 +57,7 @@ def test_a_recording_is_smoothed(finished: Project) -> None:
         export_recording(finished, finished.recording("run1"), "deeplabcut", finished.folder / "out", smoothed=True)
 
 
-class Notes:
-    """A progress that keeps its notes."""
-
-    def __init__(self) -> None:
-        self.texts: list[str] = []
-
-    def task(self, description: str, total: float | None = None) -> Task:
-        return SILENT.task(description, total)
-
-    def note(self, text: str) -> None:
-        self.texts.append(text)
-
-
-def test_what_was_smoothed_once_does_not_grow_old_unnoticed(finished: Project) -> None:
+def test_what_was_smoothed_once_does_not_grow_old_unnoticed(finished: Project, heard: Any) -> None:
     """Smoothed by hand, with smoothing off in the configuration; then the settings of smoothing change."""
     recording = finished.recording("run1")
     smooth_recording(finished, recording, open_hashes(finished))
@@ -82,12 +69,11 @@ def test_what_was_smoothed_once_does_not_grow_old_unnoticed(finished: Project) -
     changed = Project.open(finished.folder)
     states = {product["path"]: product["state"] for product in look_over(changed).products}
     assert states["recordings/run1/trajectories3d_smooth.nc"] == "stale"
-    notes = Notes()
-    export_recording(changed, recording, "csv", changed.folder / "out", smoothed=True, progress=notes)
-    assert "trajectories3d_smooth.nc is stale (max_gap is now 1" in notes.texts[0]
+    export_recording(changed, recording, "csv", changed.folder / "out", smoothed=True, progress=heard)
+    assert "trajectories3d_smooth.nc is stale (max_gap is now 1" in heard.notes[0]
     assert "recordings/run1/trajectories3d_smooth.nc" in run(changed).made
-    export_recording(changed, recording, "csv", changed.folder / "out", smoothed=True, progress=notes)
-    assert len(notes.texts) == 1
+    export_recording(changed, recording, "csv", changed.folder / "out", smoothed=True, progress=heard)
+    assert len(heard.notes) == 1
 
 
 def test_a_run_smooths_where_the_settings_say_so(finished: Project) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -19,30 +20,6 @@ pytestmark = pytest.mark.slow  # every process imports torch
 def importable(monkeypatch: pytest.MonkeyPatch) -> None:
     """Processes find the functions of this file where this one's path says."""
     monkeypatch.syspath_prepend(Path(__file__).parents[2])
-
-
-class Heard:
-    """A progress that remembers what it is told, with the tasks under way."""
-
-    def __init__(self) -> None:
-        self.notes, self.begun, self.done, self.under_way = list[str](), list[str](), 0.0, 0
-
-    def task(self, description: str, total: float | None = None) -> Heard:
-        self.begun.append(description)
-        return self
-
-    def note(self, text: str) -> None:
-        self.notes.append(text)
-
-    def advance(self, amount: float = 1.0, note: str = "") -> None:
-        self.done += amount
-
-    def __enter__(self) -> Heard:
-        self.under_way += 1
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.under_way -= 1
 
 
 def tell(item: str, place: str, *, progress: Progress) -> tuple[str, str, int]:
@@ -61,8 +38,7 @@ def vanish(*, progress: Progress) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def test_each_item_is_done_once_in_the_process_of_its_place() -> None:
-    heard = Heard()
+def test_each_item_is_done_once_in_the_process_of_its_place(heard: Any) -> None:
     done = share_out(tell, ["c", "b", "a"], ["one", "two"], progress=heard)
     assert list(done) == ["c", "b", "a"]
     assert [item for item, _, _ in done.values()] == ["c", "b", "a"]
@@ -74,8 +50,7 @@ def test_each_item_is_done_once_in_the_process_of_its_place() -> None:
     assert (heard.done, heard.under_way) == (30, 0)
 
 
-def test_an_error_arrives_whole_and_no_task_stays_open() -> None:
-    heard = Heard()
+def test_an_error_arrives_whole_and_no_task_stays_open(heard: Any) -> None:
     with pytest.raises(DataError, match="no data of a"):
         share_out(fail, ["a"], ["one"], progress=heard)
     assert heard.under_way == 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -18,32 +19,10 @@ Make = Callable[..., PoseDataset]
 CROPS = Augmentation(crop=64, zoom=0.1)
 
 
-class Heard:
-    """A progress that remembers."""
-
-    def __init__(self) -> None:
-        self.done, self.notes = 0.0, list[str]()
-
-    def task(self, description: str, total: float | None = None) -> Heard:
-        return self
-
-    def note(self, text: str) -> None:
-        self.notes.append(text)
-
-    def advance(self, amount: float = 1.0, note: str = "") -> None:
-        self.done += amount
-
-    def __enter__(self) -> Heard:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        pass
-
-
 @pytest.mark.slow
-def test_two_processes_train_the_network_of_one(make_discs: Make, tmp_path: Path) -> None:
+def test_two_processes_train_the_network_of_one(make_discs: Make, tmp_path: Path, heard: Any) -> None:
     """Eight steps: weights agree as far as sums of floats in another order do; the first process alone writes."""
-    dataset, heard = make_discs(12), Heard()
+    dataset = make_discs(12)
     options = {"steps": 8, "augmentation": CROPS, "pretrained": True}
     alone = train(dataset, tmp_path / "one", threads=1, device="cpu", **options)
     two = train_on(["cpu", "cpu"], dataset, tmp_path / "two", threads=2, progress=heard, **options)

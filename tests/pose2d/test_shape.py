@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -16,7 +17,6 @@ from multipose.pose2d.model import PoseCalibration, PoseModel
 from multipose.pose2d.network import STRIDE, PoseNetwork
 from multipose.pose2d.prediction import predict
 from multipose.pose2d.shape import ShapePrior, fit_shape
-from multipose.progress import SILENT, Task
 from multipose.skeleton import Skeleton
 from multipose.sources import write_picture
 
@@ -120,20 +120,9 @@ def test_the_prior_is_saved_with_its_model_and_knows_of_crops(prior: ShapePrior,
     assert loaded.fingerprint() == model.fingerprint() != bare.fingerprint()
 
 
-class Notes:
-    """A progress that keeps its notes."""
-
-    def __init__(self) -> None:
-        self.texts: list[str] = []
-
-    def task(self, description: str, total: float | None = None) -> Task:
-        return SILENT.task(description, total)
-
-    def note(self, text: str) -> None:
-        self.texts.append(text)
-
-
-def test_points_stay_in_the_picture_and_other_sizes_have_no_prior(prior: ShapePrior, tmp_path: Path) -> None:
+def test_points_stay_in_the_picture_and_other_sizes_have_no_prior(
+    prior: ShapePrior, tmp_path: Path, heard: Any
+) -> None:
     """A prior far from a small picture draws all points beyond its border."""
     network = PoseNetwork("efficientnet_lite0", 4, pretrained=False).eval()
     far = replace(prior, mean=prior.mean + 500, pull=1.0)
@@ -144,9 +133,9 @@ def test_points_stay_in_the_picture_and_other_sizes_have_no_prior(prior: ShapePr
     position = model.estimate_pictures([picture], threads=1).position
     assert (position <= [199.5, 127.5]).all()
     assert (position == [199.5, 127.5]).any()
-    small, heard = [tmp_path / "000000.png"], Notes()
+    small = [tmp_path / "000000.png"]
     write_picture(small[0], np.zeros((96, 96, 3), np.uint8))
     alone = predict({"side": replace(model, shape=None)}, {"side": small}, threads=1)
     found = predict({"side": model}, {"side": small}, threads=1, progress=heard)
     np.testing.assert_array_equal(found["position"], alone["position"])
-    assert "pictures of 96 x 96 px are not as large" in heard.texts[0]
+    assert "pictures of 96 x 96 px are not as large" in heard.notes[0]
