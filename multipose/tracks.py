@@ -208,6 +208,8 @@ def check_trajectories3d(dataset: xr.Dataset) -> xr.Dataset:
     _check(dataset, _TRAJECTORIES3D)
     _check_range(dataset, "confidence", 0.0, 1.0)
     _check_range(dataset, "reprojection_error", 0.0, np.inf)
+    if (np.diagonal(dataset["covariance"].values, axis1=-2, axis2=-1) < 0).any():
+        raise DataError("covariance holds variances below 0. Give variances in the squared unit of length, or NaN.")
     if not dataset.attrs.get("unit"):
         raise DataError("A Trajectories3D states its length unit in attrs['unit'], for example 'mm'.")
     return dataset

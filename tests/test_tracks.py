@@ -10,7 +10,14 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from multipose.errors import DataError, FormatError
-from multipose.tracks import check_keypoints2d, keypoints2d, load_tracks, save_tracks, trajectories3d
+from multipose.tracks import (
+    check_keypoints2d,
+    check_trajectories3d,
+    keypoints2d,
+    load_tracks,
+    save_tracks,
+    trajectories3d,
+)
 
 
 def some_keypoints(seed: int = 0) -> xr.Dataset:
@@ -71,6 +78,15 @@ def test_covariances_that_cannot_be_are_refused(wrong: list[list[float]]) -> Non
     dataset["covariance"].values[1, 2, 0, 3] = wrong
     with pytest.raises(DataError, match="1 are not symmetric .* view top, time 2, key point keypoint_3"):
         check_keypoints2d(dataset)
+
+
+def test_variances_of_trajectories_below_zero_are_refused() -> None:
+    tracks = trajectories3d(np.zeros((3, 1, 2, 3)), unit="mm")
+    tracks["covariance"].values[:] = np.eye(3)
+    check_trajectories3d(tracks)
+    tracks["covariance"].values[2, 0, 1, 0, 0] = -1
+    with pytest.raises(DataError, match="variances below 0"):
+        check_trajectories3d(tracks)
 
 
 def test_infinite_positions_are_refused() -> None:

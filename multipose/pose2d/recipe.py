@@ -56,6 +56,13 @@ class TrainingSettings:
     begun_rate: float = 0.5
     added_share: float = 0.5
 
+    def __post_init__(self) -> None:
+        if self.batch < 1 or not self.learning_rate > 0:
+            raise DataError(
+                f"A step needs at least one crop and a learning rate above 0; got {self.batch} and "
+                f"{self.learning_rate}."
+            )
+
 
 RECIPE = TrainingSettings()
 

@@ -152,9 +152,12 @@ def _learn(
     for (first, second), length in lengths.items():
         if not (np.isfinite(length) and length > 0):
             raise DataError(f"The length of the limb from {first} to {second} must be above 0, got {length}.")
-    limbs = list(dict.fromkeys([*limbs, *lengths]))
+    stated = {frozenset(limb): length for limb, length in lengths.items()}
+    if len(stated) < len(lengths):
+        raise DataError(f"A limb has two lengths, one for each of its directions: {dict(lengths)}. Give it one.")
+    limbs = list({frozenset(limb): limb for limb in [*limbs, *lengths]}.values())  # whichever way they are named
     pairs = layout.find_places(limbs, 2)
-    given = np.tile([lengths.get(limb, np.nan) for limb in limbs], layout.tracks.sizes["individual"])
+    given = np.tile([stated.get(frozenset(limb), np.nan) for limb in limbs], layout.tracks.sizes["individual"])
     present = layout.find_present(ORDERS[prior])
     if not len(present):
         raise DataError(

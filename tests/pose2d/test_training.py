@@ -253,6 +253,8 @@ def test_what_cannot_be_trained_is_told(make_discs: Make, tmp_path: Path) -> Non
     for options in ({"seed": -1}, {"seed": 2**63}, {"scale": 0.0}, {"scale": float("nan")}, {"steps": 2.5}):
         with pytest.raises(DataError, match="whole number|scale above 0"):
             train(make_discs(4), tmp_path, **{"steps": 1, **options})
+    with pytest.raises(DataError, match="at least one crop"):
+        TrainingSettings(batch=0)
     with pytest.raises(ModelError, match="threads is a whole number"):
         train(make_discs(4), tmp_path, steps=1, threads=1.5)
     with pytest.raises(ModelError, match="loss of step"):

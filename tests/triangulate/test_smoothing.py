@@ -108,6 +108,11 @@ def test_limbs_help_and_their_lengths_are_learned():
     assert errors(bound, xyz).mean() < 0.97 * errors(free, xyz).mean()
     given = smooth(robust, keypoints, rig, limb_lengths={("hip", "knee"): 20.0})
     assert float(given["limb_length"].values[0, 0]) == 20.0
+    both_ways = learn_motion(robust, keypoints, rig, limbs=[("knee", "hip")], limb_lengths={("hip", "knee"): 20.0})
+    assert both_ways["limb_length"].shape == (1, 1)
+    assert float(both_ways["limb_length"].values[0, 0]) == 20.0
+    with pytest.raises(DataError, match="two lengths"):
+        learn_motion(robust, keypoints, rig, limb_lengths={("hip", "knee"): 20.0, ("knee", "hip"): 21.0})
 
 
 def test_a_joint_stays_within_its_limits():
