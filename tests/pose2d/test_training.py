@@ -18,7 +18,7 @@ import torch
 from multipose.errors import DataError, ModelError
 from multipose.pose2d.augmentation import Augmentation
 from multipose.pose2d.batches import split_held_out
-from multipose.pose2d.checkpoints import CHECKPOINT_FILE, noting_interrupts
+from multipose.pose2d.checkpoints import CHECKPOINT_FILE
 from multipose.pose2d.dataset import PoseDataset
 from multipose.pose2d.evaluation import evaluate
 from multipose.pose2d.model import PoseModel
@@ -135,38 +135,6 @@ def test_an_interrupted_training_goes_on_as_if_undisturbed(make_discs: Make, tmp
     assert undisturbed.model.calibration == resumed.model.calibration
 
 
-class PressAfter(StopAfter):
-    """A progress that sends the process a Ctrl-C after some steps."""
-
-    def advance(self, amount: float = 1.0, note: str = "") -> None:
-        if "step" in note:
-            self._left -= 1
-            if self._left == 0:
-                signal.raise_signal(signal.SIGINT)
-
-
-def test_ctrl_c_loses_no_step(make_discs: Make, tmp_path: Path) -> None:
-    """Long before the next checkpoint is due; the step under way is finished first."""
-    dataset = make_discs(6)
-    options: dict[str, Any] = {"steps": 5, "threads": 1, "augmentation": SMALL_CROPS, "settings": TINY_BATCH}
-    undisturbed = train(dataset, tmp_path / "a", **options)
-    with pytest.raises(KeyboardInterrupt):
-        train(dataset, tmp_path / "b", checkpoint_seconds=1e9, progress=PressAfter(3), **options)
-    state = torch.load(tmp_path / "b" / CHECKPOINT_FILE, weights_only=True)["state"]
-    assert state["step"] == 3
-    assert same_weights(undisturbed.model, train(dataset, tmp_path / "b", resume=True, **options).model)
-
-
-def test_a_second_ctrl_c_acts_at_once() -> None:
-    with pytest.raises(KeyboardInterrupt), noting_interrupts() as noted:
-        assert not noted()
-        signal.raise_signal(signal.SIGINT)
-        assert noted()
-        signal.raise_signal(signal.SIGINT)
-    with pytest.raises(KeyboardInterrupt):
-        signal.raise_signal(signal.SIGINT)
-
-
 def test_a_checkpoint_that_does_not_fit_is_refused(make_discs: Make, tmp_path: Path) -> None:
     options: dict[str, Any] = {"steps": 9, "threads": 1, "augmentation": SMALL_CROPS, "settings": TINY_BATCH}
     with pytest.raises(KeyboardInterrupt):
@@ -179,30 +147,74 @@ def test_a_checkpoint_that_does_not_fit_is_refused(make_discs: Make, tmp_path: P
         train(make_discs(4), tmp_path, resume=True, **options)
 
 
-@pytest.mark.slow
-def test_kill_minus_nine_twice(make_discs: Make, tmp_path: Path) -> None:
-    """Two kills in the middle, and the resumed training ends with the network of an undisturbed one."""
+@pytest.fixture
+def train_in_process(make_discs: Make, tmp_path: Path) -> Callable[..., list[str]]:
+    """Gives the command that trains on discs into a folder, in a process of its own that can be killed."""
     if os.name == "nt":
-        pytest.skip("Windows has no SIGKILL")
+        pytest.skip("Windows has no such signals")
     dataset = make_discs(12)
     np.savez(tmp_path / "discs.npz", pictures=np.stack(dataset.pictures), xy=dataset.xy)
     program = Path(__file__).with_name("train_discs.py")
+
+    def command(folder: Path, checkpoint_seconds: float = 0.2) -> list[str]:
+        return [sys.executable, str(program), str(tmp_path / "discs.npz"), str(folder), str(checkpoint_seconds)]
+
+    return command
+
+
+def wait_for(process: subprocess.Popen[bytes], path: Path, later_than: int = 0) -> None:
+    """Wait until a file is there, and newer than that time (ns), or the process has ended."""
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and process.poll() is None:
+        if path.exists() and path.stat().st_mtime_ns > later_than:
+            return
+        time.sleep(0.01)
+
+
+@pytest.mark.slow
+def test_kill_minus_nine_twice(train_in_process: Callable[..., list[str]], tmp_path: Path) -> None:
+    """Two kills in the middle, and the resumed training ends with the network of an undisturbed one."""
     folder, reference = tmp_path / "killed", tmp_path / "undisturbed"
-    arguments = [sys.executable, str(program), str(tmp_path / "discs.npz")]
+    checkpoint = folder / CHECKPOINT_FILE
     for kill in (1, 2):
-        process = subprocess.Popen([*arguments, str(folder)])
-        before = (folder / CHECKPOINT_FILE).stat().st_mtime_ns if kill == 2 else 0
-        deadline = time.monotonic() + 120
-        while time.monotonic() < deadline and process.poll() is None:
-            checkpoint = folder / CHECKPOINT_FILE
-            if checkpoint.exists() and checkpoint.stat().st_mtime_ns > before:
-                break
-            time.sleep(0.01)
+        process = subprocess.Popen(train_in_process(folder))
+        wait_for(process, checkpoint, checkpoint.stat().st_mtime_ns if kill == 2 else 0)
         process.send_signal(signal.SIGKILL)
         assert process.wait() == -signal.SIGKILL
-    subprocess.run([*arguments, str(folder)], check=True)
-    subprocess.run([*arguments, str(reference)], check=True)
+    subprocess.run(train_in_process(folder), check=True)
+    subprocess.run(train_in_process(reference), check=True)
     assert same_weights(PoseModel.load(folder), PoseModel.load(reference))
+
+
+@pytest.mark.slow
+def test_ctrl_c_saves_the_step_under_way(train_in_process: Callable[..., list[str]], tmp_path: Path) -> None:
+    """Long before a checkpoint is due."""
+    folder = tmp_path / "interrupted"
+    process = subprocess.Popen(train_in_process(folder, 1e9), stderr=subprocess.PIPE)
+    wait_for(process, folder / "metrics.csv")
+    assert not (folder / CHECKPOINT_FILE).exists()
+    process.send_signal(signal.SIGINT)
+    _, told = process.communicate(timeout=60)
+    assert process.returncode != 0
+    assert b"KeyboardInterrupt" in told
+    state = torch.load(folder / CHECKPOINT_FILE, weights_only=True)["state"]
+    assert 0 < state["step"] < 60
+
+
+@pytest.mark.slow
+def test_a_second_ctrl_c_acts_at_once() -> None:
+    program = """
+import signal
+from multipose.pose2d.checkpoints import noting_interrupts
+with noting_interrupts() as noted:
+    signal.raise_signal(signal.SIGINT)
+    print(noted(), flush=True)
+    signal.raise_signal(signal.SIGINT)
+    print("not reached")
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120)
+    assert done.stdout.split() == ["True"]
+    assert "KeyboardInterrupt" in done.stderr
 
 
 def test_budgets_end_training(make_discs: Make, tmp_path: Path) -> None:

@@ -1,4 +1,7 @@
-"""Trains on stored pictures of discs, resuming where it can; a program of its own so that a test can kill it."""
+"""Trains on stored pictures of discs, resuming where it can, so that a test can kill it.
+
+Arguments: the pictures, the folder, seconds between checkpoints.
+"""
 
 from __future__ import annotations
 
@@ -26,5 +29,5 @@ if __name__ == "__main__":
         threads=1,
         augmentation=Augmentation(crop=64),
         settings=TrainingSettings(batch=4),
-        checkpoint_seconds=0.2,
+        checkpoint_seconds=float(sys.argv[3]),
     )
