@@ -22,14 +22,14 @@ CHECKPOINT_FILE = "checkpoint.pt"
 def noting_interrupts() -> Iterator[Callable[[], bool]]:
     """While the block runs, a first Ctrl-C is only noted, so that the step under way can be finished and saved.
 
-    Gives what tells whether one came; the block must then end by itself. A second one acts at once. In threads other
-    than the main one, which signals do not reach, none is ever noted.
+    Gives what tells whether one came; the block must then end by itself. A second one acts at once. None is noted in
+    threads other than the main one, which signals do not reach, and where Ctrl-C is ignored (in a shell's background).
     """
-    if threading.current_thread() is not threading.main_thread():
+    before = signal.getsignal(signal.SIGINT)
+    if threading.current_thread() is not threading.main_thread() or not callable(before):
         yield lambda: False
         return
     noted = False
-    before = signal.getsignal(signal.SIGINT)
 
     def note(_number: int, _frame: object) -> None:
         nonlocal noted

@@ -45,7 +45,8 @@ def observe(
 
     Returns:
         The checked dataset of `tracks.keypoints2d`: points outside a view's picture or behind the camera are NaN with
-        confidence 0, the others have confidence 1 and covariance noise² I (the outliers too: a detector does not know).
+        confidence 0, the others have confidence 1 and covariance noise² I, NaN without noise (the outliers too: a
+        detector does not know).
 
     Raises:
         DataError: the points have another shape.
@@ -67,7 +68,7 @@ def observe(
     for view, camera in enumerate(rig):
         lost[view] |= ~inside_picture(px[view], camera.size)
     px[lost] = np.nan
-    covariance = np.broadcast_to(np.eye(2) * noise**2, (*px.shape, 2)).copy()
+    covariance = np.broadcast_to(np.eye(2) * (noise**2 if noise > 0 else np.nan), (*px.shape, 2)).copy()
     covariance[lost] = np.nan
     return keypoints2d(
         px,

@@ -5,6 +5,7 @@ Arguments: the pictures, the folder, seconds between checkpoints.
 
 from __future__ import annotations
 
+import signal
 import sys
 
 import numpy as np
@@ -16,6 +17,7 @@ from multipose.pose2d.training import train
 from multipose.skeleton import Skeleton
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # whoever runs the tests may ignore it
     stored = np.load(sys.argv[1])
     n = len(stored["xy"])
     names = tuple(map(str, range(n)))
