@@ -202,6 +202,8 @@ def train(
         ):
             task.advance(int(100 * min(1.0, run.share)))  # what was done before an interruption
             for batch in prepared:
+                if run.finished:
+                    break
                 before = int(100 * min(1.0, run.share))
                 run.advance(batch)
                 if run.due or run.row_due:
@@ -211,8 +213,6 @@ def train(
                     if watch is not None:
                         watch(run.history)
                 task.advance(int(100 * min(1.0, run.share)) - before, run.describe())
-                if run.finished:
-                    break
                 if ranks.leads and (interrupted() or time.monotonic() - saved >= checkpoint_seconds):
                     save_checkpoint(checkpoint, identity, run.state())
                     saved = time.monotonic()
