@@ -89,7 +89,7 @@ def command(
     from multipose.pipeline.evaluation import cross_validate_model, evaluate_labels, held_out_figures
     from multipose.pipeline.label_files import is_own_table
     from multipose.pipeline.plan import label_rows, open_hashes
-    from multipose.pipeline.training_data import load_model
+    from multipose.pipeline.training_data import find_model
     from multipose.progress import RichProgress
     from multipose.project import Project
 
@@ -101,10 +101,10 @@ def command(
         raise click.UsageError(f"{labels_path} does not say of which view its labels are: say it with one --view.")
     if labels_path is None:
         names = tuple(dict.fromkeys(project.network_of(view) for view in names))
-    if labels_path is not None:
+    else:
         for view in names:
             if not is_own_table(labels_path) or label_rows(labels_path, (view,)):
-                load_model(project, project.network_of(view))  # one that is missing is told before others are judged
+                find_model(project, project.network_of(view))  # one that is missing is told before others are judged
     progress, hashes = RichProgress(), open_hashes(project)
     again, worst = options["labelled_again"], options["worst"] or 0
     results = {}

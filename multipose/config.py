@@ -120,6 +120,16 @@ class ViewConfig:
             raise ConfigError(f"scale must be above 0, got {self.scale}.")
 
 
+Runtime: TypeAlias = Literal[
+    "auto",
+    "torch",
+    "torch-bfloat16",
+    "torch-compiled",
+    "torch-compiled-bfloat16",
+    "openvino",
+    "openvino-bfloat16",
+    "onnxruntime",
+]
 Up: TypeAlias = Literal["x", "-x", "y", "-y", "z", "-z"]
 """An axis of the world."""
 
@@ -274,16 +284,7 @@ class PredictionConfig:
     """
 
     batch_size: int | None = None
-    runtime: Literal[
-        "auto",
-        "torch",
-        "torch-bfloat16",
-        "torch-compiled",
-        "torch-compiled-bfloat16",
-        "openvino",
-        "openvino-bfloat16",
-        "onnxruntime",
-    ] = "auto"
+    runtime: Runtime = "auto"
     follow: bool | None = None
     thorough: bool | None = None
     mirror: bool = False

@@ -158,7 +158,8 @@ def import_labels(
         write_picture(target, _read_as_view(project, view, source, own))
     said = Labels(found.table[found.table["state"] != "unlabelled"], found.keypoints)
     merged = labels.merge(said, replace=conflicts != "keep").merge(found, replace=False)
-    Labels(merged.table, project.config.skeleton.keypoints).save(project.labels_path)
+    if not merged.table.equals(labels.table):
+        Labels(merged.table, project.config.skeleton.keypoints).save(project.labels_path)
     return {
         "pictures": n_pictures,
         "points": n_points,

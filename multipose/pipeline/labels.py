@@ -146,7 +146,7 @@ def extract_pictures(
     settings = _mark_of_settings(project, view)
     mark = f"{settings}{hash_value(hashes.of(source.path))[:_MARK]}"
     record = project.frames_folder / recording / view / _SOURCE_RECORD
-    marks: dict[str, str] = json.loads(record.read_text(encoding="utf-8")) if record.exists() else {}
+    marks = _read_marks(record)
     wanted = [  # a picture without a mark was brought with its labels, and stays
         (number, path)
         for number, path in zip(numbers, paths, strict=True)
@@ -175,6 +175,11 @@ def extract_labelled(project: Project, labels: Labels, hashes: Hashes, *, progre
             extract_pictures(project, str(recording), view, numbers, hashes, progress=progress)
 
 
+def _read_marks(record: Path) -> dict[str, str]:
+    """The marks of the pictures in a folder, by file name; those without one were brought with their labels."""
+    return dict(json.loads(record.read_text(encoding="utf-8"))) if record.exists() else {}
+
+
 def _mark_of_settings(project: Project, view: str) -> str:
     return hash_value(asdict(project.config.view_settings(view)))[:_MARK]
 
@@ -182,8 +187,7 @@ def _mark_of_settings(project: Project, view: str) -> str:
 def _check_settings(project: Project, recording: str, view: str, numbers: Iterable[int]) -> None:
     """Labels hold for the pictures on which they were made, and these lay in the picture as the settings said then."""
     folder = project.frames_folder / recording / view
-    record = folder / _SOURCE_RECORD
-    marks: dict[str, str] = json.loads(record.read_text(encoding="utf-8")) if record.exists() else {}
+    marks = _read_marks(folder / _SOURCE_RECORD)
     names = (picture_path(project.frames_folder, recording, view, number).name for number in numbers)
     settings = _mark_of_settings(project, view)
     if any(not marks.get(name, settings).startswith(settings) for name in names):

@@ -92,12 +92,14 @@ def _train_side_by_side(
     project: Project, names: Sequence[str], hashes: Hashes, threads: int | None, progress: Progress
 ) -> dict[str, dict[str, Any]]:
     """Train those networks that are due, if there are several of them and several GPUs."""
+    products = {name: describe(project, "train", name) for name in names}
+    due = [name for name in names if not products[name].lacking and not judge(products[name], hashes, {}).settled]
+    if len(due) < 2:
+        return {}
     from multipose.pipeline.training import train_models
     from multipose.pose2d.runtime import list_gpus
 
-    products = {name: describe(project, "train", name) for name in names}
-    due = [name for name in names if not products[name].lacking and not judge(products[name], hashes, {}).settled]
-    if len(due) < 2 or len(list_gpus()) < 2:
+    if len(list_gpus()) < 2:
         return {}
     trained = train_models(project, due, hashes, threads=threads, progress=progress)
     return {project.relative(products[name].path): result for name, result in trained.items()}

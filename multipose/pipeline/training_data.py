@@ -136,7 +136,7 @@ def load_start(project: Project, start: str) -> PoseModel:
         ProjectError: there is no such network.
     """
     if is_network(project, start):
-        return load_model(project, start)
+        return PoseModel.load(find_model(project, start))
     if not (Path(start) / "model.toml").is_file():
         raise ProjectError(
             f"{start!r} is no network of the project ({', '.join((SHARED_MODEL, *project.views))}, or some views "
@@ -145,8 +145,8 @@ def load_start(project: Project, start: str) -> PoseModel:
     return PoseModel.load(start)
 
 
-def load_model(project: Project, name: str) -> PoseModel:
-    """A trained network of the project.
+def find_model(project: Project, name: str) -> Path:
+    """The folder of a trained network of the project.
 
     Raises:
         ProjectError: there is no such network, or it is not trained yet.
@@ -158,7 +158,7 @@ def load_model(project: Project, name: str) -> PoseModel:
             f"There is no trained network in {folder}. Train it first: multipose train "
             + ("--shared" if name == SHARED_MODEL else f"--{'shared' if len(views) > 1 else 'view'} {name}")
         )
-    return PoseModel.load(folder)
+    return folder
 
 
 def unflipped_mirrors(project: Project, name: str) -> list[str]:

@@ -14,28 +14,21 @@ import threading
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from multipose.config import Runtime
 from multipose.errors import InstallationError, ModelError
 from multipose.pose2d import export
 from multipose.pose2d.rounding import round_weights
 
 Pictures = npt.NDArray[np.uint8]
 
-RUNTIMES = (
-    "torch",
-    "torch-bfloat16",
-    "torch-compiled",
-    "torch-compiled-bfloat16",
-    "openvino",
-    "openvino-bfloat16",
-    "onnxruntime",
-)
+RUNTIMES: tuple[str, ...] = tuple(name for name in get_args(Runtime) if name != "auto")
 """All runtimes; a name without a number format means float32."""
 REFERENCE = "torch"
 
