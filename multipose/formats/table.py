@@ -19,7 +19,13 @@ import xarray as xr
 
 from multipose.errors import DataError, FormatError
 from multipose.files import SCHEMA_VERSION, atomic_path, check_schema
-from multipose.tracks import check_keypoints2d, check_trajectories3d, keypoints2d, trajectories3d
+from multipose.tracks import (
+    USUAL_SHARED_ERROR,
+    check_keypoints2d,
+    check_trajectories3d,
+    keypoints2d,
+    trajectories3d,
+)
 
 _TEXTS = ("view", "individual", "keypoint", "unit")
 
@@ -129,6 +135,7 @@ def read_keypoints(path: str | os.PathLike[str]) -> xr.Dataset:
             time=names[1],
             frame=_whole(table, "frame", place).reshape(shape)[:, :, 0, 0],
             fps=_fps(table),
+            shared_error=USUAL_SHARED_ERROR,
         )
     except DataError as error:
         raise FormatError(f"{place}: {error}") from error

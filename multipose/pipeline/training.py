@@ -15,10 +15,12 @@ import pandas as pd
 
 from multipose.errors import ProjectError
 from multipose.files import SCHEMA_VERSION, hash_value, write_text
-from multipose.pipeline.plan import hash_rows, label_rows, model_product, views_of
+from multipose.pipeline.held_out import HeldOutPoints
+from multipose.pipeline.plan import HELD_OUT_FILE, hash_rows, label_rows, model_product, views_of
 from multipose.pipeline.provenance import Hashes, is_made, making, resumable
 from multipose.pipeline.training_data import (
     bring_labels,
+    draw_held_out,
     load_dataset,
     load_second_labels,
     load_start,
@@ -169,6 +171,7 @@ def train_model(
             "added": added,
             "resume": resume,
             "labelled_again": load_second_labels(project, pictures, labelled_again, progress=progress),
+            "held_out": draw_held_out(project, product.parameters["seed"] if seed is None else seed),
             "threads": threads,
             "progress": progress,
         }
@@ -179,6 +182,7 @@ def train_model(
             else:
                 device = devices[0] if devices else "auto"
                 result = train(dataset, folder, device=device, watch=watch, **options)
+        HeldOutPoints.from_evaluation(result.held_out).save(folder / HELD_OUT_FILE)
         _write_evaluation(folder, name, result, pictures)
     _tell_use(project, name, progress)
     return _describe(result.model, folder)
