@@ -61,7 +61,7 @@ SETTINGS = {"# mirror = false": "mirror = true ", "# min_confidence = 0.3": "min
 
 @dataclass(frozen=True)
 class Take:
-    """A recording of the animal: frames, seed of the movement, and how bright the lamp is at the start and at the end."""
+    """A recording of the animal: frames, seed of the movement, how bright the lamp is at the start and at the end."""
 
     frames: int
     seed: int
@@ -86,7 +86,7 @@ class Production:
     takes: Mapping[str, Take]
     labelled: int = 120
     rig_seed: int = 0
-    light: Light = Light()
+    light: Light = field(default_factory=Light)
     fur: Mapping[str, str] = field(default_factory=dict)
 
     @property

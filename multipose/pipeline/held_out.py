@@ -67,8 +67,10 @@ class HeldOutPoints:
 
     def save(self, path: Path) -> None:
         """Write as NPZ, whole or not at all."""
+        values: dict[str, Any] = {name: np.array(getattr(self, name)) for name in _ALL}
+        values["schema_version"] = SCHEMA_VERSION
         with atomic_path(path) as temporary:
-            np.savez(temporary, schema_version=SCHEMA_VERSION, **{name: np.array(getattr(self, name)) for name in _ALL})
+            np.savez(temporary, **values)
 
     @classmethod
     def load(cls, path: Path) -> HeldOutPoints:
@@ -168,7 +170,7 @@ def _join_views(by_view: Mapping[str, HeldOutPoints], recording: str, rig: Camer
         predicted[at, times, 0] = points.predicted[places]
         confidence[at, times, 0] = points.confidence[places]
         covariance[at, times, 0] = points.covariance[places]
-    names = {"views": list(by_view), "keypoints": keypoints, "time": np.array(moments, dtype=float)}
+    names: dict[str, Any] = {"views": list(by_view), "keypoints": keypoints, "time": np.array(moments, dtype=float)}
     found = keypoints2d(predicted, confidence, covariance, shared_error=USUAL_SHARED_ERROR, **names)
     return HeldOut(found.assign_attrs(covariance_source=CALIBRATED_ON_LABELS), keypoints2d(labelled, **names), rig)
 

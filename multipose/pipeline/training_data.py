@@ -33,11 +33,10 @@ def load_dataset(project: Project, name: str, hashes: Hashes, *, progress: Progr
     return _set_moments(project, dataset_from_labels(labels, project.frames_folder, views, project.config.skeleton))
 
 
-def draw_held_out(project: Project, seed: int) -> frozenset[Time]:
-    """The labelled times to hold out of every network of a project: a tenth of those with a position in any view.
+def labelled_times(project: Project) -> dict[Time, int]:
+    """The labelled times of a project with a position in any view, and how many views show each.
 
-    A time is a recording and a frame number on the recording's clock. The same labels and seed give the same times
-    whichever network asks, so that they can be judged in space.
+    A time is a recording and a frame number on the recording's clock.
     """
     table = known_labels(load_labels(project)).table
     placed = table[np.isfinite(table["x"]) & np.isfinite(table["y"])]
@@ -45,7 +44,15 @@ def draw_held_out(project: Project, seed: int) -> frozenset[Time]:
     for row in placed[["recording", "view", "frame"]].drop_duplicates().itertuples(index=False):
         moment = int(row.frame) - _offsets(project, str(row.recording)).get(str(row.view), 0)
         views[str(row.recording), moment].add(str(row.view))
-    return draw_times({time: len(seen) for time, seen in views.items()}, RECIPE.held_out, seed)
+    return {time: len(seen) for time, seen in views.items()}
+
+
+def draw_held_out(project: Project, seed: int) -> frozenset[Time]:
+    """The labelled times to hold out of every network of a project: a tenth of all.
+
+    The same labels and seed give the same times whichever network asks, so that they can be judged in space.
+    """
+    return draw_times(labelled_times(project), RECIPE.held_out, seed)
 
 
 def _set_moments(project: Project, dataset: PoseDataset) -> PoseDataset:

@@ -49,6 +49,32 @@ def draw_times(times: Mapping[Time, int], share: float, seed: int) -> frozenset[
     return frozenset(drawn)
 
 
+def split_times(times: Collection[Time], folds: int, seed: int) -> list[frozenset[Time]]:
+    """Labelled times dealt out to folds by chance; neighbours within 5 frames are in one fold.
+
+    Which times are together hangs on the times and the seed alone, not on their order.
+
+    Raises:
+        DataError: fewer than two folds, or more than there are stretches of neighbours.
+    """
+    stretches: list[list[Time]] = []
+    for time in sorted(times):
+        last = stretches[-1][-1] if stretches else None
+        if last is not None and last[0] == time[0] and time[1] - last[1] <= _NEIGHBOURHOOD:
+            stretches[-1].append(time)
+        else:
+            stretches.append([time])
+    if not 2 <= folds <= len(stretches):
+        raise DataError(
+            f"{len(times)} labelled times make {len(stretches)} stretches of neighbouring frames, which can be split "
+            f"into 2 to {max(2, len(stretches))} folds; got {folds}."
+        )
+    parts: list[list[Time]] = [[] for _ in range(folds)]
+    for stretch in sorted(stretches, key=lambda part: _ticket(part[0], seed)):
+        min(parts, key=len).extend(stretch)
+    return [frozenset(part) for part in parts]
+
+
 def split_held_out(
     dataset: PoseDataset, share: float, seed: int, before: Collection[str] = (), times: Collection[Time] = ()
 ) -> tuple[PoseDataset, PoseDataset]:
@@ -65,7 +91,7 @@ def split_held_out(
     Raises:
         DataError: fewer than two times have pictures with positions.
     """
-    placed = np.isfinite(dataset.xy).reshape(len(dataset), -1).any(axis=1)
+    placed = np.asarray(np.isfinite(dataset.xy).reshape(len(dataset), -1).any(axis=1))
     taken = list(zip(dataset.groups, dataset.moments, strict=True))
     views_of = Counter(time for time, has_points in zip(taken, placed, strict=True) if has_points)
     if len(views_of) < 2:

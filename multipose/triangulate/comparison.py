@@ -106,8 +106,9 @@ def position_errors(estimated: xr.Dataset, true: xr.Dataset, true_from_estimated
     As of `position_differences`, which says what must be the same.
     """
     difference = position_differences(estimated, true, true_from_estimated)
-    distance = xr.apply_ufunc(np.linalg.norm, difference, input_core_dims=[["space"]], kwargs={"axis": -1})
-    return distance.assign_attrs(difference.attrs).rename("error")
+    distance = np.linalg.norm(difference.values, axis=-1)
+    coords = {name: difference[name] for name in _POINT}
+    return xr.DataArray(distance, dims=_POINT, coords=coords, attrs=difference.attrs, name="error")
 
 
 def region_hits(estimated: xr.Dataset, true: xr.Dataset, true_from_estimated: FloatArray) -> xr.DataArray:
@@ -155,9 +156,9 @@ def position_differences(estimated: xr.Dataset, true: xr.Dataset, true_from_esti
     if times.shape != wanted.shape or np.abs(times - wanted).max(initial=0.0) > 1e-6:
         raise DataError(f"The times differ: {_span(times)} and {_span(wanted)}. Select the same frames of both.")
     same = {"individual": true["individual"].values, "keypoint": true["keypoint"].values}
-    ours, theirs = (one["position"].transpose(*_POINT, "space").values for one in (estimated.sel(same), true))
+    found, known = (one["position"].transpose(*_POINT, "space").values for one in (estimated.sel(same), true))
     return xr.DataArray(
-        transform(true_from_estimated, ours) - theirs,
+        transform(true_from_estimated, found) - known,
         dims=(*_POINT, "space"),
         coords={"time": wanted, **same, "space": list("xyz")},
         attrs={"unit": true.attrs["unit"]},

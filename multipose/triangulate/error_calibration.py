@@ -154,13 +154,19 @@ class _Points:
     @classmethod
     def joined(cls, parts: Sequence[_Points]) -> _Points:
         """Those of several recordings."""
-        arrays = (
-            np.concatenate([getattr(part, name) for part in parts])
-            for name in ("error", "covariance", "labels", "keypoint", "disagreement", "weight")
+        typical = float(np.median([part.freedom for part in parts]))
+        return cls(
+            error=np.concatenate([part.error for part in parts]),
+            covariance=np.concatenate([part.covariance for part in parts]),
+            labels=np.concatenate([part.labels for part in parts]),
+            keypoint=np.concatenate([part.keypoint for part in parts]),
+            disagreement=np.concatenate([part.disagreement for part in parts]),
+            weight=np.concatenate([part.weight for part in parts]),
+            freedom=min(FREEDOMS, key=lambda one: abs(one - typical)),
+            keypoints=parts[0].keypoints,
+            n_times=sum(part.n_times for part in parts),
+            unit=parts[0].unit,
         )
-        freedom = min(FREEDOMS, key=lambda one: abs(one - float(np.median([part.freedom for part in parts]))))
-        first = parts[0]
-        return cls(*arrays, freedom, first.keypoints, sum(part.n_times for part in parts), first.unit)
 
 
 def _compare(one: HeldOut, min_confidence: float) -> _Points | None:

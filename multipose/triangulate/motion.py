@@ -311,14 +311,13 @@ def choose_strength(
             rows = np.log1p(one / _SCORE_SQUARE)
             for first in range(0, one.shape[1], _TURN_FRAMES):
                 part = rows[:, first : first + _TURN_FRAMES].reshape(-1, one.shape[-1])
-                known = np.isfinite(part)
-                count = known.sum(0)
-                blocks.append(np.where(count > 0, np.where(known, part, 0.0).sum(0) / np.maximum(count, 1), np.nan))
+                count = np.isfinite(part).sum(axis=0)
+                blocks.append(np.where(count > 0, np.nansum(part, axis=0) / np.maximum(count, 1), np.nan))
         return np.array(blocks)
 
     def typical(squares: Sequence[FloatArray]) -> FloatArray:
         joined = np.concatenate([one.reshape(-1, one.shape[-1]) for one in squares])
-        return np.sqrt(np.nanmedian(joined, axis=0))
+        return np.asarray(np.sqrt(np.nanmedian(joined, axis=0)))
 
     if not any(part.held.any() for part in parts):
         return np.ones_like(model.spread), np.full(len(model.spread), np.nan)
@@ -327,7 +326,7 @@ def choose_strength(
     for factor in factors:
         weaker = replace(model, spread=model.spread * factor)
         tried.append([part.squares(scene, weaker) for scene, part in zip(scenes, parts, strict=True)])
-    known = np.concatenate([part.held.any(axis=(0, 1))[None] for part in parts]).any(0)
+    known = np.any([part.held.any(axis=(0, 1)) for part in parts], axis=0)
     with np.errstate(all="ignore"), warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # of key points of which nothing was held out
         scores = np.array([score(squares) for squares in tried])  # (factor, block, keypoint)

@@ -292,8 +292,14 @@ class Posterior:
         return replace(self, covariance=covariance, lags=lags)
 
     def _cut(self, cut: Callable[[FloatArray], FloatArray], cut_views: Callable[[FloatArray], FloatArray]) -> Posterior:
-        own = (cut(array) for array in (self.position, self.covariance, self.lags, self.calm))
-        return Posterior(*own, cut_views(self.weight), cut_views(self.precision))
+        return Posterior(
+            cut(self.position),
+            cut(self.covariance),
+            cut(self.lags),
+            cut(self.calm),
+            cut_views(self.weight),
+            cut_views(self.precision),
+        )
 
 
 @dataclass(frozen=True, eq=False)
