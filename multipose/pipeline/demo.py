@@ -65,9 +65,22 @@ def run_demo(
         ProjectError: the folder holds something else.
         DataError: more labels are asked for than there are.
     """
-    started = time.monotonic()
     progress.note(f"1/5  The sample project goes to {folder}")
     project = copy_sample(folder)
+    return run_chain(project, minutes=minutes, labels=labels, seed=seed, threads=threads, progress=progress)
+
+
+def run_chain(
+    project: Project,
+    *,
+    minutes: float = MINUTES,
+    labels: int | None = None,
+    seed: int = 0,
+    threads: int | None = None,
+    progress: Progress = SILENT,
+) -> dict[str, Any]:
+    """The main job in a project with known truth, one session and a recording day2; as of `run_demo`."""
+    started = time.monotonic()
     if labels is not None:
         thin_labels(project, labels, seed)
     hashes = open_hashes(project)
