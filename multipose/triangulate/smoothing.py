@@ -356,6 +356,8 @@ def _dataset(
         "max_gap": -1 if max_gap is None else max_gap,
         **{name: value for name, value in motion.attrs.items() if name in learned or name.startswith("noise_auto")},
     }
+    if "shared_error_source" in tracks.attrs:
+        dataset.attrs["shared_error_source"] = tracks.attrs["shared_error_source"]
     return check_trajectories3d(dataset)
 
 
