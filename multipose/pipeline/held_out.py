@@ -83,7 +83,7 @@ class HeldOutPoints:
             with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
                 check_schema(file["schema_version"].item(), path)
                 values: dict[str, Any] = {name: file[name] for name in _ALL}
-        except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
             raise FormatError(f"{path} is damaged ({error}). Delete it, and train the network again.") from error
         return cls(**values | {name: tuple(values[name].tolist()) for name in _NAMES})
 

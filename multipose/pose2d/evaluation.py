@@ -269,7 +269,7 @@ def load_evaluation(path: Path) -> Evaluation:
             check_schema(file["schema_version"].item(), path)
             values: dict[str, Any] = {name: file[name] for name in _ARRAYS}
             values |= {name: tuple(file[name].tolist()) for name in ("keypoints", *_TUPLES)}
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
         raise FormatError(f"{path} is no evaluation of multipose ({error}). Delete it.") from error
     return Evaluation(**values)
 

@@ -46,7 +46,8 @@ _STRETCHES = 3  # ... and their number at most
 _MEMORY = 10.0  # overlap of windows, in times that the posterior remembers
 _SHORTEST_OVERLAP = 20
 _LONGEST_OVERLAP = 1000
-_HELD_OUT_FRAMES = 500  # in which views are held out
+_HELD_OUT_FRAMES = 500  # in which views are held out, of errors with tails ...
+_FEWER_HELD_OUT_FRAMES = 200  # ... and of Gaussian ones, for which two strengths are compared
 _JOINT_SD = 0.1  # rad beyond its limits that a joint may well be
 _LEARNED = (
     "prior_sd",
@@ -187,9 +188,11 @@ def _learn(
     shape = layout.tracks.sizes["individual"], layout.tracks.sizes["keypoint"]
     with progress.task("learn the motion", total=1) as task:
         spread, free = learn_spread(scenes, starts, model, layout.sd[present])
-        spread, ratio = _weakened(layout, stretches, present, replace(model, spread=spread), free)
-        weaker = replace(model, spread=spread)
-        free = [find(scene, weaker, one, reweigh=True) for scene, one in zip(scenes, free, strict=True)]
+        evident = spread
+        spread, ratio = _weakened(layout, stretches, present, replace(model, spread=evident), free)
+        if not np.array_equal(spread, evident):
+            weaker = replace(model, spread=spread)
+            free = [find(scene, weaker, one, reweigh=True) for scene, one in zip(scenes, free, strict=True)]
         known = learn_limbs(_renumber(pairs, present, shape[0] * shape[1]), given, free)
         task.advance(1)
     scale, held_out = np.full(shape[0] * shape[1], np.nan), np.full(shape[0] * shape[1], np.nan)
@@ -232,8 +235,9 @@ def _weakened(
 ) -> tuple[FloatArray, FloatArray]:
     """Scales of the prior that foretell views held out best, and how much better than single frames do they do so."""
     scenes, parts = [], []
+    most = _HELD_OUT_FRAMES if model.has_tails else _FEWER_HELD_OUT_FRAMES
     for stretch, one in zip(stretches, free, strict=True):
-        count = min(stretch.stop - stretch.start, _HELD_OUT_FRAMES // len(stretches))
+        count = min(stretch.stop - stretch.start, most // len(stretches))
         frames = slice(stretch.start, stretch.start + count)
         scenes.append(layout.scene.part(frames, present))
         believed = layout.believed[:, frames][:, :, present]
