@@ -23,6 +23,8 @@ SCHEMA_VERSION = 1
 """Version of the layout of every file that multipose writes; a reader refuses a newer one."""
 
 _CHUNK = 1 << 20
+_MOST_PID = 1 << 31
+_EMPTY_LOCK_SECONDS = 60.0  # a lock is written at once after it was made
 
 
 def natural_key(name: str) -> tuple[tuple[int, int, str], ...]:
@@ -178,8 +180,12 @@ def file_lock(path: str | os.PathLike[str]) -> Iterator[None]:
         except FileExistsError:
             _remove_stale(lock)
             continue
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            json.dump(mine, file)
+        try:
+            with os.fdopen(handle, "w", encoding="utf-8") as file:
+                json.dump(mine, file)
+        except OSError as error:  # a full disk: an empty lock would hold up the next run
+            lock.unlink(missing_ok=True)
+            raise OSError(error.errno, error.strerror, str(lock)) from error
         break
     else:
         raise ProjectError(f"{lock}: another multipose process took the lock at the same moment. Try again.")
@@ -194,7 +200,7 @@ def lock_owner(path: str | os.PathLike[str]) -> int | None:
     try:
         owner = json.loads(Path(path).read_text(encoding="utf-8"))
         pid, host = int(owner["pid"]), str(owner["host"])
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError, OverflowError):
         return None
     return pid if host == socket.gethostname() and pid != os.getpid() and _is_running(pid) else None
 
@@ -206,7 +212,10 @@ def _remove_stale(lock: Path) -> None:
         pid, host, since = int(owner["pid"]), str(owner["host"]), str(owner["since"])
     except FileNotFoundError:
         return
-    except (ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError, OverflowError):
+        if _is_old_and_empty(lock):  # left by a process that could not write into it
+            lock.unlink(missing_ok=True)
+            return
         raise ProjectError(
             f"{lock} is held by another multipose process, or was left unreadable by one that was killed. "
             "If none is running, delete the file."
@@ -224,7 +233,14 @@ def _remove_stale(lock: Path) -> None:
     lock.unlink(missing_ok=True)
 
 
+def _is_old_and_empty(lock: Path) -> bool:
+    status = lock.stat()
+    return stat.S_ISREG(status.st_mode) and not status.st_size and time.time() - status.st_mtime > _EMPTY_LOCK_SECONDS
+
+
 def _is_running(pid: int) -> bool:
+    if not 0 < pid < _MOST_PID:
+        return False
     if os.name == "nt":
         import ctypes
 

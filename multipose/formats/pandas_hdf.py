@@ -98,7 +98,8 @@ def _join(group: h5py.Group, pieces: list[pd.DataFrame], columns: pd.Index) -> p
 def _read_index(group: h5py.Group, name: str) -> pd.Index:
     variety = _text(group.attrs, f"{name}_variety")
     if variety == "regular":
-        return pd.Index(_read_labels(group, name))
+        regular: pd.Index = pd.Index(_read_labels(group, name))
+        return regular
     if variety != "multi":
         raise FormatError(_where(group, name) + f"expected the index to be 'regular' or 'multi', got {variety!r}.")
     levels, codes, names = [], [], []

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from multipose.documents import read_json
 from multipose.errors import DataError, FormatError, LabelError, ProjectError
 from multipose.files import hash_value, path_inside, write_text
 from multipose.formats.deeplabcut import write_labels
@@ -186,7 +187,12 @@ def extract_labelled(project: Project, labels: Labels, hashes: Hashes, *, progre
 
 def _read_marks(record: Path) -> dict[str, str]:
     """The marks of the pictures in a folder, by file name; those without one were brought with their labels."""
-    return dict(json.loads(record.read_text(encoding="utf-8"))) if record.exists() else {}
+    if not record.exists():
+        return {}
+    marks = read_json(record)
+    if not isinstance(marks, dict) or not all(isinstance(mark, str) for mark in marks.values()):
+        raise FormatError(f"{record} is no record of extracted pictures. Delete it, and the pictures count as given.")
+    return marks
 
 
 def _mark_of_settings(project: Project, view: str) -> str:
