@@ -20,6 +20,7 @@ import numpy as np
 import toml
 from numpy.typing import ArrayLike
 
+from multipose.documents import read_toml
 from multipose.errors import DataError, FormatError
 from multipose.files import SCHEMA_VERSION, natural_key, write_text
 from multipose.geometry import (
@@ -35,6 +36,10 @@ from multipose.geometry import (
 from multipose.lens import FisheyeLens, Lens, TelecentricLens, lens_from_matrix, matrix_parameters, rotation_90
 
 _ROTATION_TOLERANCE = 1e-6
+_FARTHEST = 1e12  # units from the origin to a camera
+_LEAST_SEEN = 0.02  # of a picture that a lens model reaches
+_LEAST_ANGLE = 1e-6  # radians across a picture; long lenses on insects have 1e-2
+_MOST_ANGLE = np.radians(178)  # across a picture of a lens that is no fisheye
 _CAMERA_KEYS = ("name", "size", "matrix", "distortions", "rotation", "translation")
 
 
@@ -315,13 +320,9 @@ class CameraRig:
         the file.
         """
         try:
-            values = tomllib.loads(Path(path).read_text(encoding="utf-8"))
-        except OSError as error:
-            raise FormatError(
-                f"The rig file {path} cannot be read ({error.strerror}). Calibrate first, or give a rig file's path."
-            ) from error
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-            raise FormatError(f"{path} is not a complete TOML file ({error}). Save the rig again.") from error
+            values = read_toml(path)
+        except FormatError as error:
+            raise FormatError(f"The rig cannot be read: {error} Calibrate first, or save the rig again.") from None
         metadata = values.pop("metadata", {})
         if not isinstance(metadata, dict):
             raise FormatError(f"{path}: metadata must be a table, but is {metadata!r}.")
@@ -349,8 +350,11 @@ class CameraRig:
         for table in tables:
             try:
                 cameras.append(Camera.from_dict(values[table]))
+                _check_sight(cameras[-1])
             except DataError as error:
                 raise FormatError(f"{path}, [{table}]: {error}") from error
+            except (TypeError, ValueError, OverflowError) as error:
+                raise FormatError(f"{path}, [{table}]: a value is of the wrong kind ({error}).") from error
         try:
             return cls(
                 tuple(cameras),
@@ -368,6 +372,34 @@ def _is_camera(key: str, value: object) -> bool:
 
 def _comparable(value: object) -> str:
     return json.dumps(value, sort_keys=True, default=str)
+
+
+def _check_sight(camera: Camera) -> None:
+    """Refuse a camera that no lens can be: of a field without width or of half the world, or of a place beyond numbers.
+
+    A lens whose distortion leaves next to nothing of its picture would give no points and no reason why.
+    """
+    if np.abs(camera.center).max() > _FARTHEST:
+        raise DataError(f"the camera lies at {camera.center.tolist()}, beyond any room; check its translation")
+    width, height = camera.size
+    x, y = np.meshgrid(np.linspace(0, width - 1, 25), np.linspace(0, height - 1, 25))
+    origins, directions = camera.lens.unproject(np.stack([x, y], axis=-1))
+    share = float(np.isfinite(directions).all(-1).mean())
+    if share < _LEAST_SEEN:
+        raise DataError(
+            f"the lens model reaches {share:.0%} of the {width} x {height} picture; check its distortions "
+            f"({', '.join(f'{value:.3g}' for value in camera.lens.distortion)}) and its focal length"
+        )
+    if isinstance(camera.lens, TelecentricLens):
+        across = float(np.nanmax(np.ptp(origins.reshape(-1, 3), axis=0)))
+        if not _LEAST_ANGLE < across < _FARTHEST:
+            raise DataError(f"the picture shows {across:.3g} units of length from side to side; check its matrix")
+        return
+    right, down = (2 * float(np.nanmax(np.abs(np.arctan2(directions[..., i], directions[..., 2])))) for i in range(2))
+    if min(right, down) < _LEAST_ANGLE or (not isinstance(camera.lens, FisheyeLens) and max(right, down) > _MOST_ANGLE):
+        raise DataError(
+            f"the picture spans {np.degrees(right):.3g} x {np.degrees(down):.3g} degrees; check its focal lengths"
+        )
 
 
 def _checked_size(size: Sequence[int], name: str) -> tuple[int, int]:

@@ -10,7 +10,6 @@ import dataclasses
 import difflib
 import json
 import re
-import tomllib
 import types
 import typing
 from collections.abc import Iterable, Mapping
@@ -18,7 +17,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
-from multipose.errors import ConfigError, DataError, MultiposeError
+from multipose.documents import parse_toml, read_document
+from multipose.errors import ConfigError, DataError, FormatError, MultiposeError
 from multipose.files import SCHEMA_VERSION, check_schema
 from multipose.kinematics_config import KinematicsConfig
 from multipose.skeleton import Skeleton
@@ -28,6 +28,9 @@ CONFIG_NAME = "multipose.toml"
 """Name of the file that makes a folder a project."""
 
 _NAME = re.compile(r"[^\W.][\w.+@ -]*")
+_LONGEST_NAME = 150  # bytes; file systems take 255, and names of files begin with it
+_LEAST_PX = 1e-6  # of an error that may be; below it is the rounding of pixels
+_LARGEST = 1e12  # of any number in multipose.toml; beyond it arithmetic ends in infinities
 _RESERVED = {"name", "calibration"}
 _RESERVED_PREFIXES = ("offset_", "timestamps_", "keypoints_")
 
@@ -36,8 +39,14 @@ def check_name(name: str, what: str) -> str:
     """A name that can stand as a file's and as a folder's on every system.
 
     Raises:
-        ConfigError: it is empty, begins with a dot, or holds a slash or another sign that file names cannot have.
+        ConfigError: it is empty, too long, begins with a dot, or holds a slash or another sign that file names cannot
+            have.
     """
+    if len(name.encode("utf-8", "replace")) > _LONGEST_NAME:
+        raise ConfigError(
+            f"{name[:40]!r}... cannot be the name of a {what}: it has {len(name)} letters and becomes a file's. Use "
+            f"at most {_LONGEST_NAME}."
+        )
     if not _NAME.fullmatch(name) or name != name.strip():
         raise ConfigError(
             f"{name!r} cannot be the name of a {what}: it becomes a file's name. Use letters, digits, '_', '-', '+', "
@@ -308,8 +317,8 @@ class ReconstructionConfig:
     def __post_init__(self) -> None:
         if not 0 <= self.min_confidence <= 1:
             raise ConfigError(f"min_confidence must lie between 0 and 1, got {self.min_confidence}.")
-        if self.max_error_px is not None and not self.max_error_px > 0:
-            raise ConfigError(f"max_error_px must be above 0, got {self.max_error_px}.")
+        if self.max_error_px is not None and not self.max_error_px >= _LEAST_PX:
+            raise ConfigError(f"max_error_px must be at least {_LEAST_PX:g} px, got {self.max_error_px}.")
         if self.min_views < 2:
             raise ConfigError(f"min_views must be at least 2, got {self.min_views}.")
         if self.shared_error is not None and not 0 <= self.shared_error < 1:
@@ -395,12 +404,12 @@ def load_config(path: str | Path) -> ProjectConfig:
         ConfigError: the file does not exist, is not TOML, or says something that no key, type or choice allows.
     """
     place = Path(path)
+    if not place.exists() and not place.is_symlink():
+        raise ConfigError(f"There is no {place}. `multipose init` makes a project folder with one.")
     try:
-        text = place.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        raise ConfigError(f"There is no {place}. `multipose init` makes a project folder with one.") from None
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"{place} is not UTF-8 text ({error}). Save it as UTF-8.") from None
+        text = read_document(place)
+    except FormatError as error:
+        raise ConfigError(str(error)) from None
     return parse_config(text, str(place))
 
 
@@ -411,9 +420,9 @@ def parse_config(text: str, source: str = CONFIG_NAME) -> ProjectConfig:
         ConfigError: as `load_config`.
     """
     try:
-        table = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"{source} is not valid TOML: {error}.") from None
+        table = parse_toml(text, source)
+    except FormatError as error:
+        raise ConfigError(str(error)) from None
     if "schema_version" in table:
         try:
             check_schema(table["schema_version"], source)
@@ -471,10 +480,12 @@ class _Reader:
             return {key: self._read(arguments[1], item, (*where, key)) for key, item in value.items()}
         if origin is tuple:
             return self._read_list(arguments, value, where)
-        if kind is float and isinstance(value, int) and not isinstance(value, bool):
+        if kind is float and isinstance(value, int) and not isinstance(value, bool) and abs(value) <= _LARGEST:
             return float(value)
         if type(value) is not kind:
             raise self._error(where, f"{where[-1]} must be {_describe(kind)}; got {_show(value)}.")
+        if kind in (int, float) and not abs(value) <= (_LARGEST if kind is float else 2**63 - 1):
+            raise self._error(where, f"{where[-1]} must be a number of at most {_LARGEST:g}; got {value}.")
         return value
 
     def _read_list(self, arguments: tuple[Any, ...], value: Any, where: tuple[str, ...]) -> tuple[Any, ...]:

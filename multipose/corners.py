@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import zipfile
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
@@ -12,9 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from multipose.board import Board, board_from_dict
+from multipose.documents import read_arrays, write_arrays
 from multipose.errors import DataError, FormatError
 from multipose.excerpt import Excerpt, excerpt_from_dict
-from multipose.files import SCHEMA_VERSION, atomic_path, check_schema
+from multipose.files import SCHEMA_VERSION, check_schema
 
 FloatArray: TypeAlias = NDArray[np.float64]
 
@@ -52,6 +52,8 @@ class Corners:
             raise DataError(f"Reasons (view, frame) should have shape {expected[:2]}, got {self.reasons.shape}.")
         if set(self.sizes) != set(self.views):
             raise DataError(f"Sizes are given for the views {sorted(self.sizes)}, expected {sorted(self.views)}.")
+        if np.isinf(self.px).any():
+            raise DataError("Corners px holds infinite values; corners that are not seen are NaN.")
         if len(np.unique(self.frames)) != len(self.frames):
             raise DataError("A frame number occurs twice among the instants of the corners.")
         whole = {name: Excerpt(name, size, (0, 0, *size)) for name, size in self.sizes.items()}
@@ -95,47 +97,46 @@ class Corners:
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the corners to an .npz file (atomically)."""
-        with atomic_path(path) as temporary, open(temporary, "wb") as file:
-            np.savez_compressed(
-                file,
-                schema_version=SCHEMA_VERSION,
-                board=json.dumps(self.board.to_dict()),
-                views=np.array(self.views),
-                sizes=np.array([self.sizes[name] for name in self.views]),
-                frames=self.frames,
-                px=self.px,
-                reasons=self.reasons.astype(str),
-                diagnoses=json.dumps(self.diagnoses),
-                excerpts=json.dumps({name: excerpt.to_dict() for name, excerpt in self.excerpts.items()}),
-            )
+        write_arrays(
+            path,
+            schema_version=SCHEMA_VERSION,
+            board=json.dumps(self.board.to_dict()),
+            views=np.array(self.views),
+            sizes=np.array([self.sizes[name] for name in self.views]),
+            frames=self.frames,
+            px=self.px,
+            reasons=self.reasons.astype(str),
+            diagnoses=json.dumps(self.diagnoses),
+            excerpts=json.dumps({name: excerpt.to_dict() for name, excerpt in self.excerpts.items()}),
+        )
 
     @staticmethod
     def load(path: str | os.PathLike[str]) -> Corners:
         """Read what `save` wrote. Raises FormatError for another kind of file."""
         needed = {"schema_version", "board", "diagnoses", "views", "sizes", "frames", "px", "reasons"}
-        try:
-            with open(path, "rb") as file, np.load(file, allow_pickle=False) as data:
-                values = {name: data[name] for name in data.files}
-        except (ValueError, EOFError, OSError, zipfile.BadZipFile) as error:
-            raise FormatError(f"{path}: not a readable file of board corners ({error})") from error
+        values = read_arrays(path, "file of board corners", "Detect the board again.")
         if not needed <= set(values):
             raise FormatError(
                 f"{path}: not a file of board corners, it lacks {', '.join(sorted(needed - set(values)))}"
             )
-        check_schema(values["schema_version"].item(), path)
-        views = tuple(str(name) for name in values["views"])
-        return Corners(
-            board=board_from_dict(json.loads(str(values["board"]))),
-            views=views,
-            sizes={name: (int(w), int(h)) for name, (w, h) in zip(views, values["sizes"], strict=True)},
-            frames=values["frames"].astype(np.int64),
-            px=values["px"].astype(np.float64),
-            reasons=values["reasons"].astype(object),
-            diagnoses=json.loads(str(values["diagnoses"])),
-            excerpts={name: excerpt_from_dict(item) for name, item in json.loads(str(values["excerpts"])).items()}
-            if "excerpts" in values
-            else {},
-        )
+        try:
+            check_schema(values["schema_version"].item(), path)
+            views = tuple(str(name) for name in values["views"])
+            excerpts = json.loads(str(values["excerpts"])) if "excerpts" in values else {}
+            return Corners(
+                board=board_from_dict(json.loads(str(values["board"]))),
+                views=views,
+                sizes={name: (int(w), int(h)) for name, (w, h) in zip(views, values["sizes"], strict=True)},
+                frames=values["frames"].astype(np.int64),
+                px=values["px"].astype(np.float64),
+                reasons=values["reasons"].astype(object),
+                diagnoses=dict(json.loads(str(values["diagnoses"]))),
+                excerpts={name: excerpt_from_dict(item) for name, item in excerpts.items()},
+            )
+        except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError, DataError) as error:
+            raise FormatError(
+                f"{path}: not a file of board corners ({type(error).__name__}: {error}). Detect the board again."
+            ) from error
 
 
 def fuller_side(seen: NDArray[np.bool_], board: Board) -> NDArray[np.bool_]:

@@ -8,6 +8,7 @@ import json
 import os
 import re
 import socket
+import stat
 import tempfile
 import time
 from collections.abc import Iterator
@@ -16,12 +17,14 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from multipose.errors import FormatError, ProjectError
+from multipose.errors import DataError, FormatError, ProjectError
 
 SCHEMA_VERSION = 1
 """Version of the layout of every file that multipose writes; a reader refuses a newer one."""
 
 _CHUNK = 1 << 20
+_MOST_PID = 1 << 31
+_EMPTY_LOCK_SECONDS = 60.0  # a lock is written at once after it was made
 
 
 def natural_key(name: str) -> tuple[tuple[int, int, str], ...]:
@@ -71,6 +74,48 @@ def _umask() -> int:
     return mask
 
 
+def check_file(path: str | os.PathLike[str], error: type[FormatError] = FormatError) -> None:
+    """Refuse what is no regular file: reading a named pipe would wait for ever, and a device may have no end.
+
+    Raises:
+        FormatError: (or the kind given) there is no such file, it cannot be reached, or it is something else.
+    """
+    place = Path(path)
+    try:
+        mode = place.stat().st_mode
+    except FileNotFoundError:
+        hint = f" (it is a link to {os.readlink(place)})" if place.is_symlink() else ""
+        raise error(f"There is no file {place}{hint}.") from None
+    except (OSError, ValueError) as problem:
+        said = problem.strerror if isinstance(problem, OSError) else problem
+        raise error(f"{_shortened(place)} cannot be read ({said}).") from None
+    if stat.S_ISDIR(mode):
+        raise error(f"{place} is a folder; a file was expected.")
+    if not stat.S_ISREG(mode):
+        raise error(f"{place} is no regular file (a pipe, a socket or a device); put the file itself there.")
+
+
+def path_inside(folder: str | os.PathLike[str], *names: str) -> Path:
+    """folder/name/name/..., with names that can only lead down into the folder: they may come from a file of others.
+
+    Raises:
+        DataError: a name is empty, "." or "..", holds a slash, a backslash or a control character, or is too long.
+    """
+    for name in names:
+        if name in ("", ".", "..") or re.search(r"[/\\\x00-\x1f]", name) or len(os.fsencode(name)) > 255:
+            shown = name if len(name) <= 80 else f"{name[:80]}..."
+            raise DataError(
+                f"{shown!r} cannot be the name of a file or folder in {folder}: it is empty, too long, or would lead "
+                "elsewhere. Give it another name where it comes from."
+            )
+    return Path(folder, *names)
+
+
+def _shortened(path: Path) -> str:
+    text = str(path)
+    return text if len(text) <= 200 else f"{text[:100]}...{text[-50:]}"
+
+
 def content_hash(path: str | os.PathLike[str]) -> str:
     """SHA-256 (hex) of a file's content, or of the names and contents in a folder.
 
@@ -83,11 +128,9 @@ def content_hash(path: str | os.PathLike[str]) -> str:
     if place.is_dir():
         inside = sorted(child for child in place.rglob("*") if child.is_file())
         return hash_value([[child.relative_to(place).as_posix(), content_hash(child)] for child in inside])
-    try:
-        stat = place.stat()
-    except FileNotFoundError:
-        raise FormatError(f"There is no file {place}.") from None
-    return _file_hash(str(place.resolve()), stat.st_size, stat.st_mtime_ns)
+    check_file(place)
+    status = place.stat()
+    return _file_hash(str(place.resolve()), status.st_size, status.st_mtime_ns)
 
 
 @lru_cache(maxsize=4096)
@@ -137,8 +180,12 @@ def file_lock(path: str | os.PathLike[str]) -> Iterator[None]:
         except FileExistsError:
             _remove_stale(lock)
             continue
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            json.dump(mine, file)
+        try:
+            with os.fdopen(handle, "w", encoding="utf-8") as file:
+                json.dump(mine, file)
+        except OSError as error:  # a full disk: an empty lock would hold up the next run
+            lock.unlink(missing_ok=True)
+            raise OSError(error.errno, error.strerror, str(lock)) from error
         break
     else:
         raise ProjectError(f"{lock}: another multipose process took the lock at the same moment. Try again.")
@@ -153,7 +200,7 @@ def lock_owner(path: str | os.PathLike[str]) -> int | None:
     try:
         owner = json.loads(Path(path).read_text(encoding="utf-8"))
         pid, host = int(owner["pid"]), str(owner["host"])
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError, OverflowError):
         return None
     return pid if host == socket.gethostname() and pid != os.getpid() and _is_running(pid) else None
 
@@ -165,7 +212,10 @@ def _remove_stale(lock: Path) -> None:
         pid, host, since = int(owner["pid"]), str(owner["host"]), str(owner["since"])
     except FileNotFoundError:
         return
-    except (ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError, OverflowError):
+        if _is_old_and_empty(lock):  # left by a process that could not write into it
+            lock.unlink(missing_ok=True)
+            return
         raise ProjectError(
             f"{lock} is held by another multipose process, or was left unreadable by one that was killed. "
             "If none is running, delete the file."
@@ -183,7 +233,14 @@ def _remove_stale(lock: Path) -> None:
     lock.unlink(missing_ok=True)
 
 
+def _is_old_and_empty(lock: Path) -> bool:
+    status = lock.stat()
+    return stat.S_ISREG(status.st_mode) and not status.st_size and time.time() - status.st_mtime > _EMPTY_LOCK_SECONDS
+
+
 def _is_running(pid: int) -> bool:
+    if not 0 < pid < _MOST_PID:
+        return False
     if os.name == "nt":
         import ctypes
 

@@ -21,7 +21,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from multipose.errors import DataError, FormatError, LabelError
-from multipose.files import SCHEMA_VERSION, atomic_path, check_schema
+from multipose.files import SCHEMA_VERSION, atomic_path, check_schema, path_inside
 from multipose.skeleton import Skeleton, guess_pairs
 
 STATES = ("visible", "occluded", "absent", "unlabelled")
@@ -232,8 +232,12 @@ def labels_from_points(
 
 
 def picture_path(folder: str | os.PathLike[str], recording: str, view: str, frame: int) -> Path:
-    """Where the picture of a labelled frame is kept: folder/recording/view/000123.png."""
-    return Path(folder) / recording / view / f"{frame:06d}.png"
+    """Where the picture of a labelled frame is kept: folder/recording/view/000123.png.
+
+    Raises:
+        DataError: the recording's or the view's name would lead out of the folder.
+    """
+    return path_inside(folder, recording, view, f"{frame:06d}.png")
 
 
 def _check_table(given: pd.DataFrame) -> pd.DataFrame:

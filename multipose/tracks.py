@@ -18,6 +18,7 @@ import xarray as xr
 
 from multipose.errors import DataError, FormatError
 from multipose.files import SCHEMA_VERSION, atomic_path, check_schema
+from multipose.hdf5 import check_datasets
 
 Array = npt.NDArray[Any]
 
@@ -64,6 +65,7 @@ _TRAJECTORIES3D = _Schema(
     required=("position", "confidence", "reprojection_error", "n_views", "covariance"),
     space=("x", "y", "z"),
 )
+_MOST_PX = 1e6  # from a picture's corner; no camera has as many pixels in a row
 _SCHEMAS = {schema.kind: schema for schema in (_KEYPOINTS2D, _TRAJECTORIES3D)}
 
 
@@ -203,6 +205,8 @@ def check_keypoints2d(dataset: xr.Dataset) -> xr.Dataset:
         DataError: it is not, and says how.
     """
     _check(dataset, _KEYPOINTS2D)
+    _check_unit(dataset, ("px",))
+    _check_range(dataset, "position", -_MOST_PX, _MOST_PX, "px, which is far outside any picture")
     _check_range(dataset, "confidence", 0.0, 1.0)
     if dataset["frame"].size and int(dataset["frame"].min()) < -1:
         raise DataError("frame holds the source's frame numbers, or -1 where a view has none; found a smaller one.")
@@ -221,8 +225,7 @@ def check_trajectories3d(dataset: xr.Dataset) -> xr.Dataset:
     _check_range(dataset, "reprojection_error", 0.0, np.inf)
     if (np.diagonal(dataset["covariance"].values, axis1=-2, axis2=-1) < 0).any():
         raise DataError("covariance holds variances below 0. Give variances in the squared unit of length, or NaN.")
-    if not dataset.attrs.get("unit"):
-        raise DataError("A Trajectories3D states its length unit in attrs['unit'], for example 'mm'.")
+    _check_unit(dataset)
     return dataset
 
 
@@ -248,21 +251,35 @@ def load_tracks(path: str | os.PathLike[str]) -> xr.Dataset:
         FormatError: the file is missing, truncated, of a newer schema, or not a track.
     """
     place = Path(path)
-    if not place.is_file():
-        raise FormatError(f"There is no file {place}.")
-    try:
-        dataset = xr.load_dataset(place, engine="h5netcdf")
-    except (OSError, ValueError, KeyError) as error:
-        raise FormatError(f"{place} is not a readable netCDF-4 file ({error}). Make it again.") from error
+    dataset = load_netcdf(place)
     kind = dataset.attrs.get("kind")
     if kind not in _SCHEMAS:
         raise FormatError(f"{place} holds no {' or '.join(_SCHEMAS)} of multipose (attribute kind is {kind!r}).")
     version = dataset.attrs.get("schema_version")
     check_schema(int(version) if isinstance(version, np.integer) else version, place)
     try:
-        return check_keypoints2d(dataset) if kind == "keypoints2d" else check_trajectories3d(dataset)
+        if kind == "keypoints2d":
+            return check_keypoints2d(dataset)
+        check_trajectories3d(dataset)
+        _check_covariances_3d(dataset)
+        return dataset
     except DataError as error:
-        raise FormatError(f"{place}: {error}") from error
+        raise FormatError(f"{place}: {error} Make the file again, or correct it.") from error
+
+
+def load_netcdf(path: str | os.PathLike[str]) -> xr.Dataset:
+    """Read a netCDF-4 file whole into memory, once the sizes that it declares are known to be honest.
+
+    Raises:
+        FormatError: the file is missing, damaged, or no such file.
+    """
+    check_datasets(path)
+    try:
+        return xr.load_dataset(path, engine="h5netcdf")
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError, AttributeError, IndexError) as error:
+        raise FormatError(
+            f"{path} is not a readable netCDF-4 file ({type(error).__name__}: {error}). Make it again."
+        ) from error
 
 
 def _join(schema: _Schema, values: dict[str, Array], names: dict[str, Any], attributes: dict[str, Any]) -> xr.Dataset:
@@ -296,14 +313,18 @@ def _names(names: Sequence[str] | None, count: int, what: str) -> list[str]:
 
 
 def _times(time: npt.ArrayLike | None, count: int, fps: float | None) -> Array:
-    if fps is not None and not (np.isfinite(fps) and fps > 0):
-        raise DataError(f"fps must be a positive number, got {fps!r}.")
+    _check_rate(fps)
     if time is None:
         return np.arange(count) / (1.0 if fps is None else float(fps))
     times = np.asarray(time, dtype=np.float64)
     if times.shape != (count,):
         raise DataError(f"time must have the shape ({count},) to go with position, got {times.shape}.")
     return times
+
+
+def _check_rate(fps: Any) -> None:
+    if fps is not None and not (isinstance(fps, int | float | np.number) and np.isfinite(fps) and fps > 0):
+        raise DataError(f"fps must be a positive number, got {fps!r}.")
 
 
 def _check(dataset: xr.Dataset, schema: _Schema) -> None:
@@ -322,8 +343,12 @@ def _check(dataset: xr.Dataset, schema: _Schema) -> None:
     for dim in ("space", "space_"):
         if tuple(dataset[dim].values.tolist()) != schema.space:
             raise DataError(f"{schema.kind}: {dim} must be {schema.space}, got {tuple(dataset[dim].values.tolist())}.")
+    for name in schema.variables:
+        if name in dataset and dataset[name].dtype.kind not in "fiub":
+            raise DataError(f"{schema.kind}: {name} must hold numbers, got values of the type {dataset[name].dtype}.")
+    _check_rate(dataset.attrs.get("fps"))
     times = dataset["time"].values
-    if not np.isfinite(times).all() or (np.diff(times) <= 0).any():
+    if times.dtype.kind not in "fiu" or not np.isfinite(times).all() or (np.diff(times) <= 0).any():
         raise DataError(f"{schema.kind}: time must be finite and strictly increasing.")
     if np.isinf(dataset["position"].values).any():
         raise DataError(f"{schema.kind}: position holds infinite values; unknown points are NaN.")
@@ -336,23 +361,56 @@ def _check_covariances(dataset: xr.Dataset) -> None:
     with np.errstate(invalid="ignore"):
         skewed = np.abs(xy - yx) > 1e-6 * (np.abs(xx) + np.abs(yy))
         impossible = ~((xx > 0) & (yy > 0) & (xx * yy > xy * yx))
-    wrong = np.isfinite(covariance).all((-2, -1)) & (skewed | impossible)
+    half = np.isfinite(covariance).any((-2, -1)) & ~np.isfinite(covariance).all((-2, -1))
+    wrong = (np.isfinite(covariance).all((-2, -1)) & (skewed | impossible)) | half | np.isinf(covariance).any((-2, -1))
     if wrong.any():
-        place = [int(index) for index in np.argwhere(wrong)[0]]
-        view, time, _, keypoint = (
-            dataset[dim].values[at] for dim, at in zip(dataset["confidence"].dims, place, strict=True)
-        )
-        raise DataError(
-            f"covariance: {int(wrong.sum())} are not symmetric and positive definite, the first at view {view}, time "
-            f"{time:g}, key point {keypoint}: {covariance[tuple(place)].tolist()}. Variances are above 0 (px²), or NaN "
-            "where they are unknown."
-        )
+        _refuse_covariance(dataset, wrong, "above 0 (px²)")
 
 
-def _check_range(dataset: xr.Dataset, name: str, low: float, high: float) -> None:
+def _check_covariances_3d(dataset: xr.Dataset) -> None:
+    """3 x 3 covariances are symmetric, and so are their variances and correlations possible, wherever they are known.
+
+    Beyond what `check_trajectories3d` asks of what this process made; for files.
+    """
+    covariance = dataset["covariance"].values
+    known = np.isfinite(covariance)
+    variance = np.diagonal(covariance, axis1=-2, axis2=-1)
+    with np.errstate(invalid="ignore"):
+        size = np.sqrt(variance[..., :, None] * variance[..., None, :])
+        beyond = np.abs(covariance) > size * (1 + 1e-6)
+        skewed = np.abs(covariance - covariance.swapaxes(-1, -2)) > 1e-6 * size
+    wrong = known.any((-2, -1)) & ~known.all((-2, -1))
+    wrong |= np.isinf(covariance).any((-2, -1)) | beyond.any((-2, -1)) | skewed.any((-2, -1))
+    if wrong.any():
+        _refuse_covariance(dataset, wrong, "not below 0 (squared unit of length)")
+
+
+def _refuse_covariance(dataset: xr.Dataset, wrong: npt.NDArray[np.bool_], least: str) -> None:
+    at = tuple(int(index) for index in np.argwhere(wrong)[0])
+    names = {str(dim): dataset[dim].values[i] for dim, i in zip(dataset["confidence"].dims, at, strict=True)}
+    view = f"view {names['view']}, " if "view" in names else ""
+    raise DataError(
+        f"covariance: {int(wrong.sum())} are not symmetric and positive definite, the first at {view}time "
+        f"{names['time']:g}, key point {names['keypoint']}: {dataset['covariance'].values[at].tolist()}. Variances are "
+        f"{least}, or NaN where they are unknown."
+    )
+
+
+def _check_unit(dataset: xr.Dataset, known: tuple[str, ...] = ()) -> None:
+    unit = dataset.attrs.get("unit")
+    if known and unit is not None and unit not in known:
+        raise DataError(f"the unit is {unit!r}; positions in a picture are in {' or '.join(known)}. Convert them.")
+    if not known and (not isinstance(unit, str) or not unit):
+        raise DataError("A Trajectories3D states its length unit in attrs['unit'], for example 'mm'.")
+
+
+def _check_range(dataset: xr.Dataset, name: str, low: float, high: float, what: str = "") -> None:
     values = dataset[name].values
-    wrong = (values < low) | (values > high)
-    if wrong.any():
-        where = tuple(int(i) for i in np.argwhere(wrong)[0])
-        place = ", ".join(f"{dim} {i}" for dim, i in zip(dataset[name].dims, where, strict=True))
-        raise DataError(f"{name} must lie between {low:g} and {high:g}; at {place} it is {values[where]}.")
+    if values.size and (np.fmin.reduce(values, axis=None) < low or np.fmax.reduce(values, axis=None) > high):
+        where = tuple(int(i) for i in np.argwhere((values < low) | (values > high))[0])
+        place = ", ".join(
+            f"{dim} {dataset[dim].values[i] if dim in dataset.coords else i}"
+            for dim, i in zip(dataset[name].dims, where, strict=True)
+        )
+        said = f" {what}" if what else ""
+        raise DataError(f"{name} must lie between {low:g} and {high:g}; at {place} it is {values[where]:g}{said}.")

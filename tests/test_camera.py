@@ -352,8 +352,8 @@ def test_the_unit_must_be_known_and_agree(rig: CameraRig, tmp_path: Path) -> Non
         ("[metadata]", "[metadata]\nschema_version = 99", "schema version 99.*Update multipose"),
         ("[metadata]", "[metadata]\nschema_version = true", "schema version True"),
         ("[metadata]\nadjusted", "[metadata]\nunit = 3\nadjusted", "unit"),
-        ("[cam_10]", "[cam_10", "not a complete TOML file"),
-        ("error = 0.4321", "error = 0.", "not a complete TOML file"),
+        ("[cam_10]", "[cam_10", "not valid TOML"),
+        ("error = 0.4321", "error = 0.", "not valid TOML"),
     ],
 )
 def test_broken_files_say_what_is_wrong(old: str, new: str, message: str, tmp_path: Path) -> None:
@@ -378,7 +378,7 @@ def test_files_that_are_no_rig_are_refused(tmp_path: Path) -> None:
     with pytest.raises(FormatError, match="metadata must be a table"):
         CameraRig.load(path, unit="mm")
     path.write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(FormatError, match="not a complete TOML file"):
+    with pytest.raises(FormatError, match="not UTF-8 text"):
         CameraRig.load(path, unit="mm")
 
 
@@ -398,3 +398,29 @@ def test_what_toml_cannot_hold_is_not_written(rig: CameraRig, tmp_path: Path, va
     with pytest.raises(FormatError, match="metadata"):
         dataclasses.replace(rig, metadata={"value": value}).save(path)
     assert not path.exists()
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("[ 500.0, 0.0, 320.0,]", "[ 1e300, 0.0, 320.0,]", "spans .* degrees|reaches"),
+        ("[ 500.0, 0.0, 320.0,]", "[ 1e-300, 0.0, 320.0,]", "spans .* degrees|reaches"),
+        ("[ -0.1, 0.0, 0.0, 0.0, 0.0,]", "[ -1e10, 0.0, 0.0, 0.0, 0.0,]", "reaches .*% of the 640 x 480 picture"),
+        ("[ 0.0, 0.0, 3.0,]", "[ 0.0, 0.0, 1e200,]", "beyond any room"),
+        ("[ 640, 480,]", "[ 640, 1e400,]", "size of camera"),
+    ],
+)
+def test_cameras_that_cannot_be_are_refused_by_file(old: str, new: str, message: str, tmp_path: Path) -> None:
+    path = tmp_path / "rig.toml"
+    assert old in ANIPOSE
+    path.write_text(ANIPOSE.replace(old, new))
+    with pytest.raises(FormatError, match=message) as caught:
+        CameraRig.load(path, unit="mm")
+    assert f"{path}, [cam_" in str(caught.value)
+
+
+def test_long_and_wide_lenses_are_read(tmp_path: Path) -> None:
+    far = Camera("far", (1024, 1024), BrownLens(136_000, 136_000, 512, 512, (6000.0, -4e9)), np.eye(4))
+    wide = Camera("wide", (640, 480), BrownLens(100, 100, 320, 240), np.eye(4))
+    CameraRig((far, wide), "mm").save(tmp_path / "rig.toml")
+    assert CameraRig.load(tmp_path / "rig.toml").names == ("far", "wide")

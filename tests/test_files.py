@@ -11,7 +11,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from multipose.errors import FormatError, ProjectError
+from multipose.errors import DataError, FormatError, ProjectError
 from multipose.files import (
     SCHEMA_VERSION,
     atomic_path,
@@ -20,6 +20,7 @@ from multipose.files import (
     file_lock,
     hash_value,
     natural_key,
+    path_inside,
     write_text,
 )
 
@@ -116,6 +117,53 @@ def test_a_wrong_schema_is_refused(version: object) -> None:
 
 def test_the_own_schema_is_read() -> None:
     check_schema(SCHEMA_VERSION, "rig.toml")
+
+
+@pytest.mark.parametrize(
+    ("name", "problem"),
+    [
+        ("pipe", "no regular file"),
+        ("zero", "no regular file"),
+        ("loop", "cannot be read"),
+        ("dangling", "it is a link to"),
+    ],
+)
+def test_only_regular_files_are_hashed(tmp_path: Path, name: str, problem: str) -> None:
+    if not hasattr(os, "mkfifo"):
+        pytest.skip("no named pipes here")
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "zero").symlink_to("/dev/zero")
+    (tmp_path / "loop").symlink_to("loop")
+    (tmp_path / "dangling").symlink_to("nowhere")
+    with pytest.raises(FormatError, match=problem) as caught:
+        content_hash(tmp_path / name)
+    assert str(tmp_path / name) in str(caught.value)
+    content_hash(tmp_path)  # of a folder: what is no file in it does not count
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", "../a", "/a", "a/b", "a\\b", "a\0b", "a\nb", "ä" * 200])
+def test_names_stay_in_their_folder(tmp_path: Path, name: str) -> None:
+    assert path_inside(tmp_path, "day, 2", "..a", "b.c") == tmp_path / "day, 2" / "..a" / "b.c"
+    with pytest.raises(DataError, match="cannot be the name of a file or folder in"):
+        path_inside(tmp_path, "a", name)
+
+
+@pytest.mark.parametrize("pid", [10**30, -1, 0])
+def test_the_lock_of_a_process_that_cannot_be_is_taken_over(tmp_path: Path, pid: int) -> None:
+    (tmp_path / "lock").write_text(json.dumps({"pid": pid, "host": socket.gethostname(), "since": "long ago"}))
+    with file_lock(tmp_path / "lock"):
+        pass
+
+
+def test_an_empty_lock_holds_nobody_up_for_long(tmp_path: Path) -> None:
+    lock = tmp_path / "lock"
+    lock.touch()
+    with pytest.raises(ProjectError, match="left unreadable"), file_lock(lock):
+        pass
+    os.utime(lock, (1, 1))
+    with file_lock(lock):
+        pass
+    assert not lock.exists()
 
 
 def test_a_lock_keeps_another_process_out(tmp_path: Path) -> None:

@@ -55,7 +55,10 @@ def test_any_position_of_the_right_shape_is_kept(position: np.ndarray) -> None:
         ({"views": "ab"}, "single string"),
         ({"keypoints": ["a", "b"]}, "3 on its keypoint axis"),
         ({"confidence": np.ones((2, 5, 3))}, "confidence must have the shape"),
-        ({"confidence": np.full((2, 5, 1, 3), 1.5)}, "at view 0, time 0, individual 0, keypoint 0 it is 1.5"),
+        (
+            {"confidence": np.full((2, 5, 1, 3), 1.5)},
+            "at view back, time 0.0, individual individual_0, keypoint keypoint_0 it is 1.5",
+        ),
         ({"covariance": np.ones((2, 5, 1, 3, 2))}, "covariance must have the shape"),
         ({"frame": np.full((2, 5), -2)}, "found a smaller one"),
         ({"time": [0, 1, 2, 2, 3]}, "strictly increasing"),
@@ -139,3 +142,43 @@ def test_files_that_are_no_tracks_are_refused(tmp_path: Path) -> None:
     save_tracks(newer, tmp_path / "newer.nc")
     with pytest.raises(FormatError, match="newer multipose"):
         load_tracks(tmp_path / "newer.nc")
+
+
+def test_files_with_values_that_cannot_be_are_refused_by_file(tmp_path: Path) -> None:
+    def saved(dataset: xr.Dataset) -> Path:
+        dataset.to_netcdf(tmp_path / "a.nc", engine="h5netcdf")
+        return tmp_path / "a.nc"
+
+    def changed(dataset: xr.Dataset, name: str, value: object) -> xr.Dataset:
+        values = dataset[name].values.copy()
+        values[(0,) * values.ndim] = value
+        return dataset.assign({name: (dataset[name].dims, values)})
+
+    points = some_keypoints()
+    known = keypoints2d(
+        points["position"].values, covariance=np.broadcast_to(np.eye(2), (2, 5, 1, 3, 2, 2)), views=["a", "b"]
+    )
+    tracks = trajectories3d(np.ones((4, 1, 2, 3)), covariance=np.broadcast_to(np.eye(3), (4, 1, 2, 3, 3)), unit="mm")
+    skewed = changed(tracks, "covariance", 1.0)
+    skewed["covariance"].values[1, 0, 1] = [[1, 0.5, 0], [-0.5, 1, 0], [0, 0, 1]]
+    beyond = changed(tracks, "covariance", 1.0)
+    beyond["covariance"].values[1, 0, 1] = [[1, 5, 0], [5, 1, 0], [0, 0, 1]]
+    for dataset, problem in [
+        (
+            changed(points, "position", 1e12),
+            "view back, time 0.0, .*it is 1e\\+12 px, which is far outside any picture",
+        ),
+        (changed(known, "covariance", np.nan), "the first at view a, time 0, key point keypoint_0"),
+        (changed(known, "covariance", np.inf), "not symmetric and positive definite"),
+        (points.assign(position=points["position"].astype(str)), "position must hold numbers"),
+        (points.assign_attrs(unit="mm"), "the unit is 'mm'; positions in a picture are in px"),
+        (points.assign_attrs(fps=0.0), "fps must be a positive number"),
+        (points.assign_attrs(fps=np.nan), "fps must be a positive number"),
+        (points.assign_attrs(fps="fast"), "fps must be a positive number"),
+        (skewed, "1 are not symmetric .*time 1, key point keypoint_1"),
+        (beyond, "not below 0"),
+        (changed(tracks, "covariance", np.nan), "or NaN where they are unknown"),
+        (tracks.assign_attrs(unit=3), "states its length unit"),
+    ]:
+        with pytest.raises(FormatError, match=rf"a\.nc: .*{problem}"):
+            load_tracks(saved(dataset))

@@ -3,7 +3,7 @@
 Both are pandas tables whose columns have the levels scorer, (individuals,) bodyparts and coords. Labels have a row for
 each picture, named either by one path ("labeled-data/video/img0012.png") or, since DeepLabCut 2.3, by three columns
 ("labeled-data", "video", "img0012.png"). Analysed videos have a row for each frame, and likelihood beside x and y.
-DeepLabCut's HDF5 files hold pickled Python objects: open only those whose origin you trust.
+DeepLabCut's HDF5 files are read and written without PyTables, and nothing that is pickled in them is executed.
 """
 
 from __future__ import annotations
@@ -11,18 +11,17 @@ from __future__ import annotations
 import csv
 import os
 import re
-import warnings
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 
-import h5py
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import xarray as xr
 
 from multipose.errors import DataError, FormatError
-from multipose.files import atomic_path
+from multipose.files import atomic_path, path_inside
+from multipose.formats.pandas_hdf import read_frame, write_frame
 from multipose.labels import Labels
 from multipose.sources import read_picture, write_picture
 from multipose.tracks import USUAL_SHARED_ERROR, check_keypoints2d, keypoints2d
@@ -98,7 +97,8 @@ def write_labels(
         one_column_index: name pictures by one path, as DeepLabCut before 2.3 did.
 
     Raises:
-        DataError: several views and none was named, nothing to write, or a picture is not given.
+        DataError: several views and none was named, nothing to write, a picture is not given, or the name of a
+            recording or of the scorer would lead out of the folder.
     """
     if view is None and len(labels.views) != 1:
         raise DataError(f"The labels have the views {', '.join(labels.views)}; say which to write.")
@@ -109,14 +109,14 @@ def write_labels(
     written: list[Path] = []
     for recording in chosen.recordings:
         part = chosen.select(recording=recording)
-        target = Path(folder) / "labeled-data" / recording
+        target = path_inside(Path(folder) / "labeled-data", recording)
         table = _wide_table(part, view, scorer, one_column_index)
         if pictures is not None:
             for frame in part.frames(view)["frame"].tolist():
                 if (recording, frame) not in pictures:
                     raise DataError(f"No picture was given for frame {frame} of {recording}, view {view}.")
                 write_picture(target / _picture_file(frame), read_picture(pictures[recording, frame]))
-        written += _write_table(table, target / f"CollectedData_{scorer}")
+        written += _write_table(table, path_inside(target, f"CollectedData_{scorer}"))
     return written
 
 
@@ -173,7 +173,7 @@ def write_keypoints(
     A row is a frame of the view's video; times at which the view has none are left out. Unknown positions are empty.
 
     Raises:
-        DataError: the dataset is no Keypoints2D.
+        DataError: the dataset is no Keypoints2D, or a view's name would lead out of the folder.
     """
     check_keypoints2d(dataset)
     individuals = [str(value) for value in dataset["individual"].values]
@@ -191,7 +191,7 @@ def write_keypoints(
             columns=_columns(f"DLC_{scorer}", individuals, parts, ("x", "y", "likelihood")),
         )
         stem = f"{name}_{view}" if name else str(view)
-        written += _write_table(table, Path(folder) / f"{stem}DLC_{scorer}")
+        written += _write_table(table, path_inside(folder, f"{stem}DLC_{scorer}"))
     return written
 
 
@@ -219,13 +219,8 @@ def _read_table(path: Path) -> pd.DataFrame:
 
 
 def _read_hdf(path: Path) -> pd.DataFrame:
-    try:
-        with h5py.File(path):  # h5py tells a truncated file by OSError; PyTables has errors of its own
-            pass
-        table = pd.read_hdf(path)
-    except (OSError, ValueError, KeyError) as error:
-        raise FormatError(f"{path} is not a readable HDF5 table of pandas ({error}).") from error
-    if not isinstance(table, pd.DataFrame) or not isinstance(table.columns, pd.MultiIndex):
+    table = read_frame(path)
+    if not isinstance(table.columns, pd.MultiIndex):
         raise FormatError(f"{path} holds no table as DeepLabCut writes it.")
     return table
 
@@ -260,10 +255,7 @@ def _write_table(table: pd.DataFrame, stem: Path) -> list[Path]:
     paths = [stem.with_name(f"{stem.name}.csv"), stem.with_name(f"{stem.name}.h5")]
     with atomic_path(paths[0]) as temporary:
         table.to_csv(temporary, lineterminator="\n")
-    with atomic_path(paths[1]) as temporary, warnings.catch_warnings():
-        # pandas warns that text is pickled; DeepLabCut's own files are made so
-        warnings.simplefilter("ignore", pd.errors.PerformanceWarning)
-        table.to_hdf(temporary, key=_KEY, mode="w")
+    write_frame(table, paths[1], _KEY)
     return paths
 
 

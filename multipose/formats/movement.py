@@ -17,7 +17,7 @@ import xarray as xr
 
 from multipose.errors import DataError, FormatError
 from multipose.files import SCHEMA_VERSION, atomic_path, check_schema
-from multipose.tracks import USUAL_SHARED_ERROR, check_keypoints2d, check_trajectories3d
+from multipose.tracks import USUAL_SHARED_ERROR, check_keypoints2d, check_trajectories3d, load_netcdf
 
 _PLURALS = {"keypoint": "keypoints", "individual": "individuals"}
 _ORDER = ("view", "time", "space", "space_", "keypoint", "individual")
@@ -129,12 +129,7 @@ def _write(dataset: xr.Dataset, path: Path, singular: bool) -> list[Path]:
 
 
 def _read(path: Path, space: tuple[str, ...]) -> xr.Dataset:
-    if not path.is_file():
-        raise FormatError(f"There is no file {path}.")
-    try:
-        dataset = xr.load_dataset(path, engine="h5netcdf")
-    except (OSError, ValueError, KeyError) as error:
-        raise FormatError(f"{path} is not a readable netCDF-4 file ({error}).") from error
+    dataset = load_netcdf(path)
     dataset = dataset.rename({plural: name for name, plural in _PLURALS.items() if plural in dataset.dims})
     wanted = {"time", "space", "keypoint", "individual"}
     if "position" not in dataset or not wanted <= set(map(str, dataset["position"].dims)):
@@ -144,7 +139,7 @@ def _read(path: Path, space: tuple[str, ...]) -> xr.Dataset:
         raise FormatError(f"{path} holds positions in {', '.join(found)}; expected {', '.join(space)}.")
     version = dataset.attrs.get("schema_version")
     if version is not None:
-        check_schema(int(version), path)
+        check_schema(int(version) if isinstance(version, np.integer) else version, path)
     return dataset
 
 

@@ -11,12 +11,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
 from multipose.errors import FormatError
+from multipose.hdf5 import has, open_hdf5, read_dataset
 from multipose.tracks import USUAL_SHARED_ERROR, keypoints2d
 
 _Floats = npt.NDArray[np.float64]
@@ -62,22 +62,17 @@ def read_keypoints(paths: Mapping[str, str | os.PathLike[str]], *, fps: float | 
 
 def _read_file(path: Path) -> tuple[_Floats, _Floats, list[str], list[str]]:
     """Positions (frame, track, node, 2), confidences (frame, track, node), names of nodes and of tracks."""
-    if not path.is_file():
-        raise FormatError(f"There is no file {path}.")
-    try:
-        with h5py.File(path) as file:
-            missing = [name for name in ("tracks", "node_names") if name not in file]
-            if missing:
-                raise FormatError(
-                    f"{path} lacks {', '.join(missing)}; it is no SLEAP analysis file. Export it from SLEAP as "
-                    '"Analysis HDF5".'
-                )
-            tracks = np.asarray(file["tracks"], dtype=np.float64)
-            nodes = _names(file["node_names"])
-            names = _names(file["track_names"]) if "track_names" in file else []
-            scores = np.asarray(file["point_scores"], dtype=np.float64) if "point_scores" in file else None
-    except OSError as error:
-        raise FormatError(f"{path} is not a readable HDF5 file ({error}). Copy or export it again.") from error
+    with open_hdf5(path) as file:
+        missing = [name for name in ("tracks", "node_names") if not has(file, name)]
+        if missing:
+            raise FormatError(
+                f"{path} lacks {', '.join(missing)}; it is no SLEAP analysis file. Export it from SLEAP as "
+                '"Analysis HDF5".'
+            )
+        tracks = np.asarray(read_dataset(file, "tracks"), dtype=np.float64)
+        nodes = _names(read_dataset(file, "node_names"))
+        names = _names(read_dataset(file, "track_names")) if has(file, "track_names") else []
+        scores = np.asarray(read_dataset(file, "point_scores"), np.float64) if has(file, "point_scores") else None
     if tracks.ndim != 4 or tracks.shape[1:3] != (2, len(nodes)):
         raise FormatError(
             f"{path}: tracks must have the shape (track, 2, {len(nodes)} nodes, frame), got {tracks.shape}."
@@ -85,6 +80,9 @@ def _read_file(path: Path) -> tuple[_Floats, _Floats, list[str], list[str]]:
     names = names or [f"track_{i}" for i in range(len(tracks))]
     if len(names) != len(tracks):
         raise FormatError(f"{path} names {len(names)} tracks but holds {len(tracks)}.")
+    doubled = sorted({name for name in nodes if nodes.count(name) > 1})
+    if doubled:
+        raise FormatError(f"{path} names the node {doubled[0]!r} more than once. Rename one in SLEAP and export again.")
     position = tracks.transpose(3, 0, 2, 1)
     known: npt.NDArray[np.bool_] = np.asarray(np.isfinite(position).all(-1))
     confidence: _Floats = known.astype(np.float64)
@@ -92,6 +90,12 @@ def _read_file(path: Path) -> tuple[_Floats, _Floats, list[str], list[str]]:
         if scores.shape != (len(tracks), len(nodes), len(position)):
             raise FormatError(f"{path}: point_scores has the shape {scores.shape}, tracks {tracks.shape}.")
         scored = scores.transpose(2, 0, 1)
+        if (scored < 0).any():
+            frame, track, node = np.argwhere(scored < 0)[0]
+            raise FormatError(
+                f"{path}, node {nodes[node]}, track {names[track]}, frame {frame}: the score is "
+                f"{scored[frame, track, node]:g}; scores are 0 (placed by a person) or above. Export the file again."
+            )
         confidence = np.where(known & (scored > 0), np.minimum(scored, 1.0), confidence)
     return np.where(known[..., None], position, np.nan), confidence, nodes, names
 

@@ -13,7 +13,7 @@ from multipose.corners import Corners
 from multipose.errors import ProjectError
 from multipose.pipeline.plan import project_board
 from multipose.pipeline.reconstruction import load_rig
-from multipose.pipeline.sources import open_view
+from multipose.pipeline.sources import open_rig, open_view
 from multipose.progress import SILENT, Progress
 from multipose.project import Project, Recording
 from multipose.tracks import load_tracks
@@ -80,7 +80,7 @@ def check_boards(
         threads=threads,
         progress=progress,
     )
-    rig = CameraRig.load(project.rig_path(session)).subset(corners.views)
+    rig = open_rig(project, session).subset(corners.views)
     return {"recording": filmed, **_test(project, session, rig, corners, None, refine)}
 
 
@@ -104,7 +104,7 @@ def _test(
     check = check_rig(rig, seen, earlier, min_confidence=confidence)
     values = {"session": session, **check.to_dict(), "refined": None}
     if refine and check.suspects and check.suspects == check.named("moved"):
-        whole = CameraRig.load(project.rig_path(session))
+        whole = open_rig(project, session)
         refinement = refine_rig(whole, seen, check.suspects, earlier, min_confidence=confidence)
         path = _free_path(project.rig_path(session))
         refinement.rig.save(path)

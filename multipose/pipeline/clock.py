@@ -21,6 +21,7 @@ from multipose.video import FrameSource
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
 
+_MOST_IDLE = 1_000_000  # frames between views that offsets may leave without any; more is a slip, and costs memory
 _SAME_RATE = 1e-3  # frame rates that differ by less than this share are one rate, rounded differently by the writers
 
 
@@ -107,6 +108,12 @@ def _apply_offsets(recording: Recording, views: tuple[str, ...], strips: Mapping
     offsets = {view: recording.offsets.get(view, 0) for view in views}
     start = min(-offset for offset in offsets.values())
     stop = max(strips[view].count - offset for view, offset in offsets.items())
+    if stop - start > sum(strip.count for strip in strips.values()) + _MOST_IDLE:
+        listed = ", ".join(f"{view} {offset} of {strips[view].count} frames" for view, offset in offsets.items())
+        raise ProjectError(
+            f"Recording {recording.name!r}: with the offsets in recordings.csv ({listed}) no moment is in two views, "
+            "and they lie far apart. Correct them: offset_<view> is the view's frame at the time 0."
+        )
     moments = np.arange(start, stop)
     index = np.stack([moments + offsets[view] for view in views])
     counts = np.array([strips[view].count for view in views])[:, None]

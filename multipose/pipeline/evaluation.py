@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import math
 import shutil
 from collections.abc import Iterable, Sequence
@@ -13,7 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from multipose.errors import DataError, ModelError, ProjectError
+from multipose.documents import read_json
+from multipose.errors import DataError, FormatError, ModelError, ProjectError
 from multipose.files import check_schema, hash_value
 from multipose.pipeline.label_files import find_pictures, read_label_file
 from multipose.pipeline.labels import known_labels
@@ -309,9 +309,12 @@ def held_out_figures(
     path = project.folder / "models" / name / EVALUATION_FILE
     if not path.is_file():
         raise ProjectError(f"There is no {path}. Train the network with `multipose train`, or evaluate with --labels.")
-    table = json.loads(path.read_text(encoding="utf-8"))
+    table = read_json(path)
+    if not isinstance(table, dict):
+        raise FormatError(f"{path} holds no evaluation of a network. Train it again, or evaluate with --labels.")
     check_schema(table.pop("schema_version", None), path)
-    result = {**table, "judged_on": HELD_OUT, "page": str(path.with_suffix(".html"))}
+    page = path.with_suffix(".html")
+    result = {**table, "judged_on": HELD_OUT} | ({"page": str(page)} if page.is_file() else {})
     if labelled_again is not None or project.config.training.labelled_again is not None:
         dataset = load_dataset(project, name, hashes, progress=progress)
         second = load_second_labels(project, dataset, labelled_again, progress=progress)

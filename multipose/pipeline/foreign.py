@@ -4,20 +4,28 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import h5py
 import xarray as xr
 
-from multipose.errors import FormatError
+from multipose.errors import DataError, FormatError
+from multipose.files import check_file
 from multipose.formats import deeplabcut, movement, sleap
+from multipose.hdf5 import has, open_hdf5
 
 
 def read_keypoints(path: Path, view: str) -> xr.Dataset:
     """Read the key points of one view: SLEAP analysis .h5, DeepLabCut .h5 or .csv, movement .nc.
 
     Raises:
-        FormatError: the file is missing or has none of these formats.
+        FormatError: the file is missing has none of these formats, or positions, confidences or names that cannot be.
     """
     kind = guess_format(path)
+    try:
+        return _read(path, view, kind)
+    except DataError as error:
+        raise FormatError(f"{path}: {error}") from error
+
+
+def _read(path: Path, view: str, kind: str) -> xr.Dataset:
     if kind == "movement":
         dataset = movement.read_keypoints(path, view=view)
         if view not in dataset["view"].values:
@@ -32,19 +40,15 @@ def guess_format(path: Path) -> str:
     Raises:
         FormatError: it has no known one.
     """
-    if not path.is_file():
-        raise FormatError(f"There is no file {path}.")
+    check_file(path)
     suffix = path.suffix.lower()
     if suffix == ".csv":
         return "deeplabcut"
     if suffix == ".nc":
         return "movement"
     if suffix in (".h5", ".hdf5"):
-        try:
-            with h5py.File(path) as file:
-                return "sleap" if "tracks" in file and "node_names" in file else "deeplabcut"
-        except OSError as error:
-            raise FormatError(f"{path} is not a readable HDF5 file ({error}). Copy or export it again.") from error
+        with open_hdf5(path) as file:
+            return "sleap" if has(file, "tracks") and has(file, "node_names") else "deeplabcut"
     raise FormatError(
         f"{path}: key points are read from SLEAP analysis .h5, DeepLabCut .h5 or .csv, or movement .nc; "
         f"got {path.suffix!r}."

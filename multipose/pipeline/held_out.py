@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from multipose.camera import CameraRig
+from multipose.documents import read_arrays
 from multipose.errors import FormatError, ProjectError
 from multipose.files import SCHEMA_VERSION, atomic_path, check_schema
 from multipose.pipeline.plan import held_out_files
@@ -29,6 +29,7 @@ Array = npt.NDArray[np.float64]
 _NAMES = ("keypoints", "recordings", "moments", "views")
 _ARRAYS = ("labelled", "predicted", "confidence", "covariance")
 _ALL = (*_NAMES, *_ARRAYS)
+_REMEDY = "Delete it, and train the network again."
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,13 +80,21 @@ class HeldOutPoints:
         Raises:
             FormatError: the file is missing, damaged or of a newer schema.
         """
+        arrays = read_arrays(path, "file of held-out points", _REMEDY)
         try:
-            with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
-                check_schema(file["schema_version"].item(), path)
-                values: dict[str, Any] = {name: file[name] for name in _ALL}
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-            raise FormatError(f"{path} is damaged ({error}). Delete it, and train the network again.") from error
-        return cls(**values | {name: tuple(values[name].tolist()) for name in _NAMES})
+            check_schema(arrays["schema_version"].item(), path)
+            values: dict[str, Any] = {name: arrays[name] for name in _ALL}
+            values |= {name: tuple(arrays[name].tolist()) for name in _NAMES}
+        except (ValueError, KeyError, TypeError) as error:
+            raise FormatError(f"{path} holds no held-out points of multipose ({error}). {_REMEDY}") from error
+        shape = (len(values["moments"]), len(values["keypoints"]))
+        wanted = {"labelled": (*shape, 2), "predicted": (*shape, 2), "confidence": shape, "covariance": (*shape, 2, 2)}
+        wrong = [name for name in _ARRAYS if values[name].shape != wanted[name]]
+        if wrong or len(values["recordings"]) != shape[0] or len(values["views"]) != shape[0]:
+            raise FormatError(
+                f"{path}: the shapes of {', '.join(wrong) or 'recordings and views'} do not fit. {_REMEDY}"
+            )
+        return cls(**values)
 
     def of_view(self, view: str) -> HeldOutPoints:
         """Those of the pictures of one view."""

@@ -6,11 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from multipose.camera import CameraRig
 from multipose.formats.table import write_quantities
 from multipose.pipeline.plan import kinematics_product, tell_stale
 from multipose.pipeline.provenance import Hashes, making
 from multipose.pipeline.reconstruction import load_rig_covariance
+from multipose.pipeline.sources import open_rig
 from multipose.progress import SILENT, Progress
 from multipose.project import Project, Recording
 from multipose.tracks import load_tracks
@@ -34,7 +34,7 @@ def measure_recording(
     tell_stale(project, "smooth" if project.config.kinematics.smoothed else "reconstruct", recording, hashes, progress)
     with making(product, hashes):
         tracks = load_tracks(product.inputs["the trajectories"])
-        rig = CameraRig.load(product.inputs["the rig"])
+        rig = open_rig(project, project.session_of(recording))
         if "view" in tracks.coords:
             rig = rig.subset([str(view) for view in tracks["view"].values])
         error = load_rig_covariance(project, recording, rig, progress)

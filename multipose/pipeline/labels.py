@@ -11,8 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from multipose.errors import FormatError, LabelError, ProjectError
-from multipose.files import hash_value, write_text
+from multipose.documents import read_json
+from multipose.errors import DataError, FormatError, LabelError, ProjectError
+from multipose.files import hash_value, path_inside, write_text
 from multipose.formats.deeplabcut import write_labels
 from multipose.frames import Method, choose_frames, extract_frames
 from multipose.labels import LabelProblem, Labels, check_labels, empty_labels, labels_from_points, picture_path
@@ -31,10 +32,19 @@ def load_labels(project: Project) -> Labels:
     """All labels of the project, its key points in the skeleton's order; none where there is no file yet.
 
     Raises:
-        FormatError: labels.csv is not a table of labels, or names another key point.
+        FormatError: labels.csv is not a table of labels, names another key point, or a recording or view whose
+            pictures would not lie in the project.
     """
     names = project.config.skeleton.keypoints
-    return Labels.load(project.labels_path, names) if project.labels_path.exists() else empty_labels(names)
+    if not project.labels_path.exists():
+        return empty_labels(names)
+    labels = Labels.load(project.labels_path, names)
+    try:
+        for recording, view in labels.table[["recording", "view"]].drop_duplicates().itertuples(index=False):
+            path_inside(project.frames_folder, recording, view)
+    except DataError as error:
+        raise FormatError(f"{project.labels_path}, recording {recording!r}, view {view!r}: {error}") from None
+    return labels
 
 
 def known_labels(labels: Labels) -> Labels:
@@ -177,7 +187,12 @@ def extract_labelled(project: Project, labels: Labels, hashes: Hashes, *, progre
 
 def _read_marks(record: Path) -> dict[str, str]:
     """The marks of the pictures in a folder, by file name; those without one were brought with their labels."""
-    return dict(json.loads(record.read_text(encoding="utf-8"))) if record.exists() else {}
+    if not record.exists():
+        return {}
+    marks = read_json(record)
+    if not isinstance(marks, dict) or not all(isinstance(mark, str) for mark in marks.values()):
+        raise FormatError(f"{record} is no record of extracted pictures. Delete it, and the pictures count as given.")
+    return marks
 
 
 def _mark_of_settings(project: Project, view: str) -> str:
@@ -242,16 +257,41 @@ def find_problems(project: Project) -> list[LabelProblem]:
             f"There are no labels to check in {project.labels_path}. Choose frames with `multipose label extract`, or "
             "bring labels with `multipose label import`."
         )
-    sizes = {}
+    strange = [view for view in labels.views if view not in project.views]
+    if strange:
+        raise LabelError(
+            f"{project.labels_path} has labels of the view {strange[0]!r}; the project has {', '.join(project.views)}. "
+            "Rename the view in the table, or take its rows out."
+        )
+    return check_labels(labels, _picture_sizes(project, labels), project.config.skeleton)
+
+
+def _picture_sizes(project: Project, labels: Labels) -> dict[str, tuple[int, int]]:
+    """(width, height) of each view's pictures; every labelled picture is there, or a frame of a video of the project.
+
+    Raises:
+        LabelError: a picture is neither.
+    """
+    videos = {(row.name, view): video for row in project.recordings for view, video in row.videos.items()}
+    sizes: dict[str, tuple[int, int]] = {}
     for view in labels.views:
-        for recording, frame in labels.frames(view).itertuples(index=False):
-            path = picture_path(project.frames_folder, recording, view, frame)
-            if path.is_file():
-                height, width = read_picture(path).shape[:2]
+        for name, rows in labels.frames(view).groupby("recording", sort=False):
+            recording = str(name)
+            paths = {
+                int(frame): picture_path(project.frames_folder, recording, view, int(frame)) for frame in rows["frame"]
+            }
+            there = [path for path in paths.values() if path.is_file()]
+            missing = [frame for frame, path in paths.items() if path not in there]
+            if missing and (recording, view) not in videos:
+                raise LabelError(
+                    f"Recording {recording!r}, view {view!r}, frame {missing[0]} has labels in {project.labels_path}, "
+                    f"but {paths[missing[0]]} is not there, and recordings.csv has no video to take it from."
+                )
+            if missing:
+                source = open_view(project, view, str(project.path(videos[recording, view])))
+                _indices(source, missing, recording, view)
+                sizes.setdefault(view, source.size)
+            elif view not in sizes:
+                height, width = read_picture(there[0]).shape[:2]
                 sizes[view] = (width, height)
-                break
-        else:
-            videos = [row.videos[view] for row in project.recordings if view in row.videos]
-            if videos:
-                sizes[view] = open_view(project, view, str(project.path(videos[0]))).size
-    return check_labels(labels, sizes, project.config.skeleton)
+    return sizes

@@ -7,10 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
-from multipose.camera import CameraRig
 from multipose.corners import Corners
 from multipose.errors import ProjectError
-from multipose.pipeline.sources import open_view
+from multipose.pipeline.sources import open_rig, open_view
 from multipose.progress import SILENT, Progress
 from multipose.project import Project, Recording
 from multipose.sources import write_picture
@@ -31,7 +30,7 @@ def rig_page(project: Project, session: str | None, target: Path | None = None) 
     """The rig of a session."""
     name = _session(project, session)
     path = target or project.session_folder(name) / "rig.html"
-    save_figure(draw_rig(CameraRig.load(project.rig_path(name)), title=f"Rig, session {name}"), path)
+    save_figure(draw_rig(open_rig(project, name), title=f"Rig, session {name}"), path)
     return path
 
 

@@ -9,13 +9,13 @@ from __future__ import annotations
 import csv
 import dataclasses
 import glob
-import tomllib
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from multipose.board import Board, board_from_dict
 from multipose.config import split_axes, split_scale
+from multipose.documents import read_toml
 from multipose.errors import DataError, FormatError, ProjectError
 from multipose.files import content_hash, hash_value
 from multipose.pipeline.provenance import Hashes, Judgement, Product, judge
@@ -433,8 +433,8 @@ def _damage_of_weights(folder: Path) -> str:
     if not model.is_file():
         return ""
     try:
-        stated = tomllib.loads(model.read_text(encoding="utf-8")).get("weights_sha256")
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError):
+        stated = read_toml(model).get("weights_sha256")
+    except FormatError:
         return f"{model.name} is damaged"
     if any(place.is_file() and content_hash(place) == stated for place in (weights, newer)):
         return ""

@@ -16,6 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
+from multipose.documents import read_json
 from multipose.errors import FormatError, ProjectError
 from multipose.files import SCHEMA_VERSION, check_schema, content_hash, write_text
 
@@ -99,8 +100,8 @@ class Hashes:
         self._changed = False
         if path.exists():
             try:
-                self._known = dict(json.loads(path.read_text(encoding="utf-8")))
-            except ValueError:
+                self._known = _read_hashes(path)
+            except FormatError:
                 self._changed = True  # a cache: what cannot be read is computed anew
 
     def of(self, place: Path) -> str:
@@ -128,6 +129,16 @@ class Hashes:
             self._changed = False
 
 
+def _read_hashes(path: Path) -> dict[str, list[Any]]:
+    known = read_json(path)
+    if not isinstance(known, dict):
+        raise FormatError(f"{path} holds no hashes.")
+    for value in known.values():
+        if not isinstance(value, list) or [type(item) for item in value] != [int, int, str]:
+            raise FormatError(f"{path} holds something else than sizes, times and hashes.")
+    return known
+
+
 def read_records(folder: Path) -> dict[str, Record]:
     """Records of the products in a folder, by file name.
 
@@ -137,14 +148,27 @@ def read_records(folder: Path) -> dict[str, Record]:
     path = folder / RECORD_NAME
     if not path.exists():
         return {}
+    remedy = "Delete it, and the products beside it are taken as given."
     try:
-        table = json.loads(path.read_text(encoding="utf-8"))
+        table = read_json(path)
+    except FormatError as error:
+        raise FormatError(f"{error} {remedy}") from None
+    try:
         check_schema(table["schema_version"], path)
-        return {name: Record(**values) for name, values in table["products"].items()}
+        return {name: _checked_record(Record(**values)) for name, values in table["products"].items()}
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise FormatError(
-            f"{path} is not a record of multipose ({error}). Delete it, and the products beside it are taken as given."
-        ) from None
+        raise FormatError(f"{path} is not a record of multipose ({error}). {remedy}") from None
+
+
+def _checked_record(record: Record) -> Record:
+    """A record as it was read, its values of the right kinds; raises TypeError."""
+    for name, kind in (
+        *((name, dict) for name in ("inputs", "parameters", "overrides", "configured")),
+        *((name, str) for name in ("stage", "state", "when", "content")),
+    ):
+        if not isinstance(getattr(record, name), kind):
+            raise TypeError(f"{name} is {getattr(record, name)!r}")
+    return record
 
 
 def _write_record(product: Product, record: Record | None) -> None:

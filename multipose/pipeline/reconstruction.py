@@ -16,7 +16,7 @@ from multipose.formats.table import write_trajectories
 from multipose.pipeline.held_out import measure_errors
 from multipose.pipeline.plan import player_product, trajectories_product
 from multipose.pipeline.provenance import Hashes, making
-from multipose.pipeline.sources import open_view
+from multipose.pipeline.sources import open_rig, open_view
 from multipose.progress import SILENT, Progress
 from multipose.project import Project, Recording
 from multipose.skeleton import Skeleton
@@ -65,6 +65,13 @@ def reconstruct_recording(
         if chosen["shared_error"] is None:
             errors = measure_errors(project, recording, rig, min_confidence=chosen["min_confidence"], progress=progress)
         tracks = reconstruct(keypoints, rig, errors=errors, threads=threads, progress=progress, **chosen)
+        if not np.isfinite(tracks["position"].values).any():
+            raise ProjectError(
+                f"Recording {recording.name!r}: no point has 3D with min_views = {chosen['min_views']}, min_confidence "
+                f"= {chosen['min_confidence']:g}, max_error_px = {chosen['max_error_px'] or 'learned from the data'}. "
+                f"Nothing was written{', and what there is stays' * product.path.exists()}. Change these in "
+                "[reconstruction] of multipose.toml, or see whether the rig fits: `multipose calibrate --check`."
+            )
         tracks.attrs |= {
             "recording": recording.name,
             "offsets": "constant offsets of each key point and view were estimated on these data and taken off"
@@ -101,7 +108,7 @@ def load_rig(project: Project, recording: Recording, keypoints: xr.Dataset) -> C
         ProjectError: the rig lacks a view, or was calibrated in pictures of another size than the recording's.
     """
     session = project.session_of(recording)
-    rig = CameraRig.load(project.rig_path(session))
+    rig = open_rig(project, session)
     views = [str(view) for view in keypoints["view"].values]
     missing = [view for view in views if view not in rig.names]
     if missing:
@@ -172,7 +179,7 @@ def make_player(
     with making(product, hashes):
         progress.note(f"{recording.name}: writing {product.path.name}")
         tracks = load_tracks(product.inputs["the trajectories"])
-        rig = CameraRig.load(product.inputs["the rig"])
+        rig = open_rig(project, project.session_of(recording))
         player_page(recording.name, tracks, rig, project.config.skeleton).save(product.path)
     return {"player": str(product.path)}
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from multipose.camera import CameraRig
 from multipose.config import ViewConfig
 from multipose.errors import FormatError, ProjectError
 from multipose.project import Project, Recording
@@ -29,6 +30,23 @@ def open_view(project: Project, view: str, spec: SourceSpec, session: str = "") 
         quarter_turns=settings.quarter_turns,
         scale=settings.scale,
     )
+
+
+def open_rig(project: Project, session: str) -> CameraRig:
+    """The rig of a calibration session.
+
+    Raises:
+        FormatError: its file is missing or damaged, or speaks of another unit than the board that calibrates it.
+    """
+    path = project.rig_path(session)
+    rig = CameraRig.load(path)
+    board = project.config.board
+    if board is not None and board.unit != rig.unit and project.board_sources(session):
+        raise FormatError(
+            f"{path} says that its lengths are in {rig.unit!r}, but the board of session {session!r} is in "
+            f"{board.unit!r}. Calibrate again, or correct the unit in [board] of multipose.toml."
+        )
+    return rig
 
 
 def open_recording(project: Project, recording: Recording) -> dict[str, FrameSource]:

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import hashlib
+import io
 import pickle
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from multipose.errors import ModelError
-from multipose.files import SCHEMA_VERSION, atomic_path
+from multipose.errors import FormatError, ModelError
+from multipose.files import SCHEMA_VERSION, atomic_path, check_file
 
 CHECKPOINT_FILE = "checkpoint.pt"
+_HEAD = b"multipose checkpoint "
+_HASH_LENGTH = 65  # of SHA-256 in hex, and the end of the line
 
 
 @contextmanager
@@ -44,24 +48,44 @@ def noting_interrupts() -> Iterator[Callable[[], bool]]:
 
 
 def save_checkpoint(path: Path, identity: str, state: dict[str, Any]) -> None:
-    """Write a checkpoint of the training that `identity` (a hash of labels and settings) names."""
-    with atomic_path(path) as temporary:
-        torch.save({"schema_version": SCHEMA_VERSION, "identity": identity, "state": state}, temporary)
+    """Write a checkpoint of the training that `identity` (a hash of labels and settings) names, behind its own hash."""
+    content = io.BytesIO()
+    torch.save({"schema_version": SCHEMA_VERSION, "identity": identity, "state": state}, content)
+    data = content.getbuffer()
+    with atomic_path(path) as temporary, temporary.open("wb") as file:
+        file.write(_HEAD + hashlib.sha256(data).hexdigest().encode() + b"\n")
+        file.write(data)
 
 
-def load_checkpoint(path: Path, identity: str) -> dict[str, Any]:
-    """The state that `save_checkpoint` wrote.
+def load_checkpoint(path: Path, identity: str, names: Collection[str] = ()) -> dict[str, Any]:
+    """The state that `save_checkpoint` wrote, which has at least these names.
 
     Raises:
         ModelError: the file is damaged, of another version, or of a training with other labels or settings.
     """
+    remedy = "Delete it and train from the beginning."
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        check_file(path)
+        with path.open("rb") as file:
+            head, stated, data = file.read(len(_HEAD)), file.read(_HASH_LENGTH), file.read()
+        if head != _HEAD or stated != hashlib.sha256(data).hexdigest().encode() + b"\n":
+            raise ValueError("its hash is not that of what was written")
+        content = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
         version, owner, state = content["schema_version"], content["identity"], content["state"]
-    except (OSError, RuntimeError, EOFError, KeyError, TypeError, pickle.UnpicklingError) as error:
-        raise ModelError(
-            f"The checkpoint {path} is damaged ({error}). Delete it and train from the beginning."
-        ) from error
+        missing = [name for name in names if name not in state]
+        if missing:
+            raise ValueError(f"it lacks {', '.join(missing)}")
+    except (
+        OSError,
+        FormatError,
+        RuntimeError,
+        EOFError,
+        ValueError,
+        LookupError,
+        TypeError,
+        pickle.UnpicklingError,
+    ) as error:
+        raise ModelError(f"The checkpoint {path} is damaged ({error}). {remedy}") from error
     if version != SCHEMA_VERSION:
         raise ModelError(
             f"The checkpoint {path} is of another version ({version}). Delete it and train from the beginning."

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,8 +12,9 @@ import numpy.typing as npt
 import pandas as pd
 from scipy import stats
 
+from multipose.documents import read_arrays, write_arrays
 from multipose.errors import DataError, FormatError, ModelError
-from multipose.files import SCHEMA_VERSION, atomic_path, check_schema
+from multipose.files import SCHEMA_VERSION, check_schema
 from multipose.pose2d import runtime
 from multipose.pose2d.dataset import PoseDataset
 from multipose.pose2d.intervals import MeanEstimate, estimate_mean, neighbour_blocks
@@ -254,8 +254,7 @@ class Evaluation:
 def save_evaluation(evaluation: Evaluation, path: Path) -> None:
     """Write an evaluation as NPZ, whole or not at all."""
     values: dict[str, Any] = {name: np.array(getattr(evaluation, name)) for name in ("keypoints", *_TUPLES, *_ARRAYS)}
-    with atomic_path(path) as temporary:
-        np.savez(temporary, schema_version=SCHEMA_VERSION, **values)
+    write_arrays(path, schema_version=SCHEMA_VERSION, **values)
 
 
 def load_evaluation(path: Path) -> Evaluation:
@@ -264,12 +263,12 @@ def load_evaluation(path: Path) -> Evaluation:
     Raises:
         FormatError: the file is missing, damaged or of a newer schema.
     """
+    arrays = read_arrays(path, "evaluation", "Delete it.")
     try:
-        with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
-            check_schema(file["schema_version"].item(), path)
-            values: dict[str, Any] = {name: file[name] for name in _ARRAYS}
-            values |= {name: tuple(file[name].tolist()) for name in ("keypoints", *_TUPLES)}
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        check_schema(arrays["schema_version"].item(), path)
+        values: dict[str, Any] = {name: arrays[name] for name in _ARRAYS}
+        values |= {name: tuple(arrays[name].tolist()) for name in ("keypoints", *_TUPLES)}
+    except (ValueError, KeyError, TypeError) as error:
         raise FormatError(f"{path} is no evaluation of multipose ({error}). Delete it.") from error
     return Evaluation(**values)
 

@@ -10,7 +10,6 @@ import copy
 import hashlib
 import importlib.metadata
 import os
-import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial
@@ -25,6 +24,7 @@ import toml
 import torch
 from torch import Tensor
 
+from multipose.documents import read_toml
 from multipose.errors import DataError, FormatError, ModelError
 from multipose.files import SCHEMA_VERSION, atomic_path, check_schema, content_hash, write_text
 from multipose.pose2d import runtime
@@ -45,6 +45,7 @@ WEIGHTS_FILE = "weights.safetensors"
 _NEW_WEIGHTS_FILE = "weights.new.safetensors"  # while a model is saved
 MODEL_FILE = "model.toml"
 _KIND = "pose_model"
+_LEAST_SCALE = 0.01
 _SHAPE = "shape_prior."  # begins the names of the prior's tensors in the file of weights
 _FAMILIARITY = "familiarity."  # likewise
 _UNSURE, _CERTAIN = 1.0, 6.0  # logits of confidences; below and above these errors hang little on them
@@ -78,6 +79,13 @@ class PoseCalibration:
     def __post_init__(self) -> None:
         object.__setattr__(self, "presence_offset", tuple(self.presence_offset))
         object.__setattr__(self, "covariance_floor", tuple(self.covariance_floor))
+        for name, value in asdict(self).items():
+            numbers = value if isinstance(value, tuple) else (value,)
+            least = -np.inf if name.startswith("presence") else 0.0
+            if not numbers or not all(isinstance(one, int | float) and least <= one < np.inf for one in numbers):
+                raise DataError(
+                    f"{name} of a network must be finite numbers{' from 0 on' * (least == 0)}, got {value!r}."
+                )
 
     def confidence(self, presence_logit: Array) -> Array:
         """Probability that a point is in the picture."""
@@ -321,9 +329,9 @@ class PoseModel:
             if not (place / name).is_file() and (name == MODEL_FILE or not (place / _NEW_WEIGHTS_FILE).is_file()):
                 raise FormatError(f"{place} holds no pose network: {name} is missing. Train it with `multipose train`.")
         try:
-            content = tomllib.loads((place / MODEL_FILE).read_text(encoding="utf-8"))
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-            raise FormatError(f"{place / MODEL_FILE} cannot be read: {error}. Train the network again.") from error
+            content = read_toml(place / MODEL_FILE)
+        except FormatError as error:
+            raise FormatError(f"The network cannot be read: {error} Train it again.") from None
         check_schema(content.get("schema_version"), place / MODEL_FILE)
         if content.get("kind") != _KIND:
             raise FormatError(f"{place / MODEL_FILE} describes no pose network (kind is {content.get('kind')!r}).")
@@ -345,23 +353,39 @@ class PoseModel:
             )
             network = PoseNetwork(content["backbone"], len(skeleton), pretrained=False)
             tensors = safetensors.torch.load_file(weights)
+            _check_weights(tensors)
             shape, familiarity = (
                 {name.removeprefix(prefix): tensors.pop(name).numpy() for name in list(tensors) if prefix in name}
                 for prefix in (_SHAPE, _FAMILIARITY)
             )
             network.load_state_dict(tensors)
+            calibration = PoseCalibration(**content["calibration"])
+            for name in ("presence_offset", "covariance_floor"):
+                if len(getattr(calibration, name)) not in (1, len(skeleton)):
+                    raise ValueError(f"{name} has not one value for each of the {len(skeleton)} key points")
             return cls(
                 network=network.to(memory_format=torch.channels_last).eval(),  # type: ignore[call-overload]
                 backbone=content["backbone"],
                 skeleton=skeleton,
                 scale=_read_scale(content["scale"]),
                 thorough=bool(content.get("thorough", False)),
-                calibration=PoseCalibration(**content["calibration"]),
+                calibration=calibration,
                 shape=_read_shape(shape) if shape else None,
                 familiarity=Familiarity(**familiarity) if familiarity else None,
-                training=content["training"],
+                training=dict(content["training"]),
             )
-        except (KeyError, TypeError, ValueError, DataError, RuntimeError, safetensors.SafetensorError) as error:
+        except ModelError as error:
+            raise FormatError(f"{place / MODEL_FILE}: {error}") from error
+        except (
+            KeyError,
+            TypeError,
+            ValueError,
+            AttributeError,
+            DataError,
+            RuntimeError,
+            OSError,
+            safetensors.SafetensorError,
+        ) as error:
             raise FormatError(
                 f"{place} was not written by this multipose, or was edited ({type(error).__name__}: {error}). "
                 "Train the network again."
@@ -369,9 +393,17 @@ class PoseModel:
 
 
 def _read_scale(value: float) -> float:
-    if not 0 < value <= 1:
-        raise ValueError(f"the scale {value} is not above 0 and at most 1")
+    if not _LEAST_SCALE <= value <= 1:
+        raise ValueError(f"the scale {value} is not between {_LEAST_SCALE} and 1")
     return float(value)
+
+
+def _check_weights(tensors: Mapping[str, Tensor]) -> None:
+    for name, tensor in tensors.items():
+        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+            raise ValueError(f"the weights {name} are not finite")
+    if not any(bool(tensor.any()) for tensor in tensors.values()):
+        raise ValueError("all weights are 0")
 
 
 def _read_shape(tensors: Mapping[str, Array]) -> ShapePrior:

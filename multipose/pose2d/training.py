@@ -184,7 +184,7 @@ def train(
         checkpoint = place / CHECKPOINT_FILE
         identity = hash_value(description)
         if resume and checkpoint.is_file():
-            run.restore(load_checkpoint(checkpoint, identity))
+            run.restore(load_checkpoint(checkpoint, identity, run.state_names))
             progress.note(f"Resumed after step {run.step}.")
         pictures = ShrunkPictures(fitted, scale)
         batches = make_batches(

@@ -260,6 +260,11 @@ class TrainingRun:
             "random": torch.get_rng_state(),
         }
 
+    @property
+    def state_names(self) -> tuple[str, ...]:
+        """What a state must have for `restore`."""
+        return tuple(self.state())
+
     def restore(self, state: dict[str, Any]) -> None:
         """Go on where `state` was taken."""
         self._model.network.load_state_dict(state["network"])

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import itertools
 import os
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,8 +18,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from multipose.camera import Camera, CameraRig
+from multipose.documents import read_arrays, write_arrays
 from multipose.errors import DataError, FormatError
-from multipose.files import SCHEMA_VERSION, atomic_path, check_schema
+from multipose.files import SCHEMA_VERSION, check_schema
 from multipose.geometry import as_array, skew, transform
 
 FloatArray = NDArray[np.float64]
@@ -119,34 +119,37 @@ class RigCovariance:
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write it as .npz, with the cameras that it belongs to, whole or not at all."""
-        with atomic_path(path) as temporary, open(temporary, "wb") as file:
-            np.savez_compressed(
-                file,
-                schema_version=SCHEMA_VERSION,
-                views=np.array(self.rig.names),
-                cameras=self.rig.packed(),
-                parameters=np.array(parameter_names(self.rig)),
-                covariance=self.matrix,
-            )
+        write_arrays(
+            path,
+            schema_version=SCHEMA_VERSION,
+            views=np.array(self.rig.names),
+            cameras=self.rig.packed(),
+            parameters=np.array(parameter_names(self.rig)),
+            covariance=self.matrix,
+        )
 
     @staticmethod
     def load(path: str | os.PathLike[str], rig: CameraRig) -> RigCovariance:
         """Read what `save` wrote, for the same rig or some of its cameras.
 
         Raises:
-            FormatError: the file is missing or of another kind.
+            FormatError: the file is missing or of another kind, or what it holds is no covariance.
             DataError: it is not of these cameras.
         """
         place = Path(path)
+        values = read_arrays(place, "covariance of a rig", "Calibrate again.")
         try:
-            with open(place, "rb") as file, np.load(file, allow_pickle=False) as data:
-                values = {name: data[name] for name in data.files}
             check_schema(values["schema_version"].item(), place)
             views, parameters = (values[name].tolist() for name in ("views", "parameters"))
             cameras = dict(zip(views, values["cameras"], strict=True))
-            covariance = values["covariance"]
-        except (ValueError, EOFError, OSError, KeyError, zipfile.BadZipFile) as error:
-            raise FormatError(f"{place} is not a readable covariance of a rig ({error}). Calibrate again.") from error
+            covariance = values["covariance"].astype(np.float64)
+        except (ValueError, TypeError, KeyError) as error:
+            raise FormatError(
+                f"{place} is not a readable covariance of a rig ({type(error).__name__}: {error}). Calibrate again."
+            ) from error
+        fault = _fault_of_covariance(covariance, len(parameters))
+        if fault:
+            raise FormatError(f"{place}: the covariance of the rig's parameters {fault}. Calibrate again.")
         for name, packed in zip(rig.names, rig.packed(), strict=True):
             if name not in cameras or not np.allclose(packed, cameras[name], rtol=_SAME_CAMERA, atol=_SAME_CAMERA):
                 raise DataError(
@@ -160,6 +163,25 @@ class RigCovariance:
             raise DataError(f"{place} is not the covariance of this rig: its lenses have other parameters.")
         rows = [parameters.index(name) for name in wanted]
         return RigCovariance.from_matrix(rig, covariance[np.ix_(rows, rows)])
+
+
+def _fault_of_covariance(matrix: FloatArray, n: int) -> str:
+    """Why a matrix cannot be the covariance of n parameters, "" if it can."""
+    if matrix.shape != (n, n):
+        return f"must have the shape {(n, n)}, got {matrix.shape}"
+    if not np.isfinite(matrix).all():
+        return "holds values that are not finite"
+    variance = np.diag(matrix)
+    if (variance < 0).any():
+        return f"holds a variance below 0 ({variance.min():.3g})"
+    if not variance.any():
+        return "is zero: it says that every parameter is known exactly"
+    size = np.sqrt(np.outer(variance, variance))
+    if (np.abs(matrix - matrix.T) > _SAME_CAMERA * size).any():
+        return "is not symmetric"
+    if (np.abs(matrix) > size * (1 + _SAME_CAMERA)).any():
+        return "holds correlations beyond 1"
+    return ""
 
 
 def parameter_names(rig: CameraRig) -> tuple[str, ...]:

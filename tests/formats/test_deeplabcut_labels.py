@@ -11,9 +11,10 @@ import pandas as pd
 import pytest
 
 from multipose.errors import DataError, FormatError
-from multipose.formats.deeplabcut import read_labels, write_labels
+from multipose.formats.deeplabcut import read_labels, write_keypoints, write_labels
 from multipose.labels import Labels, labels_from_points
 from multipose.sources import read_picture, write_picture
+from multipose.tracks import keypoints2d
 
 OLD = """scorer,anna,anna,anna,anna
 bodyparts,nose,nose,tail,tail
@@ -196,3 +197,14 @@ def test_real_tables(recordings: Callable[[str], Path]) -> None:
     assert all(path.is_file() for path in pictures.values())
     assert set(labels.table["state"]) == {"visible", "absent"}
     assert pictures[labels.recordings[0], 3].name == "img03.png"
+
+
+@pytest.mark.parametrize("name", ["../../x", "..", "", "a/b", "x" * 300])
+def test_nothing_is_written_outside_the_target(tmp_path: Path, name: str) -> None:
+    labels = labels_from_points(name or ".", "top", [0], [[[1.0, 2.0]]], ["nose"])
+    with pytest.raises(DataError, match="cannot be the name"):
+        write_labels(labels, tmp_path / "a" / "b", scorer="anna")
+    dataset = keypoints2d(np.ones((1, 1, 1, 1, 2)), views=[f"{name}/"], keypoints=["nose"])
+    with pytest.raises(DataError, match="cannot be the name"):
+        write_keypoints(dataset, tmp_path / "a" / "b", name="day1")
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []

@@ -13,6 +13,7 @@ import xarray as xr
 
 from multipose.errors import DataError, FormatError
 from multipose.formats import anipose, deeplabcut, movement, sleap, table
+from multipose.pipeline import foreign
 from multipose.tracks import keypoints2d, trajectories3d
 
 NAMES = ["nose", "ear, left", "NA"]
@@ -292,3 +293,32 @@ def test_newer_tables_are_refused(tmp_path: Path) -> None:
     frame.assign(schema_version=2).to_csv(path, index=False)
     with pytest.raises(FormatError, match="newer multipose"):
         table.read_trajectories(path)
+
+
+def sleap_file(path: Path, tracks: np.ndarray, nodes: list[str], scores: np.ndarray | None = None) -> Path:
+    with h5py.File(path, "w") as file:
+        file["tracks"], file["node_names"] = tracks, nodes
+        if scores is not None:
+            file["point_scores"] = scores
+    return path
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        ("far", r"keypoint tail, space y it is 1e\+12 px, which is far outside any picture"),
+        ("negative", r"node nose, track track_0, frame 2: the score is -0\.5"),
+        ("twice", "the node 'nose' more than once"),
+    ],
+)
+def test_values_that_cannot_be_are_refused_by_file(tmp_path: Path, change: str, problem: str) -> None:
+    tracks, scores, nodes = np.ones((1, 2, 2, 4)), np.ones((1, 2, 4)), ["nose", "tail"]
+    if change == "far":
+        tracks[0, 1, 1, 3] = 1e12
+    elif change == "negative":
+        scores[0, 0, 2] = -0.5
+    else:
+        nodes = ["nose", "nose"]
+    path = sleap_file(tmp_path / "s.h5", tracks, nodes, scores)
+    with pytest.raises(FormatError, match=r"s\.h5.*" + problem):
+        foreign.read_keypoints(path, "front")

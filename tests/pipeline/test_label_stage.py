@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from multipose.errors import FormatError, LabelError, ProjectError
+from multipose.errors import DataError, FormatError, LabelError, MultiposeError, ProjectError
 from multipose.labels import Labels, labels_from_points, picture_path
 from multipose.pipeline.beginning import make_project
 from multipose.pipeline.label_files import import_labels
@@ -273,3 +273,40 @@ def test_listed_frames_are_entered_as_unlabelled(filmed: Project, tmp_path: Path
         table.write_text(text, encoding="utf-8")
         with pytest.raises(FormatError, match=told):
             read_frames(table)
+
+
+@pytest.mark.parametrize("name", ["../../../outside", "..", "/etc", "a\\..\\b", "a/b"])
+def test_labels_never_lead_out_of_the_project_or_the_target(filmed: Project, tmp_path: Path, name: str) -> None:
+    outside = tmp_path / "outside" / "top" / "000001.png"
+    write_picture(outside, grey(7))
+    labels_from_points(name, "top", [1], np.full((1, 2, 2), 5.0), KEYPOINTS).save(filmed.labels_path)
+    for act in (
+        lambda: export_labels(filmed, tmp_path / "out" / "deep" / "er", ["top"], "me", open_hashes(filmed)),
+        lambda: find_problems(filmed),
+        lambda: extract_labelled(filmed, Labels.load(filmed.labels_path), open_hashes(filmed)),
+        lambda: import_labels(filmed, filmed.labels_path, "top"),
+    ):
+        with pytest.raises(MultiposeError, match="cannot be the name"):
+            act()
+    assert not (tmp_path / "out").exists()
+    assert list(tmp_path.rglob("CollectedData*")) == []
+
+
+def test_a_scorer_never_leads_out_of_the_target(filmed: Project, tmp_path: Path) -> None:
+    label(filmed, [1])
+    with pytest.raises(DataError, match="cannot be the name"):
+        export_labels(filmed, tmp_path / "out", ["top"], "me/../../../x", open_hashes(filmed))
+    assert list(tmp_path.rglob("CollectedData*")) == []
+
+
+def test_labels_without_a_picture_and_of_no_view_are_told(filmed: Project) -> None:
+    label(filmed, [2, 700])
+    with pytest.raises(LabelError, match="frame 700 is labelled, but .*has the frames 0 to 7"):
+        find_problems(filmed)
+    filmed.labels_path.unlink()
+    label(filmed, [3], recording="day9")
+    with pytest.raises(LabelError, match=r"'day9', view 'top', frame 3 .*000003\.png is not there"):
+        find_problems(filmed)
+    labels_from_points("day1", "left", [1], np.full((1, 2, 2), 5.0), KEYPOINTS).save(filmed.labels_path)
+    with pytest.raises(LabelError, match="the view 'left'; the project has top"):
+        find_problems(filmed)

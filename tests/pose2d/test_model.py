@@ -6,9 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import safetensors.torch
 import torch
 
 from multipose.errors import DataError, FormatError, ModelError
+from multipose.files import content_hash
 from multipose.pose2d.dataset import PoseDataset
 from multipose.pose2d.model import MODEL_FILE, WEIGHTS_FILE, PoseCalibration, PoseModel, check_same_keypoints
 from multipose.pose2d.network import PoseNetwork
@@ -154,3 +156,46 @@ def test_networks_of_a_rig_share_their_key_points() -> None:
         check_same_keypoints({"left": one, "right": other})
     with pytest.raises(ModelError, match="At least one"):
         check_same_keypoints({})
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "problem"),
+    [
+        ("presence_slope = 1.2", "presence_slope = nan", "presence_slope of a network must be finite"),
+        ("presence_slope = 1.2", 'presence_slope = "1.2"', "presence_slope of a network must be finite"),
+        ("covariance_spread = 0.7", "covariance_spread = nan", "covariance_spread"),
+        ("covariance_spread = 0.7", "covariance_spread = -1.0", "covariance_spread"),
+        ("covariance_blur = 30.0", "covariance_blur = inf", "covariance_blur"),
+        (
+            "covariance_floor = [ 2.5, 0.5, 1.0,]",
+            "covariance_floor = [ 2.5, 0.5,]",
+            "covariance_floor has not one value",
+        ),
+        ("scale = 1.0", "scale = 1e-9", "the scale 1e-09"),
+        ("scale = 1.0", "scale = nan", "the scale nan"),
+        ('backbone = "efficientnet_lite0"', 'backbone = "../../x"', "There is no backbone"),
+    ],
+)
+def test_values_that_cannot_be_are_refused_by_file(tmp_path: Path, old: str, new: str, problem: str) -> None:
+    make_model().save(tmp_path)
+    text = (tmp_path / MODEL_FILE).read_text()
+    assert old in text
+    (tmp_path / MODEL_FILE).write_text(text.replace(old, new))
+    with pytest.raises(FormatError, match=problem) as caught:
+        PoseModel.load(tmp_path)
+    assert str(tmp_path) in str(caught.value)
+
+
+@pytest.mark.parametrize(("value", "problem"), [(np.nan, "are not finite"), (0.0, "all weights are 0")])
+def test_weights_that_say_nothing_are_refused(tmp_path: Path, value: float, problem: str) -> None:
+    make_model().save(tmp_path)
+    weights, description = tmp_path / "weights.safetensors", tmp_path / MODEL_FILE
+    before = content_hash(weights)
+    tensors = {
+        name: torch.full_like(tensor, value) if tensor.is_floating_point() else tensor * 0
+        for name, tensor in safetensors.torch.load_file(weights).items()
+    }
+    safetensors.torch.save_file(tensors, weights)
+    description.write_text(description.read_text().replace(before, content_hash(weights)))
+    with pytest.raises(FormatError, match=problem):
+        PoseModel.load(tmp_path)

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 import pytest
 
 from multipose.calibration.bundle import RigState, move
 from multipose.camera import CameraRig
+from multipose.documents import read_arrays
 from multipose.errors import DataError, FormatError
 from multipose.geometry import look_at
 from multipose.synthetic import sample_rig
@@ -95,3 +100,26 @@ def test_the_file_holds_it_and_knows_its_rig(tmp_path) -> None:
         RigCovariance.load(tmp_path / "rig.toml", rig)
     with pytest.raises(DataError, match="row for each"):
         RigCovariance(rig, np.zeros((3, 1)))
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        (lambda c: np.full_like(c, np.nan), "not finite"),
+        (lambda c: c + np.where(np.arange(c.size).reshape(c.shape) == 3, np.inf, 0), "not finite"),
+        (lambda c: -c, "a variance below 0"),
+        (lambda c: c * 0, "is zero"),
+        (lambda c: c[:10, :10], "must have the shape"),
+        (lambda c: c + np.triu(np.sqrt(np.outer(np.diag(c), np.diag(c))), 1) * 0.1, "is not symmetric"),
+        (lambda c: np.sqrt(np.outer(np.diag(c), np.diag(c))) * (2 - np.eye(len(c))), "correlations beyond 1"),
+    ],
+)
+def test_a_file_that_holds_no_covariance_is_refused(tmp_path: Path, change: Callable[..., Any], problem: str) -> None:
+    rig = sample_rig()
+    n = len(parameter_names(rig))
+    root = np.random.default_rng(0).normal(size=(n, n))
+    RigCovariance.from_matrix(rig, root @ root.T + np.eye(n)).save(tmp_path / "covariance.npz")
+    values = read_arrays(tmp_path / "covariance.npz")
+    np.savez(tmp_path / "covariance.npz", **{**values, "covariance": change(values["covariance"])})
+    with pytest.raises(FormatError, match=rf"covariance\.npz: the covariance .*{problem}.*Calibrate again"):
+        RigCovariance.load(tmp_path / "covariance.npz", rig)

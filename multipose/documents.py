@@ -1,0 +1,153 @@
+"""Small files that are read whole, TOML, JSON and npz: sizes are checked first, damage is told by the file's name."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import struct
+import tomllib
+import zipfile
+import zlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from multipose.errors import FormatError
+from multipose.files import atomic_path, check_file
+
+_MOST_TEXT = 64 << 20  # bytes
+_ALWAYS = 64 << 20  # bytes that an array of an npz may have, however little of it is stored
+_MOST_COMPRESSION = 1100  # deflate cannot shrink by more than 1032
+_CHECKSUM = "sha256"
+
+
+def read_document(path: str | os.PathLike[str]) -> str:
+    """The text (UTF-8) of a small file.
+
+    Raises:
+        FormatError: it is missing, no regular file, too large, or no UTF-8.
+    """
+    place = Path(path)
+    check_file(place)
+    size = place.stat().st_size
+    if size > _MOST_TEXT:
+        raise FormatError(f"{place} has {size:,} bytes; a file of its kind has at most {_MOST_TEXT:,}.")
+    try:
+        return place.read_text(encoding="utf-8")
+    except OSError as error:
+        raise FormatError(f"{place} cannot be read ({error.strerror}).") from error
+    except UnicodeDecodeError as error:
+        raise FormatError(f"{place} is not UTF-8 text ({error}). Save it as UTF-8.") from None
+
+
+def read_json(path: str | os.PathLike[str]) -> Any:
+    """The value in a JSON file.
+
+    Raises:
+        FormatError: as of `read_document`, or it is no JSON.
+    """
+    text = read_document(path)
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise FormatError(f"{path} is no whole JSON file ({error}).") from None
+
+
+def parse_toml(text: str, source: str | os.PathLike[str]) -> dict[str, Any]:
+    """The tables of a TOML text; `source` is the file's name for messages.
+
+    Raises:
+        FormatError: it is no TOML.
+    """
+    try:
+        return tomllib.loads(text)
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
+        raise FormatError(f"{source} is not valid TOML: {error}.") from None
+
+
+def read_toml(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """The tables of a TOML file.
+
+    Raises:
+        FormatError: as of `read_document` and `parse_toml`.
+    """
+    return parse_toml(read_document(path), path)
+
+
+def write_arrays(path: str | os.PathLike[str], **arrays: npt.ArrayLike) -> None:
+    """Write arrays as a compressed .npz with their checksum, whole or not at all."""
+    values = {name: np.asarray(value) for name, value in arrays.items()}
+    with atomic_path(path) as temporary, open(temporary, "wb") as file:
+        np.savez_compressed(file, allow_pickle=False, **values, **{_CHECKSUM: np.array(_checksum(values))})
+
+
+def read_arrays(
+    path: str | os.PathLike[str], what: str = "file of arrays", remedy: str = "Make it again."
+) -> dict[str, npt.NDArray[Any]]:
+    """The arrays of an .npz, each once its declared size is known to be what is stored.
+
+    Args:
+        path: the file.
+        what: it should be, and
+        remedy: what to do if it is not, for messages.
+
+    Raises:
+        FormatError: the file is missing, damaged, holds objects, or its arrays are not those that were written.
+    """
+    place = Path(path)
+    check_file(place)
+    try:
+        with zipfile.ZipFile(place) as archive:
+            for member in archive.infolist():
+                _check_member(archive, member, place)
+        with open(place, "rb") as file, np.load(file, allow_pickle=False) as data:
+            values = {str(name): np.asarray(data[name]) for name in data.files}
+    except (
+        ValueError,  # UnicodeDecodeError among them
+        TypeError,
+        KeyError,
+        EOFError,
+        OSError,
+        NotImplementedError,
+        RuntimeError,
+        SyntaxError,
+        MemoryError,
+        struct.error,
+        zlib.error,
+        zipfile.BadZipFile,
+    ) as error:
+        raise FormatError(f"{place} is not a readable {what} ({type(error).__name__}: {error}). {remedy}") from error
+    stated = values.pop(_CHECKSUM, None)
+    if stated is not None and str(stated) != _checksum(values):
+        raise FormatError(f"{place}: the values are not those that were written (their checksum differs). {remedy}")
+    return values
+
+
+def _check_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo, path: Path) -> None:
+    """Refuse an array that declares another size than its member has, or a member that swells when it is unpacked."""
+    if member.file_size > max(_ALWAYS, member.compress_size * _MOST_COMPRESSION):
+        raise FormatError(
+            f"{path}, {member.filename}: declares {member.file_size:,} bytes; {member.compress_size:,} are stored."
+        )
+    with archive.open(member) as file:
+        version = np.lib.format.read_magic(file)
+        read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        shape, _, kind = read(file)
+        declared = int(np.prod(shape, dtype=object)) * kind.itemsize
+        if kind.hasobject or min(shape, default=0) < 0 or file.tell() + declared != member.file_size:
+            raise FormatError(
+                f"{path}, {member.filename}: declares the shape {shape} of {kind}, {declared:,} bytes; "
+                f"{member.file_size - file.tell():,} are there. Make the file again."
+            )
+
+
+def _checksum(values: dict[str, npt.NDArray[Any]]) -> str:
+    digest = hashlib.sha256()
+    for name in sorted(values):
+        value = values[name]
+        digest.update(f"{name} {value.dtype.str} {value.shape} ".encode())
+        digest.update(np.ascontiguousarray(value).tobytes())
+    return digest.hexdigest()
