@@ -17,15 +17,14 @@ from multipose.triangulate.motion import bridge, implausible
 from multipose.triangulate.points import FloatArray
 from multipose.triangulate.posterior import Posterior, Scene
 from multipose.triangulate.reconstruction import Observations, observations
-from multipose.triangulate.tails import variance_ratio
+from multipose.triangulate.tails import LIGHTEST_TAILS, variance_ratio
 
 POINT = ("time", "individual", "keypoint")
 
 _FIRM = 3  # views that agree on a point are believed, whatever the movement
 _JITTER = 0.3  # of the step; times may be so far off an even grid
 _LEAST_CONFIDENCE = 0.5  # of 2D points that count where covariances say how little a doubtful one tells
-_GAUSSIAN = 20.0  # degrees of freedom from which tails are none ...
-_LIGHTEST_TAILS = 8.0  # ... and that they have at most, where there are some
+_GAUSSIAN = 20.0  # degrees of freedom from which tails are none
 _MOST_MISSING = 20  # frames of the grid per frame of the recording
 
 
@@ -208,14 +207,11 @@ def _on_grid(values: NDArray[Any], rows: NDArray[np.int64], empty: float) -> NDA
 
 
 def _freedom(tracks: xr.Dataset, keypoints: xr.Dataset) -> FloatArray | None:
-    """(individual * keypoint,) degrees of freedom of the 2D errors.
-
-    Networks and people are off for some frames now and then, whatever the tails of single frames look like.
-    """
+    """(individual * keypoint,) degrees of freedom of the 2D errors; None where they are as good as Gaussian."""
     known = tracks["degrees_of_freedom"].values if "degrees_of_freedom" in tracks else np.array([np.inf])
     if "shared_error" not in keypoints.attrs and np.median(known) >= _GAUSSIAN:
         return None
-    return np.tile(np.minimum(known, _LIGHTEST_TAILS), tracks.sizes["individual"])
+    return np.tile(np.minimum(known, LIGHTEST_TAILS), tracks.sizes["individual"])
 
 
 def _covariances(tracks: xr.Dataset, seen: Observations, freedom: FloatArray | None) -> FloatArray:
