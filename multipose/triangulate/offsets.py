@@ -261,14 +261,15 @@ class _Scores:
 
     def _of_residuals(self, residual: FloatArray) -> FloatArray:
         """(n, m) of residuals (n, 2 view)."""
-        return np.einsum("nij,nj->ni", self.projected, residual) @ self.determined
+        return np.asarray(np.einsum("nij,nj->ni", self.projected, residual) @ self.determined)
 
     def _normal(self) -> FloatArray:
         normal: FloatArray = self.determined.T @ self.projected.sum(axis=0) @ self.determined
         return normal
 
     def _reduced_step(self) -> FloatArray:
-        return np.linalg.solve(self._normal(), self._of_residuals(self.residual).sum(axis=0))
+        step: FloatArray = np.linalg.solve(self._normal(), np.asarray(self._of_residuals(self.residual).sum(axis=0)))
+        return step
 
 
 def _fit(by_position: FloatArray, pull: FloatArray) -> FloatArray:
