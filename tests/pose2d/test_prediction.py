@@ -186,11 +186,17 @@ def test_a_view_without_any_picture(moving: PoseDataset, runtime_name: str) -> N
 
 
 def test_the_slowest_part_is_named(moving: PoseDataset, tmp_path: Path) -> None:
+    """Each picture takes longer to come than all of them together took before, network and start included."""
+    model = untrained()
+    started = time.monotonic()
+    predict({"a": model}, {"a": Pictures(3, moving.picture)}, threads=1)
+    whole = time.monotonic() - started
+
     def slowly(index: int) -> npt.NDArray[np.uint8]:
-        time.sleep(0.2)
+        time.sleep(whole)
         return moving.picture(index)
 
-    reports = predict_to_file({"a": untrained()}, {"a": Pictures(3, slowly)}, tmp_path / "a.nc", threads=1)
+    reports = predict_to_file({"a": model}, {"a": Pictures(3, slowly)}, tmp_path / "a.nc", threads=1)
     assert reports["a"].limited_by == "decoding"
     assert not reports["a"].followed
 

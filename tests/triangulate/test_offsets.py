@@ -53,7 +53,7 @@ def test_the_offset_is_that_of_the_one_view_that_means_another_place():
     keypoints = observe(rig, still(200, 2), noise=0.5, seed=2)
     keypoints["position"][1, ..., 0, :] += [4.0, -6.0]
     found = estimate_offsets(keypoints, rig)["offset"]
-    tenth = 0.1 * np.hypot(4.0, 6.0)  # what the least sum of lengths may give to others: 6 %, by the points' place 4 to 8
+    tenth = 0.1 * np.hypot(4.0, 6.0)  # the least sum of lengths gives 3 to 9 % of it to others, by where the points are
     np.testing.assert_allclose(found.values[1, 0], [4.0, -6.0], atol=tenth)
     assert np.abs(found.values[[0, 2, 3], 0]).max() < tenth
     assert np.abs(found.values[:, 1]).max() < 0.2

@@ -97,7 +97,7 @@ def test_equals_a_plain_reference(lenses, refine):
     for i in np.flatnonzero(enough):
         position, spread, error = reference(px[:, i], rig, confidence[:, i], covariance[:, i], 0.8, refine)
         np.testing.assert_allclose(found.position[i], position, rtol=0, atol=1e-9 * np.abs(position).max() + 3e-9)
-        # of the largest entry: one near 0 is a difference of such, and the derivatives are those at points a little apart
+        # of the largest entry: those near 0 are differences of such
         np.testing.assert_allclose(found.covariance[i], spread, rtol=0, atol=1e-6 * np.abs(spread).max())
         assert found.error[i] == pytest.approx(error, abs=1e-5)
     assert np.isnan(found.position[~enough]).all()

@@ -184,7 +184,8 @@ def test_windows_do_not_show(monkeypatch):
     monkeypatch.setattr("multipose.triangulate.smoothing._WINDOW", 100)
     parts = smooth(robust, keypoints, rig, motion=motion, threads=2)
     sd = np.sqrt(np.einsum("...ii->...i", whole["covariance"].values))
-    assert np.abs((parts["position"].values - whole["position"].values) / sd).max() < 0.03  # which adds 0.1 % to the mean square error
+    # that adds less than 0.1 % to a mean square error
+    assert np.abs((parts["position"].values - whole["position"].values) / sd).max() < 0.03
     np.testing.assert_allclose(parts["covariance"].values, whole["covariance"].values, rtol=0.01, atol=1e-4)
     assert smooth(robust, keypoints, rig, motion=motion, threads=1).identical(parts)
 

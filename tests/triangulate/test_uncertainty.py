@@ -81,7 +81,8 @@ def test_ellipsoids_hold_the_truth_as_often_as_they_say(n_views, spread, limit):
 def test_ellipsoids_hold_the_truth_where_the_stated_noise_is_wrong(spread, gross):
     """9000 points of 6 views, seen by 2 to 6; every covariance is wrong by a factor per view and key point.
 
-    Four standard deviations of the count of a stratum, 1800 points, are 4.7 and 2.1 points. The log-likelihood of points of two views is not judged where gross errors may go unseen."""
+    Four standard deviations of the count of a stratum, 1800 points, are 4.7 and 2.1 points. The log-likelihood of
+    points of two views is not judged where gross errors may go unseen."""
     n, n_keypoints = 1500, 6
     rig = arc(6, spread)
     rng = np.random.default_rng(4)
