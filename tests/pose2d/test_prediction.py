@@ -71,7 +71,7 @@ def errors(found: xr.Dataset, view: str, truth: npt.NDArray[np.float64]) -> npt.
 def test_every_point_lands_at_its_own_frame(trained: TrainingResult, moving: PoseDataset, batch_size: int) -> None:
     source = Pictures(23, moving.picture)
     found = predict({"top": trained.model}, {"top": source}, batch_size=batch_size, threads=1)
-    assert np.median(errors(found, "top", moving.xy)) < 1.5
+    assert np.median(errors(found, "top", moving.xy)) < 2.5
     assert np.median(errors(found, "top", np.roll(moving.xy, 1, axis=0))) > 10
     assert found["frame"].values.tolist() == [list(range(1000, 1023))]
     np.testing.assert_allclose(found["time"], np.arange(23) / 50)
@@ -89,9 +89,9 @@ def test_views_on_one_clock(trained: TrainingResult, moving: PoseDataset) -> Non
     frames = {"top": np.arange(5, 15), "side": side}
     found = predict(models, sources, frames=frames, batch_size=4, threads=1)
     assert found["view"].values.tolist() == ["top", "side"]
-    assert np.median(errors(found, "top", moving.xy[5:15])) < 1.5
+    assert np.median(errors(found, "top", moving.xy[5:15])) < 2.5
     there = side >= 0
-    assert np.median(errors(found, "side", moving.xy[2 * side])[there]) < 1.5
+    assert np.median(errors(found, "side", moving.xy[2 * side])[there]) < 2.5
     assert np.isnan(found["position"].sel(view="side").values[~there]).all()
     assert (found["confidence"].sel(view="side").values[~there] == 0).all()
     assert found["frame"].sel(view="side").values.tolist() == [-1, -1, -1, 1000, 1001, 1002, -1, 1003, 1004, 1007]
@@ -169,7 +169,7 @@ def test_a_followed_animal_has_the_points_of_whole_pictures(trained: TrainingRes
     assert float(seen.mean()) > 0.9
     moved = np.hypot(*np.moveaxis((whole["position"] - followed["position"]).values, -1, 0))
     assert np.median(moved[seen.values]) < 0.1
-    assert np.median(errors(followed, "top", xy)) < 1.5
+    assert np.median(errors(followed, "top", xy)) < 2.5
 
 
 @pytest.mark.parametrize("runtime_name", ["auto", "torch-bfloat16"])
