@@ -268,8 +268,8 @@ class _Scores:
         return normal
 
     def _reduced_step(self) -> FloatArray:
-        step: FloatArray = np.linalg.solve(self._normal(), np.asarray(self._of_residuals(self.residual).sum(axis=0)))
-        return step
+        asked = self._of_residuals(self.residual).sum(axis=0)
+        return np.asarray(np.linalg.solve(self._normal(), asked), dtype=np.float64)
 
 
 def _fit(by_position: FloatArray, pull: FloatArray) -> FloatArray:

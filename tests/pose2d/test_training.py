@@ -69,7 +69,7 @@ def test_a_few_seconds_of_training_find_the_discs(trained: TrainingResult, make_
     fresh = make_discs(12, seed=900, absent=0.3)
     estimate = trained.model.estimate_pictures([fresh.picture(i) for i in range(len(fresh))], threads=1)
     error = np.hypot(*np.moveaxis(estimate.position - fresh.xy, -1, 0))
-    assert np.nanmedian(error) < 1.5
+    assert np.nanmedian(error) < 2.5
     assert estimate.confidence[fresh.present].min() > estimate.confidence[~fresh.present].max()
     assert trained.held_out.mean_px == pytest.approx(trained.model.training["held_out_mean_px"])
 
@@ -223,10 +223,17 @@ with noting_interrupts() as noted:
 
 
 def test_budgets_end_training(make_discs: Make, tmp_path: Path) -> None:
-    started = time.process_time()
-    options: dict[str, Any] = {"threads": 1, "augmentation": SMALL_CROPS, "settings": TINY_BATCH}
-    result = train(make_discs(4), tmp_path, cpu_minutes=2 / 60, steps=100_000, **options)
-    assert time.process_time() - started < 6
+    """A budget of 2 s of CPU time costs no more than itself and twice what a training of one step does."""
+
+    def spend(name: str, **budget: float) -> tuple[float, TrainingResult]:
+        started = time.process_time()
+        options: dict[str, Any] = {"threads": 1, "augmentation": SMALL_CROPS, "settings": TINY_BATCH, **budget}
+        result = train(make_discs(4), tmp_path / name, **options)
+        return time.process_time() - started, result
+
+    least, _ = spend("one step", steps=1)
+    spent, result = spend("budget", cpu_minutes=2 / 60, steps=100_000)
+    assert spent < 2 + 2 * least
     assert 0 < result.model.training["steps"] < 100_000
     assert Budget(steps=10, minutes=1.0).share(5, 6.0, 99.0) == 0.5
     assert Budget(steps=10, minutes=1.0).share(5, 45.0, 99.0) == 0.75
@@ -361,5 +368,5 @@ def test_training_can_begin_with_another_network(trained: TrainingResult, make_d
     still = replace(TINY_BATCH, learning_rate=1e-9)
     options: dict[str, Any] = {"steps": 1, "threads": 1, "augmentation": SMALL_CROPS, "settings": still}
     begun = train(dataset, tmp_path / "a", start=trained.model, **options)
-    assert begun.held_out.median_px < 2
+    assert begun.held_out.median_px < 2.5
     assert train(dataset, tmp_path / "b", **options).held_out.median_px > 5
