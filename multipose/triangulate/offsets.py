@@ -268,13 +268,15 @@ class _Scores:
         return normal
 
     def _reduced_step(self) -> FloatArray:
-        return np.linalg.solve(self._normal(), self._of_residuals(self.residual).sum(axis=0))
+        step: FloatArray = np.linalg.solve(self._normal(), self._of_residuals(self.residual).sum(axis=0))
+        return step
 
 
 def _fit(by_position: FloatArray, pull: FloatArray) -> FloatArray:
     """The move of a point (n, 3, 2 view) that residuals ask for, weighted as in pull = weights * by_position."""
-    inverse: FloatArray = np.linalg.pinv(np.swapaxes(by_position, -1, -2) @ pull, rcond=1e-12, hermitian=True)
-    return inverse @ np.swapaxes(pull, -1, -2)
+    inverse = np.linalg.pinv(np.swapaxes(by_position, -1, -2) @ pull, rcond=1e-12, hermitian=True)
+    fit: FloatArray = inverse @ np.swapaxes(pull, -1, -2)
+    return fit
 
 
 def _by_frame(values: FloatArray) -> FloatArray:
