@@ -17,7 +17,7 @@ import torch
 
 from multipose.errors import DataError, ModelError
 from multipose.pose2d.augmentation import Augmentation
-from multipose.pose2d.batches import split_held_out
+from multipose.pose2d.batches import draw_times, split_held_out, split_times
 from multipose.pose2d.checkpoints import CHECKPOINT_FILE
 from multipose.pose2d.dataset import PoseDataset
 from multipose.pose2d.evaluation import evaluate
@@ -303,6 +303,32 @@ def test_held_out_pictures_are_apart_and_have_points(make_discs: Make) -> None:
     assert not set(fitted.names) & set(held_out.names)
     assert np.isfinite(held_out.xy).all(-1).any(1).all()
     assert split_held_out(dataset, 0.1, seed=0)[1].names == held_out.names
+
+
+def test_times_are_held_out_with_their_neighbours_whatever_the_order() -> None:
+    times = {("day1", 10 * place): 3 for place in range(40)} | {("day2", place): 3 for place in range(40)}
+    drawn = draw_times(times, 0.1, 0)
+    assert len(drawn) == 8
+    assert draw_times(dict(reversed(times.items())), 0.1, 0) == drawn
+    assert draw_times(times, 0.1, 1) != drawn
+    close = sorted(moment for group, moment in drawn if group == "day2")
+    assert not close or close[-1] - close[0] + 1 >= len(close)
+    few = {("day1", 10 * place): 1 + place % 2 for place in range(20)}
+    assert {few[time] for time in draw_times(few, 0.2, 3)} == {2}  # those that most views show come first
+    assert len(draw_times({("a", 1): 1, ("a", 2): 1}, 0.9, 0)) == 1
+
+
+def test_folds_keep_neighbours_together() -> None:
+    times = [("day1", start + step) for start in range(0, 200, 20) for step in (0, 2, 4)]
+    parts = split_times(times, 4, 0)
+    assert sorted(time for part in parts for time in part) == sorted(times)
+    for part in parts:
+        for start in range(0, 200, 20):
+            assert len({("day1", start), ("day1", start + 2), ("day1", start + 4)} & part) in (0, 3)
+    assert max(map(len, parts)) - min(map(len, parts)) <= 3
+    assert split_times(times[::-1], 4, 0) == parts
+    with pytest.raises(DataError, match="10 stretches of neighbouring frames.*2 to 10 folds; got 11"):
+        split_times(times, 11, 0)
 
 
 def perfect_logits(xy: torch.Tensor, cells: int, settings: TrainingSettings) -> torch.Tensor:
