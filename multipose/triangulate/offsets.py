@@ -261,7 +261,8 @@ class _Scores:
 
     def _of_residuals(self, residual: FloatArray) -> FloatArray:
         """(n, m) of residuals (n, 2 view)."""
-        return np.einsum("nij,nj->ni", self.projected, residual) @ self.determined
+        score: FloatArray = np.einsum("nij,nj->ni", self.projected, residual) @ self.determined
+        return score
 
     def _normal(self) -> FloatArray:
         normal: FloatArray = self.determined.T @ self.projected.sum(axis=0) @ self.determined
