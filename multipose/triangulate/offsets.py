@@ -261,8 +261,7 @@ class _Scores:
 
     def _of_residuals(self, residual: FloatArray) -> FloatArray:
         """(n, m) of residuals (n, 2 view)."""
-        score: FloatArray = np.einsum("nij,nj->ni", self.projected, residual) @ self.determined
-        return score
+        return np.asarray(np.einsum("nij,nj->ni", self.projected, residual) @ self.determined)
 
     def _normal(self) -> FloatArray:
         normal: FloatArray = self.determined.T @ self.projected.sum(axis=0) @ self.determined
