@@ -97,8 +97,8 @@ class Layout:
         shared = place("covariance") * np.tile(share, n_individuals)[:, None, None]
         freedom = _freedom(tracks, n)
         firm = inlier & (inlier.sum(axis=0) >= _FIRM)
-        # Of two views no gross error is outvoted: tails are then such errors, which the movement gives away, and the noise
-        # is that of the others: between the t distribution's scale and its variance.
+        # Of two views no gross error is outvoted: tails are then such errors, which the movement gives away, and the
+        # noise is that of the others: between the t distribution's scale and its variance.
         tails, middle = None, 1.0
         if freedom is not None and ("shared_error" in keypoints.attrs or firm.any()):
             tails = np.minimum(freedom, LIGHTEST_TAILS)
