@@ -1,5 +1,5 @@
 # For developers. `make` alone lists what there is; every target sets up .venv first where it must.
-.PHONY: help demo test test-fast check docs sample-data clean
+.PHONY: help demo test test-fast test-newest check docs sample-data clean
 
 VENV := .venv/bin
 DEMO ?= demo
@@ -9,6 +9,7 @@ help:
 	@echo "make demo         the whole chain on the sample project, into ./$(DEMO)"
 	@echo "make test         every test, then those that use OpenCV once more with OpenCV 4"
 	@echo "make test-fast    the tests that take less than about five seconds each"
+	@echo "make test-newest  the same on the newest Python installed (in .venv-newest), where .venv has an older one"
 	@echo "make check        ruff, mypy --strict, import layers"
 	@echo "make docs         the documentation as a site in build/docs"
 	@echo "make sample-data  render sample_data/ anew"
@@ -34,6 +35,9 @@ test: .venv/installed .opencv4/installed
 test-fast: .venv/installed
 	$(VENV)/python -m pytest -q -m "not slow"
 
+test-newest: .venv/installed
+	.ci/test-newest
+
 check: .venv/installed
 	$(VENV)/ruff check .
 	$(VENV)/ruff format --check .
@@ -50,4 +54,4 @@ sample-data: .venv/installed
 	$(VENV)/python sample_data/generate.py
 
 clean:
-	rm -rf .venv .opencv4 build $(DEMO)
+	rm -rf .venv .venv-newest .opencv4 build $(DEMO)

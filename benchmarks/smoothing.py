@@ -157,24 +157,31 @@ def measure_realistic(peers: dict[str, str], seeds: int) -> None:
 
 
 def run_peer(
-    python: str, rig: CameraRig, px: np.ndarray, limbs: list[tuple[int, int]]
+    python: str, rig: CameraRig, px: np.ndarray, limbs: list[tuple[int, int]], *settings: str
 ) -> dict[str, tuple[np.ndarray, float]]:
-    """Positions and CPU seconds of a peer by setting."""
+    """Positions and CPU seconds of a peer by setting (all that smooth by default)."""
+
+    def intrinsics(camera: Camera) -> np.ndarray:
+        lens = camera.lens
+        distortion = np.zeros(5)
+        distortion[: len(lens.distortion)] = lens.distortion[:5]
+        return np.r_[lens.fx, lens.fy, lens.cx, lens.cy, distortion]
+
     with tempfile.TemporaryDirectory() as folder:
         case, answer = Path(folder) / "case.npz", Path(folder) / "found.npz"
         np.savez(
             case,
             px=px,
             limbs=np.array(limbs),
-            size=np.array(SIZE),
-            intrinsics=np.array([[c.lens.fx, c.lens.fy, c.lens.cx, c.lens.cy, *c.lens.distortion[:5]] for c in rig]),
+            size=np.array(rig.cameras[0].size),
+            intrinsics=np.array([intrinsics(camera) for camera in rig]),
             camera_from_world=np.stack([camera.camera_from_world for camera in rig]),
         )
         program = Path(__file__).parent / "peers" / "smooth_aniposelib.py"
-        subprocess.run([python, str(program), str(case), str(answer)], check=True, stdout=subprocess.DEVNULL)
+        subprocess.run([python, str(program), str(case), str(answer), *settings], check=True, stdout=subprocess.DEVNULL)
         with np.load(answer) as file:
-            settings = [name.removesuffix("_seconds") for name in file.files if name.endswith("_seconds")]
-            return {name: (file[f"{name}_position"], float(file[f"{name}_seconds"])) for name in settings}
+            found = [name.removesuffix("_seconds") for name in file.files if name.endswith("_seconds")]
+            return {name: (file[f"{name}_position"], float(file[f"{name}_seconds"])) for name in found}
 
 
 def make_views(n_views: int, parallax: str, seed: int) -> CameraRig:

@@ -22,6 +22,13 @@ _OFTEN_OFF = 0.02  # share of a view's points
 @click.option("--max-error-px", type=click.FloatRange(min=0, min_open=True), help="Instead of multipose.toml's.")
 @click.option("--min-views", type=click.IntRange(min=2), help="Instead of multipose.toml's.")
 @click.option(
+    "--shared-error",
+    type=click.FloatRange(0, 1, max_open=True),
+    metavar="SHARE",
+    help="Share of a 3D point's variance that all views have in common, instead of what held-out labels or experience "
+    "say.",
+)
+@click.option(
     "--remove-offsets",
     is_flag=True,
     default=None,
@@ -112,7 +119,7 @@ def _describe(name: str, result: dict[str, Any], show_offsets: bool) -> list[str
         f"enough views saw; median reprojection error {number(result['median_reprojection_px'])} px",
         f"  each view against the others (median, px): {views}",
     ]
-    lines += _describe_diagnostics(result["diagnostics"])
+    lines += [_describe_shared(result), *_describe_diagnostics(result["diagnostics"])]
     if large and not result["offsets_removed"]:
         lines.append(
             f"  ! {len(large)} constant offsets above 3 px, the largest {large[0][2]:.1f} px ({large[0][1]} in "
@@ -122,6 +129,23 @@ def _describe(name: str, result: dict[str, Any], show_offsets: bool) -> list[str
     if large or show_offsets:
         lines += ["", _describe_offsets(result["offsets_px"]), ""]
     return [*lines, f"  {result['trajectories']}", f"  {result['diagnostics_page']}"]
+
+
+def _describe_shared(result: dict[str, Any]) -> str:
+    """A line on what residuals cannot show, and who says so."""
+    share = f"  {number(100 * result['shared_error'], 0)} % of a point's variance counts as common to all views"
+    found = result["held_out_errors"]
+    return (
+        share
+        + {
+            "labels": f", by {found['points']} points at {found['times']} labelled times held out from training"
+            if found
+            else "",
+            "usual": ", as with other networks: no labelled time was held out in two views",
+            "stated": ", as stated",
+            "none": ": error bars hold what the views disagree by, not what they share",
+        }[result["shared_error_source"]]
+    )
 
 
 def _describe_diagnostics(found: dict[str, Any]) -> list[str]:

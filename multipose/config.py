@@ -305,12 +305,14 @@ class PredictionConfig:
 
 @dataclass(frozen=True)
 class ReconstructionConfig:
-    """How 2D key points become 3D points; without `max_error_px` it is learned from the data."""
+    """How 2D key points become 3D points; without `max_error_px` it is learned from the data, and without
+    `shared_error` taken from labels that training held out, or from experience."""
 
     method: Literal["robust", "linear"] = "robust"
     min_confidence: float = 0.3
     max_error_px: float | None = None
     min_views: int = 2
+    shared_error: float | None = None
 
     def __post_init__(self) -> None:
         if not 0 <= self.min_confidence <= 1:
@@ -319,6 +321,11 @@ class ReconstructionConfig:
             raise ConfigError(f"max_error_px must be at least {_LEAST_PX:g} px, got {self.max_error_px}.")
         if self.min_views < 2:
             raise ConfigError(f"min_views must be at least 2, got {self.min_views}.")
+        if self.shared_error is not None and not 0 <= self.shared_error < 1:
+            raise ConfigError(
+                f"shared_error is the share of a point's variance that views share, 0 to below 1, "
+                f"got {self.shared_error}."
+            )
 
 
 @dataclass(frozen=True)

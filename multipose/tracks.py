@@ -22,6 +22,13 @@ from multipose.hdf5 import check_datasets
 
 Array = npt.NDArray[Any]
 
+USUAL_SHARED_ERROR = 0.44
+"""Share of the variance of a point in space that all views have in common where networks found its 2D points, or people
+labelled them: that of the sets measured in docs/uncertainty.md."""
+
+CALIBRATED_ON_LABELS = "labels"
+"""Attribute `covariance_source` of 2D key points whose covariances were calibrated on labels."""
+
 
 @dataclass(frozen=True)
 class _Schema:
@@ -73,6 +80,7 @@ def keypoints2d(
     fps: float | None = None,
     frame: npt.ArrayLike | None = None,
     time: npt.ArrayLike | None = None,
+    shared_error: float | None = None,
 ) -> xr.Dataset:
     """2D key points of several views as a checked dataset.
 
@@ -87,6 +95,9 @@ def keypoints2d(
         fps: frames per second of the rig's clock.
         frame: (view, time) number of the source's frame, -1 where a view has none; by default 0, 1, 2, ...
         time: (time,) seconds on the rig's clock; by default frame / fps, or the frame number where fps is unknown.
+        shared_error: share of the variance of a point in space that the views' errors have in common, 0 to below 1
+            (`USUAL_SHARED_ERROR` of points that networks found or people labelled); by default the errors of the views
+            count as independent.
 
     Raises:
         DataError: a shape, a name or a value is not as described.
@@ -118,7 +129,7 @@ def keypoints2d(
             "individual": _names(individuals, n_individuals, "individual"),
             "keypoint": _names(keypoints, n_keypoints, "keypoint"),
         },
-        _attributes("keypoints2d", "px", fps),
+        _attributes("keypoints2d", "px", fps) | ({} if shared_error is None else {"shared_error": shared_error}),
     )
     return check_keypoints2d(dataset)
 

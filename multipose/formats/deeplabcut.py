@@ -24,7 +24,7 @@ from multipose.files import atomic_path, path_inside
 from multipose.formats.pandas_hdf import read_frame, write_frame
 from multipose.labels import Labels
 from multipose.sources import read_picture, write_picture
-from multipose.tracks import check_keypoints2d, keypoints2d
+from multipose.tracks import USUAL_SHARED_ERROR, check_keypoints2d, keypoints2d
 
 Pictures = dict[tuple[str, int], Path]
 """The picture of each labelled frame, by recording and frame number."""
@@ -161,6 +161,7 @@ def read_keypoints(paths: Mapping[str, str | os.PathLike[str]], *, fps: float | 
         fps=fps,
         frame=np.broadcast_to(frames, (len(tables), len(frames))),
         time=frames / (1.0 if fps is None else fps),
+        shared_error=USUAL_SHARED_ERROR,
     )
 
 

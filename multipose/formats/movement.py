@@ -17,7 +17,7 @@ import xarray as xr
 
 from multipose.errors import DataError, FormatError
 from multipose.files import SCHEMA_VERSION, atomic_path, check_schema
-from multipose.tracks import check_keypoints2d, check_trajectories3d, load_netcdf
+from multipose.tracks import USUAL_SHARED_ERROR, check_keypoints2d, check_trajectories3d, load_netcdf
 
 _PLURALS = {"keypoint": "keypoints", "individual": "individuals"}
 _ORDER = ("view", "time", "space", "space_", "keypoint", "individual")
@@ -98,7 +98,7 @@ def read_keypoints(path: str | os.PathLike[str], *, view: str = "view_0") -> xr.
     if "frame" not in filled:
         numbers = np.broadcast_to(np.arange(filled.sizes["time"]), (filled.sizes["view"], filled.sizes["time"]))
         filled["frame"] = (("view", "time"), numbers)
-    filled.attrs = _attributes(dataset, "keypoints2d", "px")
+    filled.attrs = _attributes(dataset, "keypoints2d", "px") | {"shared_error": USUAL_SHARED_ERROR}
     return check_keypoints2d(filled)
 
 

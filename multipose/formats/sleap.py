@@ -17,7 +17,7 @@ import xarray as xr
 
 from multipose.errors import FormatError
 from multipose.hdf5 import has, open_hdf5, read_dataset
-from multipose.tracks import keypoints2d
+from multipose.tracks import USUAL_SHARED_ERROR, keypoints2d
 
 _Floats = npt.NDArray[np.float64]
 
@@ -56,6 +56,7 @@ def read_keypoints(paths: Mapping[str, str | os.PathLike[str]], *, fps: float | 
         keypoints=first_nodes,
         individuals=first_tracks,
         fps=fps,
+        shared_error=USUAL_SHARED_ERROR,
     )
 
 

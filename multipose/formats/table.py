@@ -1,9 +1,11 @@
 """Plain CSV, one row for each point: for spreadsheets, R, and everything without a reader of its own.
 
 Trajectories: time, individual, keypoint, x, y, z, confidence, reprojection_error, n_views, cov_xx, cov_xy, cov_xz,
-cov_yy, cov_yz, cov_zz, unit, fps, schema_version. Key points: view, frame, time, individual, keypoint, x, y,
-confidence, cov_xx, cov_xy, cov_yy, unit, fps, schema_version. Quantities: time, individual, name, quantity, value, sd,
-calibration_sd, unit, schema_version; angles in radians. Empty cells are unknown. Every digit is kept.
+cov_yy, cov_yz, cov_zz, unit, fps, schema_version; and where trajectories state them region_scale_50 and
+region_scale_95, by what the covariance is multiplied for an ellipsoid that holds 50 and 95 % of the points. Key points:
+view, frame, time, individual, keypoint, x, y, confidence, cov_xx, cov_xy, cov_yy, unit, fps, schema_version.
+Quantities: time, individual, name, quantity, value, sd, calibration_sd, low, high (95 % interval), unit,
+schema_version; angles in radians. Empty cells are unknown. Every digit is kept.
 """
 
 from __future__ import annotations
@@ -19,7 +21,13 @@ import xarray as xr
 
 from multipose.errors import DataError, FormatError
 from multipose.files import SCHEMA_VERSION, atomic_path, check_schema
-from multipose.tracks import check_keypoints2d, check_trajectories3d, keypoints2d, trajectories3d
+from multipose.tracks import (
+    USUAL_SHARED_ERROR,
+    check_keypoints2d,
+    check_trajectories3d,
+    keypoints2d,
+    trajectories3d,
+)
 
 _TEXTS = ("view", "individual", "keypoint", "unit")
 
@@ -32,7 +40,12 @@ def write_trajectories(dataset: xr.Dataset, path: str | os.PathLike[str]) -> lis
     """
     check_trajectories3d(dataset)
     variables = ("confidence", "reprojection_error", "n_views")
-    return _write(_tidy(dataset, ("time", "individual", "keypoint"), "xyz", variables), dataset, Path(path))
+    table = _tidy(dataset, ("time", "individual", "keypoint"), "xyz", variables)
+    if "region_scale" in dataset:
+        for level in dataset["level"].values:
+            scale = dataset["region_scale"].sel(level=level).broadcast_like(dataset["confidence"])
+            table[f"region_scale_{100 * level:.0f}"] = scale.transpose(*dataset["confidence"].dims).values.ravel()
+    return _write(table, dataset, Path(path))
 
 
 def write_keypoints(dataset: xr.Dataset, path: str | os.PathLike[str]) -> list[Path]:
@@ -77,9 +90,10 @@ def _quantity_rows(
         key = f"{name}_{ending}"
         return dataset[key].values.ravel() if key in dataset else np.full(len(rows), np.nan)
 
+    value, reach = values.values.ravel(), values.attrs.get("interval_95", np.nan) * sd("sd")
     return rows.assign(
-        name=name, quantity=quantity, value=values.values.ravel(), sd=sd("sd"), calibration_sd=sd("calibration_sd"),
-        unit=unit, schema_version=SCHEMA_VERSION,
+        name=name, quantity=quantity, value=value, sd=sd("sd"), calibration_sd=sd("calibration_sd"),
+        low=value - reach, high=value + reach, unit=unit, schema_version=SCHEMA_VERSION,
     )  # fmt: skip
 
 
@@ -129,6 +143,7 @@ def read_keypoints(path: str | os.PathLike[str]) -> xr.Dataset:
             time=names[1],
             frame=_whole(table, "frame", place).reshape(shape)[:, :, 0, 0],
             fps=_fps(table),
+            shared_error=USUAL_SHARED_ERROR,
         )
     except DataError as error:
         raise FormatError(f"{place}: {error}") from error

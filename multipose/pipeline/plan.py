@@ -25,14 +25,16 @@ from multipose.project import SHARED_MODEL, Project, Recording
 # A change of what a stage computes from the same inputs raises its number; products of the older one are stale then.
 VERSIONS = {
     "calibrate": 2,
-    "train": 2,
-    "predict": 4,
-    "reconstruct": 3,
-    "smooth": 1,
+    "train": 3,
+    "predict": 5,
+    "reconstruct": 4,
+    "smooth": 2,
     "view": 1,
-    "kinematics": 1,
+    "kinematics": 2,
 }
 
+HELD_OUT_FILE = "held_out.npz"
+"""Beside a network: its points on labelled pictures that it did not learn from."""
 _WEIGHTS = ("weights.safetensors", "weights.new.safetensors")  # as in `pose2d.model`, which takes seconds to import
 
 
@@ -316,6 +318,10 @@ def trajectories_product(project: Project, recording: Recording) -> Product:
         lacking.append(str(error))
     if not inputs["the 2D key points"].exists():
         lacking.append(f"Recording {recording.name!r} has no 2D key points. Make them with `multipose predict`.")
+    held_out = held_out_files(project, recording)
+    inputs |= {f"the held-out points of {path.parent.name}": path for path in held_out.values()}
+    if held_out and len(project.sessions) > 1:  # labels of other recordings speak about the networks' errors too
+        inputs |= {f"the rig of {session}": path for session, path in _labelled_rigs(project, recording).items()}
     return Product(
         stage="reconstruct",
         version=VERSIONS["reconstruct"],
@@ -326,6 +332,25 @@ def trajectories_product(project: Project, recording: Recording) -> Product:
         lacking=tuple(lacking),
         damage=_damage_of_netcdf(project.trajectories_path(recording.name)),
     )
+
+
+def held_out_files(project: Project, recording: Recording) -> dict[str, Path]:
+    """For each view that a trained network serves the file of its points on pictures that it did not learn from."""
+    found = {}
+    for view in recording.videos:
+        if view not in recording.keypoints:
+            path = project.model_folder(view) / HELD_OUT_FILE
+            if path.is_file():
+                found[view] = path
+    return found
+
+
+def _labelled_rigs(project: Project, recording: Recording) -> dict[str, Path]:
+    """The calibrated rigs of labelled recordings' sessions, but for the one of this recording."""
+    labelled = {row["recording"] for row in label_rows(project.labels_path, project.views)}
+    sessions = {row.calibration for row in project.recordings if row.name in labelled} - {None, recording.calibration}
+    rigs = {session: project.rig_path(session) for session in sorted(sessions) if session in project.sessions}
+    return {session: path for session, path in rigs.items() if path.exists()}
 
 
 def smooth_product(project: Project, recording: Recording) -> Product:

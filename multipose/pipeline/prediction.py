@@ -25,7 +25,7 @@ from multipose.pose2d.runtime_choice import WORTH_MEASURING
 from multipose.progress import SILENT, Progress
 from multipose.project import Project, Recording
 from multipose.sources import FrameSource
-from multipose.tracks import keypoints2d, save_tracks
+from multipose.tracks import USUAL_SHARED_ERROR, keypoints2d, save_tracks
 
 Array = npt.NDArray[np.float64]
 
@@ -214,6 +214,7 @@ def join_keypoints(
         fps=clock.fps,
         frame=frame,
         time=clock.time,
+        shared_error=USUAL_SHARED_ERROR,
     )
 
 

@@ -13,6 +13,7 @@ import xarray as xr
 from multipose.camera import CameraRig
 from multipose.errors import DataError, ProjectError
 from multipose.formats.table import write_trajectories
+from multipose.pipeline.held_out import measure_errors
 from multipose.pipeline.plan import player_product, trajectories_product
 from multipose.pipeline.provenance import Hashes, making
 from multipose.pipeline.sources import open_rig, open_view
@@ -39,12 +40,14 @@ def reconstruct_recording(
     """Reconstruct the 3D trajectories of a recording.
 
     Args:
-        settings: method, min_confidence, max_error_px, min_views, remove_offsets instead of the configuration's,
-            this once.
+        settings: method, min_confidence, max_error_px, min_views, shared_error, remove_offsets instead of the
+            configuration's, this once.
 
     Returns:
         points, reconstructed_fraction (of the points that at least min_views views saw), median_reprojection_px,
-        leave_one_out_px by view, offsets_px by view and key point, unit, diagnostics (as `Diagnostics.to_dict`), paths.
+        leave_one_out_px by view, offsets_px by view and key point, shared_error (median over the key points) and
+        shared_error_source as of `reconstruct`, held_out_errors (as of `ErrorCalibration.to_dict`, or None), unit,
+        diagnostics (as `Diagnostics.to_dict`), paths.
 
     Raises:
         ProjectError: the 2D key points or the rig are missing.
@@ -58,7 +61,10 @@ def reconstruct_recording(
         offsets = estimate_offsets(keypoints, rig, min_confidence=chosen["min_confidence"], threads=threads)
         if takes_off:
             keypoints = remove_offsets(keypoints, offsets)
-        tracks = reconstruct(keypoints, rig, threads=threads, progress=progress, **chosen)
+        errors = None
+        if chosen["shared_error"] is None:
+            errors = measure_errors(project, recording, rig, min_confidence=chosen["min_confidence"], progress=progress)
+        tracks = reconstruct(keypoints, rig, errors=errors, threads=threads, progress=progress, **chosen)
         if not np.isfinite(tracks["position"].values).any():
             raise ProjectError(
                 f"Recording {recording.name!r}: no point has 3D with min_views = {chosen['min_views']}, min_confidence "
@@ -76,7 +82,7 @@ def reconstruct_recording(
         error = load_rig_covariance(project, recording, rig, progress)
         found = diagnose(keypoints, tracks, rig, project.config.skeleton, calibration=error, threads=threads)
         page = project.diagnostics_path(recording.name)
-        diagnostics_page(found, subtitle=f"recording {recording.name}").save(page)
+        diagnostics_page(found, errors, subtitle=f"recording {recording.name}").save(page)
         write_trajectories(tracks, product.path.with_suffix(".csv"))
         save_tracks(tracks, product.path)
     return {
@@ -85,6 +91,9 @@ def reconstruct_recording(
         "leave_one_out_px": found.leave_one_out_px,
         "offsets_px": offsets_table(offsets),
         "offsets_removed": takes_off,
+        "shared_error": _median(tracks["shared_error"].values),
+        "shared_error_source": tracks.attrs["shared_error_source"],
+        "held_out_errors": None if errors is None else errors.to_dict(),
         "unit": rig.unit,
         "diagnostics": found.to_dict(),
         "diagnostics_page": str(page),

@@ -7,6 +7,7 @@ import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,10 +16,13 @@ import pandas as pd
 
 from multipose.errors import ProjectError
 from multipose.files import SCHEMA_VERSION, hash_value, write_text
-from multipose.pipeline.plan import hash_rows, label_rows, model_product, views_of
+from multipose.pipeline.folds import calibrate_on_folds
+from multipose.pipeline.held_out import HeldOutPoints
+from multipose.pipeline.plan import HELD_OUT_FILE, hash_rows, label_rows, model_product, views_of
 from multipose.pipeline.provenance import Hashes, is_made, making, resumable
 from multipose.pipeline.training_data import (
     bring_labels,
+    draw_held_out,
     load_dataset,
     load_second_labels,
     load_start,
@@ -102,6 +106,7 @@ def train_model(
     add: Path | None = None,
     resume: bool | None = None,
     labelled_again: Path | None = None,
+    folds: int | None = None,
     keep: bool = False,
     devices: Sequence[str] = (),
     threads: int | None = None,
@@ -119,6 +124,8 @@ def train_model(
             `start` was trained.
         resume: go on with a training that was interrupted; by default where it was the same one.
         labelled_again: second labels of some of the same frames, instead of the configuration's, this once.
+        folds: also train so many networks without a part of the labelled times each, and calibrate the error bars on
+            what they find there (`folds.calibrate_on_folds`); for few labels, it takes so many times as long.
         keep: do nothing where the same training has been finished.
         devices: one as for `runtime.choose_device`, or several that train together; by default the machine's best.
 
@@ -143,6 +150,7 @@ def train_model(
         "start": None if begin is None else {"network": start, "weights": begin.fingerprint()},
         "labelled_again": None if labelled_again is None else _describe_second(labelled_again, views_of(project, name)),
         "added": {"pictures": len(brought), "names": hash_value(sorted(brought))} if brought else None,
+        "folds": folds,
     }
     for warning in unflipped_mirrors(project, name):
         progress.note(warning)
@@ -169,6 +177,7 @@ def train_model(
             "added": added,
             "resume": resume,
             "labelled_again": load_second_labels(project, pictures, labelled_again, progress=progress),
+            "held_out": draw_held_out(project, product.parameters["seed"] if seed is None else seed),
             "threads": threads,
             "progress": progress,
         }
@@ -179,6 +188,22 @@ def train_model(
             else:
                 device = devices[0] if devices else "auto"
                 result = train(dataset, folder, device=device, watch=watch, **options)
+        judged = result.held_out
+        if folds is not None:
+            model, judged = calibrate_on_folds(
+                project,
+                name,
+                folds,
+                result.model,
+                pictures,
+                start=start,
+                options={key: value for key, value in options.items() if key not in ("added", "resume")},
+                device=devices[0] if devices else "auto",
+                progress=progress,
+            )
+            model.save(folder)
+            result = replace(result, model=model)
+        HeldOutPoints.from_evaluation(judged).save(folder / HELD_OUT_FILE)
         _write_evaluation(folder, name, result, pictures)
     _tell_use(project, name, progress)
     return _describe(result.model, folder)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections import defaultdict
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +17,8 @@ from multipose.pipeline.label_files import frames_of, import_labels, is_own_tabl
 from multipose.pipeline.labels import extract_labelled, known_labels, load_labels
 from multipose.pipeline.plan import is_network, views_of
 from multipose.pipeline.provenance import Hashes
-from multipose.pose2d import Evaluation, PoseDataset, PoseModel, dataset_from_labels, find_seen, relabel
+from multipose.pose2d import RECIPE, Evaluation, PoseDataset, PoseModel, dataset_from_labels, find_seen, relabel
+from multipose.pose2d.batches import Time, draw_times
 from multipose.pose2d.dataset import picture_name
 from multipose.progress import SILENT, Progress
 from multipose.project import SHARED_MODEL, Project
@@ -27,7 +30,43 @@ def load_dataset(project: Project, name: str, hashes: Hashes, *, progress: Progr
     views = [view for view in views_of(project, name) if view in labels.views]
     for view in views:
         extract_labelled(project, labels.select(view=view), hashes, progress=progress)
-    return dataset_from_labels(labels, project.frames_folder, views, project.config.skeleton)
+    return _set_moments(project, dataset_from_labels(labels, project.frames_folder, views, project.config.skeleton))
+
+
+def labelled_times(project: Project) -> dict[Time, int]:
+    """The labelled times of a project with a position in any view, and how many views show each.
+
+    A time is a recording and a frame number on the recording's clock.
+    """
+    table = known_labels(load_labels(project)).table
+    placed = table[np.isfinite(table["x"]) & np.isfinite(table["y"])]
+    views: dict[Time, set[str]] = defaultdict(set)
+    for row in placed[["recording", "view", "frame"]].drop_duplicates().itertuples(index=False):
+        moment = int(row.frame) - _offsets(project, str(row.recording)).get(str(row.view), 0)
+        views[str(row.recording), moment].add(str(row.view))
+    return {time: len(seen) for time, seen in views.items()}
+
+
+def draw_held_out(project: Project, seed: int) -> frozenset[Time]:
+    """The labelled times to hold out of every network of a project: a tenth of all.
+
+    The same labels and seed give the same times whichever network asks, so that they can be judged in space.
+    """
+    return draw_times(labelled_times(project), RECIPE.held_out, seed)
+
+
+def _set_moments(project: Project, dataset: PoseDataset) -> PoseDataset:
+    """A dataset whose moments are frame numbers on the recordings' clocks, alike in all views."""
+    moments = [
+        moment - _offsets(project, recording).get(view, 0)
+        for recording, view, moment in zip(dataset.groups, dataset.views, dataset.moments, strict=True)
+    ]
+    return replace(dataset, moments=tuple(moments))
+
+
+def _offsets(project: Project, recording: str) -> Mapping[str, int]:
+    """For each view the number of the frame that falls on the time 0 of a recording."""
+    return next((row.offsets for row in project.recordings if row.name == recording), {})
 
 
 def load_second_labels(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+import hashlib
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,34 +20,101 @@ Batch = tuple[Tensor, Tensor, Tensor]
 """Crops (n, side, side, 3) uint8, points (n, keypoint, 2) and known (n, keypoint) as of `pose_loss`."""
 
 
+_NEIGHBOURHOOD = 5  # frames: errors of networks correlate by about a half so far apart, by a sixth over ten
+
+Time = tuple[str, int]
+"""What a labelled picture was taken of and when: its group (recording) and moment (frame)."""
+
+
+def draw_times(times: Mapping[Time, int], share: float, seed: int) -> frozenset[Time]:
+    """A share of the labelled times to hold out, at least one, drawn at random among those that most views show.
+
+    Frames next to each other are alike, and a network that learned from one knows the other: with a time its labelled
+    neighbours within 5 frames are held out, and figures on them are those of frames that lie apart.
+
+    Args:
+        times: how many views show each.
+        share: of the times; drawing ends once it is reached, and one time is left at least.
+        seed: of the chance. Which times are drawn does not hang on the order of `times`.
+    """
+    order = sorted(times, key=lambda time: (-times[time], _ticket(time, seed)))
+    most = min(max(1, round(share * len(order))), len(order) - 1)
+    drawn: dict[Time, None] = {}
+    for group, moment in order:
+        near = [time for time in order if time[0] == group and abs(time[1] - moment) <= _NEIGHBOURHOOD]
+        near.sort(key=lambda time: (abs(time[1] - moment), time[1]))
+        for time in near:
+            if len(drawn) < most:
+                drawn[time] = None
+    return frozenset(drawn)
+
+
+def split_times(times: Collection[Time], folds: int, seed: int) -> list[frozenset[Time]]:
+    """Labelled times dealt out to folds by chance; neighbours within 5 frames are in one fold.
+
+    Which times are together hangs on the times and the seed alone, not on their order.
+
+    Raises:
+        DataError: fewer than two folds, or more than there are stretches of neighbours.
+    """
+    stretches: list[list[Time]] = []
+    for time in sorted(times):
+        last = stretches[-1][-1] if stretches else None
+        if last is not None and last[0] == time[0] and time[1] - last[1] <= _NEIGHBOURHOOD:
+            stretches[-1].append(time)
+        else:
+            stretches.append([time])
+    if not 2 <= folds <= len(stretches):
+        raise DataError(
+            f"{len(times)} labelled times make {len(stretches)} stretches of neighbouring frames, which can be split "
+            f"into 2 to {max(2, len(stretches))} folds; got {folds}."
+        )
+    parts: list[list[Time]] = [[] for _ in range(folds)]
+    for stretch in sorted(stretches, key=lambda part: _ticket(part[0], seed)):
+        min(parts, key=len).extend(stretch)
+    return [frozenset(part) for part in parts]
+
+
 def split_held_out(
-    dataset: PoseDataset, share: float, seed: int, before: Collection[str] = ()
+    dataset: PoseDataset, share: float, seed: int, before: Collection[str] = (), times: Collection[Time] = ()
 ) -> tuple[PoseDataset, PoseDataset]:
-    """The pictures to learn from and those held out, drawn at random among the pictures with positions.
+    """The pictures to learn from and those held out; a time is held out in all views.
 
     Args:
         dataset: labelled pictures.
-        share: of them that is held out, at least one picture.
+        share: of the times with positions that is held out, at least one.
         seed: of the chance.
-        before: names of pictures that were held out from an earlier training of the network; they stay so, and others
-            are drawn only where these are fewer than the share.
+        before: names of pictures that were held out from an earlier training of the network; their times stay so, and
+            others are taken only where these are fewer than the share.
+        times: to hold out; others are drawn only where none of them is in the dataset.
 
     Raises:
-        DataError: fewer than two pictures have positions.
+        DataError: fewer than two times have pictures with positions.
     """
-    placed = np.flatnonzero(np.isfinite(dataset.xy).reshape(len(dataset), -1).any(axis=1))
-    if len(placed) < 2:
+    placed = np.asarray(np.isfinite(dataset.xy).reshape(len(dataset), -1).any(axis=1))
+    taken = list(zip(dataset.groups, dataset.moments, strict=True))
+    views_of = Counter(time for time, has_points in zip(taken, placed, strict=True) if has_points)
+    if len(views_of) < 2:
         raise DataError(
-            f"Only {len(placed)} labelled picture has a point with a position; training needs at least 2, one of "
-            "them to judge by. Label more frames (100 are a good number)."
+            f"Only {len(views_of)} labelled time has a point with a position; training needs at least 2, one of them "
+            "to judge by. Label more frames (100 are a good number)."
         )
-    count = min(len(placed) - 1, max(1, round(share * len(placed))))
     names = set(before)
-    again = np.array([item for item in placed if dataset.names[item] in names], dtype=np.int64)[: len(placed) - 1]
-    others = np.setdiff1d(placed, again)
-    drawn = np.random.default_rng((seed, 1)).choice(others, max(0, count - len(again)), replace=False)
-    chosen = np.sort(np.concatenate([again, drawn]))
-    return dataset.subset(np.setdiff1d(np.arange(len(dataset)), chosen)), dataset.subset(chosen)
+    again = {time for time, name in zip(taken, dataset.names, strict=True) if name in names and time in views_of}
+    chosen = again or set(times) & set(views_of)
+    if again or not chosen:
+        missing = max(1, round(share * len(views_of))) - len(again)
+        others = {time: count for time, count in views_of.items() if time not in again}
+        if missing > 0 and len(others) > 1:
+            chosen = again | draw_times(others, missing / len(others), seed)
+    chosen = set(sorted(chosen, key=lambda time: _ticket(time, seed))[: len(views_of) - 1])
+    held_out = np.array([time in chosen for time in taken])
+    return dataset.subset(np.flatnonzero(~held_out)), dataset.subset(np.flatnonzero(held_out & placed))
+
+
+def _ticket(time: Time, seed: int) -> bytes:
+    """Places a time in an order by chance that does not hang on which others there are."""
+    return hashlib.sha256(f"{seed}/{time[0]}/{time[1]}".encode()).digest()
 
 
 def check_labelled(dataset: PoseDataset) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import numpy.typing as npt
 from scipy import optimize, special, stats
 
 from multipose.pose2d.evaluation import Evaluation
-from multipose.pose2d.model import PoseCalibration, excess
+from multipose.pose2d.model import PoseCalibration, doubted, excess
 
 Array = npt.NDArray[np.float64]
 
@@ -20,6 +22,7 @@ _SURE_QUANTILE = 0.1  # of the variances of the maps: what a sure network's have
 _FREEDOM = 4.0  # degrees of freedom of Student's t
 _USUAL_SPREAD = 0.5  # the middle of the spread's prior; that of the floor's is what half of the errors speak for
 _PRIOR_SD = 0.7  # of the logarithms of both
+_USUAL_DOUBT, _DOUBT_SD = 0.25, 0.1  # the prior of the doubt (docs/recipe.md)
 _SMALLEST_FLOOR = 0.01  # px²
 _MEDIAN = float(stats.chi2(2).median())
 _LARGEST_SQUARE = 9.0  # larger squared errors count as this when the floor of a key point is found
@@ -35,8 +38,7 @@ def fit_calibration(
 
     Presence: logistic regression on the map's maximum (Platt scaling), held near the identity by a weak prior, so that
     held-out frames without absent points leave it sensible; key points have offsets of their own, held near the common
-    one. Covariance: the floor and the spread under which the
-    held-out errors are likeliest.
+    one. Covariance: the floor, the spread and the doubt under which the held-out errors are likeliest.
 
     Args:
         evaluation: on held-out pictures.
@@ -50,11 +52,12 @@ def fit_calibration(
     weight = np.ones(len(present))
     if crops is not None:
         weight[: len(evaluation.names)] = max(1.0, _PICTURES_TO_CROPS * len(crops.names) / len(evaluation.names))
-    slope, offsets = _fit_presence(logit, present, weight)
-    floor, spread, blur = _fit_covariance(evaluation)
+    presence = PoseCalibration(*_fit_presence(logit, present, weight))
+    calibration = _fit_covariance(evaluation, presence)
     if label_sd is not None:
-        floor = tuple(np.maximum(np.array(floor) - label_sd**2, np.array(floor) / 10).tolist())
-    return PoseCalibration(slope, offsets, floor, spread, blur)
+        floor = np.array(calibration.covariance_floor)
+        calibration = replace(calibration, covariance_floor=tuple(np.maximum(floor - label_sd**2, floor / 10).tolist()))
+    return calibration
 
 
 def _fit_presence(logit: Array, present: Array, weight: Array) -> tuple[float, tuple[float, ...]]:
@@ -83,39 +86,42 @@ def _fit_presence(logit: Array, present: Array, weight: Array) -> tuple[float, t
     return float(found[0]), tuple((found[1] + found[2:]).tolist())
 
 
-def _fit_covariance(evaluation: Evaluation) -> tuple[tuple[float, ...], float, float]:
-    """Floor of each key point, spread and blur, as of `PoseCalibration`; (0, 1, 0) of too few points.
+def _fit_covariance(evaluation: Evaluation, presence: PoseCalibration) -> PoseCalibration:
+    """The calibration of presence with that of covariances: floor of each key point, spread, blur and doubt.
 
-    Floor and spread maximise the likelihood of the errors under Student's t, so that a few gross ones do not widen all
-    ellipses. Each key point's floor is then multiplied by the mean of its squared errors, shrunk to that of all as if
-    every key point had four more errors of the common size. At last all are scaled to hold 50, 80, 90 and 95 % of
-    the points, and widened by three parts in the number of pictures: errors of one picture are alike, and few say
-    little.
+    Floor, spread and doubt maximise the likelihood of the errors under Student's t, so that a few gross ones do not
+    widen all ellipses. Each key point's floor is then multiplied by the mean of its squared errors, shrunk to that of
+    all as if every key point had four more errors of the common size. At last all are scaled to hold 50, 80, 90 and
+    95 % of the points, and widened by three parts in the number of pictures: errors of one picture are alike, and few
+    say little. Of too few points nothing is learned.
     """
     labelled = np.isfinite(evaluation.error)
     if labelled.sum() < _FEWEST_POINTS:
-        return (0.0,), 1.0, 0.0
+        return presence
     error = (evaluation.position - evaluation.truth)[labelled]
     moment = evaluation.covariance[labelled]
     keypoint = np.nonzero(labelled)[1]
+    sureness = presence.confidence_logit(evaluation.presence_logit)[labelled]
     blur = float(np.quantile(np.linalg.eigvalsh(moment), _SURE_QUANTILE))
     beyond = excess(moment, blur)
 
-    def covariance(floor: Array, spread: float) -> Array:
-        return floor[:, None, None] * np.eye(2) + spread * beyond
+    def covariance(floor: Array, spread: float, doubt: float) -> Array:
+        own = floor[:, None, None] * np.eye(2) + spread * beyond
+        return np.asarray(own * doubted(sureness, doubt)[:, None, None])
 
-    def cost(logs: Array) -> float:
-        floor, spread = np.exp(logs)
-        tried = covariance(np.full(len(error), floor), spread)
+    def cost(values: Array) -> float:
+        (floor, spread), doubt = np.exp(values[:2]), values[2]
+        tried = covariance(np.full(len(error), floor), spread, doubt)
         likelihood = np.log(np.linalg.det(tried)) + (_FREEDOM + 2) * np.log1p(_squares(error, tried) / _FREEDOM)
-        return float(likelihood.sum() + (((logs - usual) / _PRIOR_SD) ** 2).sum()) / 2
+        return float(likelihood.sum() + (((values - usual) / spreads) ** 2).sum()) / 2
 
     typical = max(float(np.median((error**2).sum(1))) / _MEDIAN, _SMALLEST_FLOOR)
-    usual = np.log([typical, _USUAL_SPREAD])
-    limits = [(np.log(_SMALLEST_FLOOR), None), (None, None)]
-    logs = optimize.minimize(cost, usual, method="Nelder-Mead", bounds=limits).x
-    floor, spread = np.exp(logs)
-    squares = _squares(error, covariance(np.full(len(error), floor), spread))
+    usual = np.array([np.log(typical), np.log(_USUAL_SPREAD), _USUAL_DOUBT])
+    spreads = np.array([_PRIOR_SD, _PRIOR_SD, _DOUBT_SD])
+    limits = [(np.log(_SMALLEST_FLOOR), None), (None, None), (0.0, None)]
+    found = optimize.minimize(cost, usual, method="Nelder-Mead", bounds=limits).x
+    (floor, spread), doubt = np.exp(found[:2]), float(found[2])
+    squares = _squares(error, covariance(np.full(len(error), floor), spread, doubt))
     squares = np.minimum(squares * _MEDIAN / max(float(np.median(squares)), 1e-12), _LARGEST_SQUARE)
     floors = np.array(
         [
@@ -123,9 +129,15 @@ def _fit_covariance(evaluation: Evaluation) -> tuple[tuple[float, ...], float, f
             for k in range(labelled.shape[1])
         ]
     )
-    factor = _matching_factor(_squares(error, covariance(floors[keypoint], spread)))
+    factor = _matching_factor(_squares(error, covariance(floors[keypoint], spread, doubt)))
     factor *= 1 + _WIDENING / labelled.any(1).sum()
-    return tuple((factor * floors).tolist()), float(factor * spread), blur
+    return replace(
+        presence,
+        covariance_floor=tuple((factor * floors).tolist()),
+        covariance_spread=float(factor * spread),
+        covariance_blur=blur,
+        covariance_doubt=doubt,
+    )
 
 
 def _squares(error: Array, covariance: Array) -> Array:

@@ -32,6 +32,9 @@ RUNTIMES: tuple[str, ...] = tuple(name for name in get_args(Runtime) if name != 
 """All runtimes; a name without a number format means float32."""
 REFERENCE = "torch"
 
+# torch says so of Python 3.13.0 alone; guards are looked at once a batch, where nobody sees the difference.
+_SLOWER_GUARDS = r"Guards may run slower on Python 3\.13\.0"
+
 
 class Engine(ABC):
     """A network ready to run.
@@ -147,7 +150,9 @@ class CompiledEngine(_GraphEngine):
         return super().__call__(np.concatenate([pictures, np.zeros((full - n, *size), np.uint8)]))[:n]
 
     def _make_graph(self, shape: export.Shape) -> Graph:
-        self._engine(np.zeros(shape, np.uint8))
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", _SLOWER_GUARDS, RuntimeWarning)
+            self._engine(np.zeros(shape, np.uint8))
         return self._engine
 
 

@@ -36,7 +36,7 @@ from multipose.pose2d.runtime import (
 from multipose.pose2d.runtime_choice import SAMPLES, WORTH_MEASURING, choose_runtime
 from multipose.progress import SILENT, Progress
 from multipose.sources import FrameSource, SourceSpec
-from multipose.tracks import keypoints2d
+from multipose.tracks import CALIBRATED_ON_LABELS, USUAL_SHARED_ERROR, keypoints2d
 from multipose.video import count_corrupt, open_source, tell_damage
 
 Ints = npt.NDArray[np.int64]
@@ -93,7 +93,8 @@ class _Plan:
             fps=self.fps,
             frame=np.stack([self.frame_numbers(view)[:n_times] for view in self.sources]),
             time=self.time[:n_times],
-        )
+            shared_error=USUAL_SHARED_ERROR,
+        ).assign_attrs(covariance_source=CALIBRATED_ON_LABELS)
 
 
 def predict(

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import torch
 
 from multipose.errors import ModelError
-from multipose.pose2d.batches import check_labelled, split_held_out
+from multipose.pose2d.batches import Time, check_labelled, split_held_out
 from multipose.pose2d.dataset import PoseDataset, join_datasets
 from multipose.pose2d.model import PoseModel
 from multipose.pose2d.network import PoseNetwork
@@ -30,9 +31,14 @@ class Material:
 
 
 def choose_material(
-    dataset: PoseDataset, added: PoseDataset | None, share: float, seed: int, start: PoseModel | None
+    dataset: PoseDataset,
+    added: PoseDataset | None,
+    share: float,
+    seed: int,
+    start: PoseModel | None,
+    times: Collection[Time] = (),
 ) -> Material:
-    """Hold out a share of the pictures, of old and added ones each.
+    """Hold out a share of the times, of old and added pictures each; those given, where some are.
 
     What `start` had held out stays held out, for it shows what is forgotten.
 
@@ -42,10 +48,10 @@ def choose_material(
     """
     check_labelled(dataset if added is None else join_datasets([dataset, added]))
     before = start.training.get("held_out_names", ()) if start is not None else ()
-    fitted, held_out = split_held_out(dataset, share, seed, before)
+    fitted, held_out = split_held_out(dataset, share, seed, before, times)
     if added is None:
         return Material(fitted, 0, (held_out,))
-    new_fitted, new_held_out = split_held_out(added, share, seed, before)
+    new_fitted, new_held_out = split_held_out(added, share, seed, before, times)
     return Material(join_datasets([fitted, new_fitted]), len(new_fitted), (held_out, new_held_out))
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -23,7 +23,7 @@ from multipose.files import hash_value, write_text
 from multipose.pose2d import runtime
 from multipose.pose2d.augmentation import Augmentation, choose_augmentation, make_crops
 from multipose.pose2d.backbones import DEFAULT_BACKBONE
-from multipose.pose2d.batches import make_batches
+from multipose.pose2d.batches import Time, make_batches
 from multipose.pose2d.calibration import fit_calibration
 from multipose.pose2d.checkpoints import CHECKPOINT_FILE, load_checkpoint, noting_interrupts, save_checkpoint
 from multipose.pose2d.dataset import PoseDataset, ShrunkPictures, choose_scale, join_datasets
@@ -86,6 +86,7 @@ def train(
     scale: float | None = None,
     augmentation: Augmentation | None = None,
     labelled_again: PoseDataset | None = None,
+    held_out: Collection[Time] = (),
     settings: TrainingSettings = RECIPE,
     checkpoint_seconds: float = 30.0,
     watch: Callable[[pd.DataFrame], None] | None = None,
@@ -118,6 +119,7 @@ def train(
         augmentation: by default `choose_augmentation`.
         labelled_again: some of the pictures with labels from a second time or hand: the noise of labels is estimated
             from them and taken off the network's covariances.
+        held_out: times (group, moment) whose pictures are held out from training; by default a tenth is drawn.
         settings: the recipe's numbers.
         checkpoint_seconds: wall time between checkpoints.
         watch: is given the history so far whenever it has grown.
@@ -140,7 +142,7 @@ def train(
         settings = replace(settings, learning_rate=settings.learning_rate * settings.begun_rate)
     everything = dataset if added is None else join_datasets([dataset, added])
     label_sd = label_noise(everything, labelled_again) if labelled_again is not None else None
-    material = choose_material(dataset, added, settings.held_out, seed, start)
+    material = choose_material(dataset, added, settings.held_out, seed, start, held_out)
     fitted = material.fitted
     if scale is None:
         scale = choose_scale(dataset) if added is None or start is None else start.scale
@@ -157,6 +159,7 @@ def train(
         "dataset": dataset.fingerprint(),
         "pairs": [list(pair) for pair in dataset.skeleton.pairs],
         "added": added.fingerprint() if added is not None else "",
+        "held_out": hash_value(sorted(name for part in material.held_out for name in part.names)),
         "settings": asdict(settings),
         "augmentation": asdict(augmentation),
         "start": start.fingerprint() if start is not None else "",

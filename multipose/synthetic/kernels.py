@@ -32,7 +32,8 @@ CONE, ELLIPSOID, BOX, CYLINDER = 0, 1, 2, 3
 NOISE, FUR, STRIPES, CHECKS, BOARD, MIRROR = 0, 1, 2, 3, 4, 5  # patterns
 FAR = 1e9
 _TINY = 1e-30
-_LIFT = 0.02  # shadow and mirror rays start this far off the surface
+_LIFT = 0.02  # shadow rays start this far off the surface, mirrored rays this far along their way
+_TIE = 1e-6  # surfaces less far apart along a ray stand at the same depth: the first in order is seen
 _SKY = 0.5  # where a ray meets nothing it brings this share of the surroundings' light
 _SHINE = 0.92  # reflectance of a mirror
 _PENUMBRA = 0.1  # rad, holds the lamp's half-shadow
@@ -267,11 +268,14 @@ def _paint(coats, c, print_, a, b, x, y, z, nz):  # type: ignore[no-untyped-def]
 
 @_device
 def _nearest(shapes, k, candidates, n, ox, oy, oz, dx, dy, dz):  # type: ignore[no-untyped-def]
-    """The nearest hit among `n` candidates of instant k: which (-1: none), distance, and normal in its frame."""
+    """The nearest hit among `n` candidates of instant k: which (-1: none), distance, and normal in its frame.
+
+    Of surfaces at the same depth (the ball that two limbs share) the first is taken, whatever the last bits say.
+    """
     best, found, nx, ny, nz = FAR, -1, 0.0, 0.0, 1.0
     for c in range(n):
         t, ax, ay, az = _hit(shapes, k, candidates[c], ox, oy, oz, dx, dy, dz)
-        if t < best:
+        if t < best - _TIE:
             best, found, nx, ny, nz = t, candidates[c], ax, ay, az
     return found, best, nx, ny, nz
 
@@ -290,7 +294,7 @@ def _look(  # type: ignore[no-untyped-def]
             for c in range(3):
                 out[c] += strength * _SKY
             return
-        own = j >= 0 and s < t
+        own = j >= 0 and s < t - _TIE
         shapes, instant = still, 0
         if own:
             shapes, instant, i, t, nx, ny, nz = moving, k, j, s, ax, ay, az
@@ -298,12 +302,11 @@ def _look(  # type: ignore[no-untyped-def]
         wx = shapes[instant, i, 2] * nx + shapes[instant, i, 3] * ny + shapes[instant, i, 4] * nz
         wy = shapes[instant, i, 5] * nx + shapes[instant, i, 6] * ny + shapes[instant, i, 7] * nz
         wz = shapes[instant, i, 8] * nx + shapes[instant, i, 9] * ny + shapes[instant, i, 10] * nz
-        fx, fy, fz = px + _LIFT * wx, py + _LIFT * wy, pz + _LIFT * wz
         c = int(shapes[instant, i, 1])
         if int(coats[c, 6]) == MIRROR and nz < -0.5:
             turn = 2.0 * (dx * wx + dy * wy + dz * wz)
             dx, dy, dz = dx - turn * wx, dy - turn * wy, dz - turn * wz
-            ox, oy, oz = fx, fy, fz
+            ox, oy, oz = px + _LIFT * dx, py + _LIFT * dy, pz + _LIFT * dz
             strength *= _SHINE
             candidates, n = all_moving, moving.shape[1]
             continue
@@ -313,6 +316,7 @@ def _look(  # type: ignore[no-untyped-def]
         sky = 0.55 + 0.45 * wz
         if not own:
             sky *= _open(balls, px, py, pz, wx, wy, wz)
+        fx, fy, fz = px + _LIFT * wx, py + _LIFT * wy, pz + _LIFT * wz
         facing = wx * sx + wy * sy + wz * sz
         lit, gloss = 0.0, 0.0
         if facing > 0.0 and not (

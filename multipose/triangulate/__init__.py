@@ -2,8 +2,16 @@
 
 from __future__ import annotations
 
-from multipose.triangulate.comparison import RigComparison, align_rigs, compare_rigs, position_errors
+from multipose.triangulate.comparison import (
+    RigComparison,
+    align_rigs,
+    compare_rigs,
+    position_differences,
+    position_errors,
+    region_hits,
+)
 from multipose.triangulate.diagnostics import Diagnostics, diagnose
+from multipose.triangulate.error_calibration import ErrorCalibration, HeldOut, calibrate_errors
 from multipose.triangulate.offsets import estimate_offsets, remove_offsets
 from multipose.triangulate.online import OnlineSmoother
 from multipose.triangulate.points import STATES, Points, triangulate
@@ -16,20 +24,25 @@ from multipose.triangulate.swaps import Swap
 __all__ = [
     "STATES",
     "Diagnostics",
+    "ErrorCalibration",
+    "HeldOut",
     "OnlineSmoother",
     "Points",
     "RigComparison",
     "RigCovariance",
     "Swap",
     "align_rigs",
+    "calibrate_errors",
     "compare_rigs",
     "diagnose",
     "estimate_offsets",
     "kinematics",
     "learn_motion",
     "leave_one_out",
+    "position_differences",
     "position_errors",
     "reconstruct",
+    "region_hits",
     "remove_offsets",
     "save_kinematics",
     "smooth",

@@ -11,14 +11,18 @@ from dataclasses import dataclass
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
+from scipy.stats import chi2
 
 from multipose.camera import CameraRig
 from multipose.errors import DataError
 from multipose.geometry import rigid_fit, transform, vector_from_rotation
 from multipose.lens import TelecentricLens
 from multipose.tracks import check_trajectories3d
+from multipose.triangulate.tails import LEVELS
 
 FloatArray = NDArray[np.float64]
+
+_POINT = ("time", "individual", "keypoint")
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,6 +103,39 @@ def compare_rigs(estimated: CameraRig, true: CameraRig) -> RigComparison:
 def position_errors(estimated: xr.Dataset, true: xr.Dataset, true_from_estimated: FloatArray) -> xr.DataArray:
     """Distances (time, individual, keypoint) of estimated positions, brought to the true world, from the true ones.
 
+    As of `position_differences`, which says what must be the same.
+    """
+    difference = position_differences(estimated, true, true_from_estimated)
+    distance = np.linalg.norm(difference.values, axis=-1)
+    coords = {name: difference[name] for name in _POINT}
+    return xr.DataArray(distance, dims=_POINT, coords=coords, attrs=difference.attrs, name="error")
+
+
+def region_hits(estimated: xr.Dataset, true: xr.Dataset, true_from_estimated: FloatArray) -> xr.DataArray:
+    """Whether the regions that trajectories state hold the true positions: (level, time, individual, keypoint).
+
+    The region of a level is the ellipsoid of the covariance times the key point's `region_scale`, or of the covariance
+    alone where trajectories state no scale. 1 and 0; NaN where position or covariance is unknown. As of
+    `position_differences`, which says what must be the same.
+    """
+    difference = position_differences(estimated, true, true_from_estimated)
+    same = {name: true[name].values for name in ("individual", "keypoint")}
+    turn = np.asarray(true_from_estimated)[:3, :3]
+    covariance = turn @ estimated["covariance"].sel(same).transpose(*_POINT, "space", "space_").values @ turn.T
+    known = np.isfinite(difference.values).all(-1) & np.isfinite(covariance).all((-1, -2))
+    squares = np.full(known.shape, np.nan)
+    error = difference.values[known]
+    squares[known] = (error * np.linalg.solve(covariance[known], error[..., None])[..., 0]).sum(-1)
+    plain = xr.DataArray(np.ones((len(same["keypoint"]), len(LEVELS))), dims=("keypoint", "level"))
+    scale = estimated["region_scale"].sel(keypoint=same["keypoint"]) if "region_scale" in estimated else plain
+    reach = scale.transpose("level", "keypoint").values * chi2(3).ppf(LEVELS)[:, None]
+    inside = np.where(known, squares <= reach[:, None, None, :], np.nan)
+    return xr.DataArray(inside, dims=("level", *_POINT), coords={"level": list(LEVELS), "time": true["time"], **same})
+
+
+def position_differences(estimated: xr.Dataset, true: xr.Dataset, true_from_estimated: FloatArray) -> xr.DataArray:
+    """Estimated positions, brought to the true world, less the true ones: (time, individual, keypoint, space).
+
     In the trajectories' unit; NaN where either is unknown. Times, individuals and key points must be the same, in any
     order of names; times may differ by up to a millionth of a second.
 
@@ -119,14 +156,13 @@ def position_errors(estimated: xr.Dataset, true: xr.Dataset, true_from_estimated
     if times.shape != wanted.shape or np.abs(times - wanted).max(initial=0.0) > 1e-6:
         raise DataError(f"The times differ: {_span(times)} and {_span(wanted)}. Select the same frames of both.")
     same = {"individual": true["individual"].values, "keypoint": true["keypoint"].values}
-    moved = transform(true_from_estimated, estimated["position"].sel(same).values)
-    distance = np.linalg.norm(moved - true["position"].values, axis=-1)
+    found, known = (one["position"].transpose(*_POINT, "space").values for one in (estimated.sel(same), true))
     return xr.DataArray(
-        distance,
-        dims=("time", "individual", "keypoint"),
-        coords={"time": wanted, **same},
+        transform(true_from_estimated, found) - known,
+        dims=(*_POINT, "space"),
+        coords={"time": wanted, **same, "space": list("xyz")},
         attrs={"unit": true.attrs["unit"]},
-        name="error",
+        name="difference",
     )
 
 

@@ -12,16 +12,20 @@ from numpy.typing import NDArray
 
 from multipose.camera import CameraRig
 from multipose.errors import DataError
-from multipose.tracks import check_trajectories3d
+from multipose.tracks import CALIBRATED_ON_LABELS, check_trajectories3d
 from multipose.triangulate.motion import bridge, implausible
 from multipose.triangulate.points import FloatArray
 from multipose.triangulate.posterior import Posterior, Scene
 from multipose.triangulate.reconstruction import Observations, observations
+from multipose.triangulate.tails import variance_ratio
 
 POINT = ("time", "individual", "keypoint")
 
 _FIRM = 3  # views that agree on a point are believed, whatever the movement
 _JITTER = 0.3  # of the step; times may be so far off an even grid
+_LEAST_CONFIDENCE = 0.5  # of 2D points that count where covariances say how little a doubtful one tells
+_GAUSSIAN = 20.0  # degrees of freedom from which tails are none ...
+_LIGHTEST_TAILS = 8.0  # ... and that they have at most, where there are some
 _MOST_MISSING = 20  # frames of the grid per frame of the recording
 
 
@@ -34,6 +38,8 @@ class Layout:
     2D points that the tracks rest on; sd: (keypoint,) typical standard deviation of
     a coordinate in one frame, NaN for key points without any position.
     rows: (time,) place of each time of the tracks on the grid; step: seconds between frames of the grid.
+    shared: (frame, keypoint, 3, 3) the part of the tracks' covariance that all views share, gaps bridged.
+    freedom: (keypoint,) degrees of freedom of the 2D errors; None where they are as good as Gaussian.
     """
 
     tracks: xr.Dataset
@@ -45,6 +51,8 @@ class Layout:
     sd: FloatArray
     rows: NDArray[np.int64]
     step: float
+    shared: FloatArray
+    freedom: FloatArray | None
 
     @classmethod
     def build(cls, tracks: xr.Dataset, keypoints: xr.Dataset, rig: CameraRig) -> Layout:
@@ -64,7 +72,10 @@ class Layout:
         if "inlier" not in tracks or "variance_factor" not in tracks:
             raise DataError("Smoothing begins with the result of `reconstruct`; these tracks have no `inlier`.")
         rows, step = _grid(tracks["time"].values)
-        seen = observations(keypoints, rig, float(tracks.attrs["min_confidence"]))
+        least = float(tracks.attrs["min_confidence"])
+        if keypoints.attrs.get("covariance_source") == CALIBRATED_ON_LABELS:
+            least = min(least, _LEAST_CONFIDENCE)
+        seen = observations(keypoints, rig, least)
         n_views, (n_times, n_individuals, n_keypoints) = len(seen.rig), seen.shape
         n = n_individuals * n_keypoints
 
@@ -83,6 +94,9 @@ class Layout:
             wrong = implausible(position[:, k], sd[:, k])
             position[wrong, k] = np.nan
             inlier[:, wrong, k] = False
+        share = tracks["shared_error"].values if "shared_error" in tracks else np.zeros(n_keypoints)
+        shared = place("covariance") * np.tile(share, n_individuals)[:, None, None]
+        freedom = _freedom(tracks, keypoints)
         firm = inlier & (inlier.sum(axis=0) >= _FIRM)
         typical = np.array(
             [np.median(column[np.isfinite(column)]) if np.isfinite(column).any() else np.nan for column in sd.T]
@@ -93,7 +107,7 @@ class Layout:
             seen.rig,
             Scene.build(
                 spread(seen.px, np.nan),
-                _on_grid(_covariances(tracks, seen), rows, np.nan),
+                _on_grid(_covariances(tracks, seen, freedom), rows, np.nan),
                 spread(seen.usable, False),
                 firm,
                 seen.rig,
@@ -103,6 +117,8 @@ class Layout:
             typical,
             rows,
             step,
+            bridge(shared.reshape(*shared.shape[:2], 9)).reshape(shared.shape),
+            freedom,
         )
 
     def of(self, keypoints: NDArray[np.int64]) -> Layout:
@@ -113,6 +129,8 @@ class Layout:
             position=self.position[:, keypoints],
             believed=self.believed[:, :, keypoints],
             sd=self.sd[keypoints],
+            freedom=None if self.freedom is None else self.freedom[keypoints],
+            shared=self.shared[:, keypoints],
         )
 
     def find_present(self, order: int) -> NDArray[np.int64]:
@@ -189,8 +207,22 @@ def _on_grid(values: NDArray[Any], rows: NDArray[np.int64], empty: float) -> NDA
     return full
 
 
-def _covariances(tracks: xr.Dataset, seen: Observations) -> FloatArray:
-    """(view, time, keypoint, 2, 2) px², scaled to what the residuals say; key points of all individuals in a row."""
+def _freedom(tracks: xr.Dataset, keypoints: xr.Dataset) -> FloatArray | None:
+    """(individual * keypoint,) degrees of freedom of the 2D errors.
+
+    Networks and people are off for some frames now and then, whatever the tails of single frames look like.
+    """
+    known = tracks["degrees_of_freedom"].values if "degrees_of_freedom" in tracks else np.array([np.inf])
+    if "shared_error" not in keypoints.attrs and np.median(known) >= _GAUSSIAN:
+        return None
+    return np.tile(np.minimum(known, _LIGHTEST_TAILS), tracks.sizes["individual"])
+
+
+def _covariances(tracks: xr.Dataset, seen: Observations, freedom: FloatArray | None) -> FloatArray:
+    """(view, time, keypoint, 2, 2) px², scaled to what the residuals say; key points of all individuals in a row.
+
+    Of errors with tails they are those of the middle of the distribution.
+    """
     n_times, n_individuals, n_keypoints = seen.shape
     shape = len(seen.rig), n_times, n_individuals * n_keypoints
     own = np.eye(2) * float(tracks.attrs["noise_px"]) ** 2
@@ -200,5 +232,7 @@ def _covariances(tracks: xr.Dataset, seen: Observations) -> FloatArray:
         known = np.isfinite(seen.covariance).all(axis=(-2, -1)) & (np.linalg.det(seen.covariance) > 0)
         covariance = np.where(known[..., None, None], seen.covariance, own).reshape(*shape, 2, 2)
     factor = np.tile(tracks["variance_factor"].sel(view=list(seen.rig.names)).values, (1, n_individuals))
+    if freedom is not None:
+        factor = factor / variance_ratio(freedom)
     scaled: FloatArray = covariance * factor[:, None, :, None, None]
     return scaled

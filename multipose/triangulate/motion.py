@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar
 
-from multipose.triangulate.points import FloatArray
+from multipose.camera import CameraRig
+from multipose.triangulate.points import FloatArray, triangulate
 from multipose.triangulate.posterior import (
     Limbs,
     Linear,
@@ -20,6 +22,7 @@ from multipose.triangulate.posterior import (
     empty_band,
     factorise,
     find,
+    judge,
     solve,
 )
 
@@ -45,7 +48,15 @@ _MOST_WRONG = 0.25  # of the frames
 _LONGEST_ERROR = 60  # frames that views may agree on a wrong place
 _LEAST_LIMB = 0.01  # share of a limb's length; nobody knows a limb better in every frame
 _FEWEST_LENGTHS = 10
-_MEDIAN_NORMAL = 0.6745  # median of the absolute value of a standard normal number
+_LOOSEST_LIMB = 0.05  # of its length; what varies more is no limb
+_TURN_FRAMES = 25  # that a view is held out at a stretch
+_FEWEST_VIEWS = 3
+_HELD_OUT_STEPS = 8
+_STRENGTHS = (1.0, 2.0, 4.0, 8.0)  # factors of the scales of highest evidence, of errors with tails ...
+_FEW_STRENGTHS = (1.0, 4.0)  # ... and of Gaussian ones
+_DOUBTS = 2.0  # standard errors within which two priors count as equal
+_SCORE_SQUARE = 4.0  # squares far above count by their logarithms
+_LIMB_LEVEL, _LIMB_NORMAL = 0.9, 1.6449  # share of the absolute values of a standard normal number below the latter
 
 
 def autocorrelations(error: FloatArray, slope: FloatArray, used: NDArray[np.bool_]) -> dict[int, float]:
@@ -160,12 +171,13 @@ def _wrong_stretch(
 
 
 def bridge(position: FloatArray) -> FloatArray:
-    """Positions (frame, keypoint, 3) with straight lines in gaps, the nearest at the ends; NaN if none is known."""
+    """Values (frame, keypoint, n), positions say, with straight lines in gaps, the nearest at the ends; NaN if none is
+    known."""
     filled = position.copy()
     frames = np.arange(len(position))
     for k in range(position.shape[1]):
         known = np.flatnonzero(np.isfinite(position[:, k]).all(axis=-1))
-        for axis in range(3 if len(known) else 0):
+        for axis in range(position.shape[2] if len(known) else 0):
             filled[:, k, axis] = np.interp(frames, known, position[known, k, axis])
     return filled
 
@@ -231,6 +243,116 @@ def _most_evident(
     return best
 
 
+@dataclass(frozen=True, eq=False)
+class HeldOutViews:
+    """2D points that the others are to foretell: of every stretch of frames and key point those of one view.
+
+    scene: all 2D points of a stretch; held: (view, frame, keypoint) those held out, where two other views are believed;
+    start: where to start without them; single: (view, frame, keypoint) squared distances of the points held out from
+    what the other views say frame by frame, in their own standard deviations; NaN for all others.
+    """
+
+    scene: Scene
+    held: NDArray[np.bool_]
+    start: Posterior
+    single: FloatArray
+
+    @classmethod
+    def build(cls, scene: Scene, start: Posterior, believed: NDArray[np.bool_], rig: CameraRig) -> HeldOutViews:
+        """Hold out views in turn."""
+        n_views, n_frames, n_keypoints = believed.shape
+        turn = np.arange(n_frames)[:, None] // _TURN_FRAMES + np.arange(n_keypoints)
+        held = (
+            (np.arange(n_views)[:, None, None] == turn % n_views) & believed & (believed.sum(axis=0) >= _FEWEST_VIEWS)
+        )
+        root = np.where(held[..., None], 0.0, scene.root)
+        others = Scene(scene.px, root, scene.firm & ~held, scene.cameras)
+        weight = np.where(held, 0.0, start.weight)
+        points = triangulate(
+            scene.px.reshape(n_views, -1, 2),
+            rig,
+            confidence=np.where(held, 0.0, believed).reshape(n_views, -1),
+            covariance=_covariances_of(root).reshape(n_views, -1, 2, 2),
+        )
+        position = points.position.reshape(n_frames, n_keypoints, 3)
+        single = np.where(held, judge(scene, position, np.zeros((n_frames, n_keypoints, 6)))[0], np.nan)
+        single[~np.isfinite(single)] = np.nan
+        return cls(others, held, replace(start, weight=weight), single)
+
+    def squares(self, scene: Scene, model: MotionModel) -> FloatArray:
+        """As `single`, of the trajectories that the others give under a model; scene: with the points held out."""
+        found = find(self.scene, model, self.start, reweigh=True, most_steps=_HELD_OUT_STEPS)
+        squares = judge(scene, found.position, np.zeros((*found.position.shape[:2], 6)))[0]
+        return np.where(np.isfinite(self.single), squares, np.nan)
+
+
+def choose_strength(
+    scenes: Sequence[Scene], parts: Sequence[HeldOutViews], model: MotionModel
+) -> tuple[FloatArray, FloatArray]:
+    """How much weaker than the evidence has it the prior is to be, by how well the other views foretell those held out.
+
+    The evidence is that of a model of the noise; points that were held out need none. Where errors have tails, the
+    weakest prior is taken that is not plainly worse than the best. Where they are Gaussian, the model is nearly right,
+    and the prior of highest evidence stays unless another is plainly better.
+
+    Args:
+        scenes: stretches of frames; parts: of each, the views held out.
+        model: with the scales of highest evidence.
+
+    Returns:
+        (keypoint,) factor of the scales, and (keypoint,) by what the typical distance of points held out is multiplied
+        when the trajectory foretells them instead of the other views frame by frame; 1 and NaN where none could be.
+    """
+
+    def score(squares: Sequence[FloatArray]) -> FloatArray:
+        """(block, keypoint) mean over the points held out at a stretch; NaN for none."""
+        blocks = []
+        for one in squares:
+            rows = np.log1p(one / _SCORE_SQUARE)
+            for first in range(0, one.shape[1], _TURN_FRAMES):
+                part = rows[:, first : first + _TURN_FRAMES].reshape(-1, one.shape[-1])
+                count = np.isfinite(part).sum(axis=0)
+                blocks.append(np.where(count > 0, np.nansum(part, axis=0) / np.maximum(count, 1), np.nan))
+        return np.array(blocks)
+
+    def typical(squares: Sequence[FloatArray]) -> FloatArray:
+        joined = np.concatenate([one.reshape(-1, one.shape[-1]) for one in squares])
+        return np.asarray(np.sqrt(np.nanmedian(joined, axis=0)))
+
+    if not any(part.held.any() for part in parts):
+        return np.ones_like(model.spread), np.full(len(model.spread), np.nan)
+    tried = []
+    factors = np.array(_STRENGTHS if model.has_tails else _FEW_STRENGTHS)
+    for factor in factors:
+        weaker = replace(model, spread=model.spread * factor)
+        tried.append([part.squares(scene, weaker) for scene, part in zip(scenes, parts, strict=True)])
+    known = np.any([part.held.any(axis=(0, 1)) for part in parts], axis=0)
+    with np.errstate(all="ignore"), warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # of key points of which nothing was held out
+        scores = np.array([score(squares) for squares in tried])  # (factor, block, keypoint)
+        lowest = np.nan_to_num(np.nanmean(scores, axis=1)).argmin(0)
+        worse = scores - np.take_along_axis(scores, lowest[None, None], axis=0)
+        blocks = np.isfinite(worse).sum(1)
+        doubt = np.nanstd(worse, axis=1) / np.sqrt(np.maximum(blocks - 1, 1))
+        fits = np.nan_to_num(np.nanmean(worse, axis=1)) <= _DOUBTS * np.nan_to_num(doubt)
+        weakest = len(factors) - 1 - fits[::-1].argmax(0)
+        best = weakest if model.has_tails else np.where(fits[0], 0, lowest)
+        smoothed = np.array([typical(squares) for squares in tried])[best, np.arange(len(best))]
+        ratio = smoothed / typical([part.single for part in parts])
+    return np.where(known, factors[best], 1.0), np.where(known, ratio, np.nan)
+
+
+def _covariances_of(root: FloatArray) -> FloatArray:
+    """Covariances (..., 2, 2) of Cholesky factors (..., 3) of their inverses; NaN for 0."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        yy = 1.0 / root[..., 2] ** 2
+        xy = -root[..., 1] / root[..., 0] * yy
+        xx = 1.0 / root[..., 0] ** 2 - root[..., 1] / root[..., 0] * xy
+    covariance = np.stack([np.stack([xx, xy], -1), np.stack([xy, yy], -1)], -2)
+    covariance[~(root[..., 0] > 0)] = np.nan
+    return covariance
+
+
 def _rough_spread(positions: Sequence[FloatArray], order: int) -> float:
     """Root mean square of the differences of positions as they are, noise and all."""
     squares = np.concatenate([np.diff(position, order, axis=0).ravel() ** 2 for position in positions])
@@ -254,8 +376,8 @@ def learn_limbs(pairs: NDArray[np.int64], given: FloatArray, posteriors: Sequenc
     """Length of limbs and how much it varies, from trajectories that know nothing of limbs.
 
     The length is the median over frames in which two views or more saw both ends, less what noise adds to a length;
-    its variation is the robust spread around it, less the noise's share, at least 1 % of the length. A limb that is
-    not stiff gets a large variation, and so little to say. What too few frames show is NaN.
+    its variation is the spread around it of nine tenths of the frames, less the noise's share, at least 1 % of the
+    length. What varies by more than 5 % is no limb, unless its length is given: NaN, as of what too few frames show.
 
     Args:
         pairs: (limb, 2) places on the key point axis, -1 for a key point that is not there.
@@ -275,8 +397,10 @@ def _learn_limb(a: int, b: int, given: float, posteriors: Sequence[Posterior]) -
     if len(lengths) < _FEWEST_LENGTHS or not np.median(lengths) > 0:
         return np.nan, np.nan
     length = float(np.median(lengths)) if np.isnan(given) else given
-    variance = (float(np.median(np.abs(lengths - length))) / _MEDIAN_NORMAL) ** 2 - float(np.median(noise))
-    return length, float(np.sqrt(max(variance, (_LEAST_LIMB * length) ** 2)))
+    reach = float(np.quantile(np.abs(lengths - length), _LIMB_LEVEL)) / _LIMB_NORMAL
+    variance = reach**2 - float(np.median(noise))
+    sd = float(np.sqrt(max(variance, (_LEAST_LIMB * length) ** 2)))
+    return (length, sd) if sd <= _LOOSEST_LIMB * length or np.isfinite(given) else (np.nan, np.nan)
 
 
 def _lengths(found: Posterior, a: int, b: int) -> tuple[FloatArray, FloatArray]:

@@ -159,13 +159,16 @@ def _solve(seen: Observations, rows: NDArray[np.int64], limit: float | None, thr
         residual = (px[:, solved] - offset[:, None] - seen.rig.project(position))[views]
         distance = np.linalg.norm(residual[used[views]], axis=-1)
         scale = max(float(np.median(distance)) / _MEDIAN_RAYLEIGH, 1e-9)
-        step, covariance_of_step, correlation = _step(residual, by_position, used[views], scale)
+        scores = _Scores.of(residual, by_position, used[views], scale)
+        step = scores.step()
         offset[views] += step
         moved = float(np.abs(step).max(initial=0.0))
         if gate == np.inf and (moved < _SETTLED_PX or turn >= _BELIEVING_TURNS):
             gate = max(_SMALLEST_GATE_PX, _GATE * scale) if limit is None else limit
         elif moved < _CONVERGED_PX:
             break
+    pull = _precision(seen, rows[solved])[views] @ by_position
+    covariance_of_step, correlation = scores.covariance(np.where(used[views][..., None, None], pull, 0.0))
     value, sd = unknown.copy(), unknown.copy()
     gauge = _gauge(offset[views], by_position.mean(axis=1))
     variance = np.diag(gauge @ covariance_of_step @ gauge.T).reshape(-1, 2)
@@ -181,42 +184,102 @@ def _by_position(camera: Camera, position: FloatArray) -> FloatArray:
     return np.nan_to_num(by_point @ camera.rotation)
 
 
-def _step(
-    residual: FloatArray, by_position: FloatArray, used: NDArray[np.bool_], scale: float
-) -> tuple[FloatArray, FloatArray, float]:
-    """Change of the offsets (view, 2), its covariance (2 view, 2 view), and the autocorrelation time in frames.
+def _precision(seen: Observations, rows: NDArray[np.int64]) -> FloatArray:
+    """How `triangulate` weighs the 2D points of some rows: confidence / covariance (view, n, 2, 2), in 1 / px²."""
+    confidence = np.where(seen.weight[:, rows] > 0, seen.weight[:, rows], 0.0)[..., None, None]
+    if seen.covariance is None:
+        return confidence * np.eye(2)
+    covariance = seen.covariance[:, rows]
+    known = np.isfinite(covariance).all(axis=(-2, -1), keepdims=True)
+    return confidence * np.linalg.inv(np.where(known, covariance, np.eye(2)))
 
-    residual (view, n, 2), by_position (view, n, 2, 3), used (view, n); scale: standard deviation of the residuals, px.
+
+@dataclass(frozen=True, eq=False)
+class _Scores:
+    """What each frame says of the offsets: its residuals with Huber's weights, projected off what a move of its 3D
+    point would explain.
+
+    residual (n, 2 view), 0 where a view is not used; weight (n, 2 view); by_position (n, 2 view, 3); fit
+    (n, 3, 2 view), the move of the point that weighted residuals ask for; projected (n, 2 view, 2 view), the weights
+    less the part that the move explains; determined (2 view, m), orthonormal combinations of offsets that the frames
+    determine; loose (2 view,), whether a number takes part in others.
     """
-    n_views, n, _ = residual.shape
-    distance = np.linalg.norm(np.where(used[..., None], residual, 0.0), axis=-1)
-    weight = np.where(used, np.minimum(1.0, _HUBER * scale / np.maximum(distance, 1e-12)), 0.0)
-    flat = np.repeat(weight.T, 2, axis=1)  # (n, 2 view)
-    r = np.where(flat > 0, residual.transpose(1, 0, 2).reshape(n, -1), 0.0)
-    J = by_position.transpose(1, 0, 2, 3).reshape(n, -1, 3)
-    WJ = flat[..., None] * J
-    inner = np.swapaxes(J, -1, -2) @ WJ
-    solvable = np.linalg.cond(inner) < 1e12
-    inner[~solvable] = np.eye(3)
-    # each frame's weights with what a move of its point explains projected out
-    projected = flat[:, :, None] * np.eye(2 * n_views) - WJ @ np.linalg.solve(inner, np.swapaxes(WJ, -1, -2))
-    projected[~solvable] = 0.0
-    basis = _gauge_basis(J.mean(axis=0))
-    score = np.einsum("nij,nj->ni", projected, r) @ basis
-    normal = basis.T @ projected.sum(axis=0) @ basis
-    eigenvalue, vector = np.linalg.eigh(normal)
-    determined = eigenvalue > _UNDETERMINED * eigenvalue[-1]
-    inverse = (vector[:, determined] / eigenvalue[determined]) @ vector[:, determined].T
-    moved = inverse @ score.sum(axis=0)
-    left = score - np.einsum("nij,j->ni", projected, basis @ moved) @ basis
-    whitened = left @ inverse
-    correlation = autocorrelation_time(whitened)
-    covariance = basis @ (whitened.T @ whitened) @ basis.T * correlation * n / max(n - 1, 1)
-    loose = np.abs(basis @ vector[:, ~determined]).max(axis=1, initial=0.0) > 1e-3
-    covariance[loose] = np.nan
-    covariance[:, loose] = np.nan
-    step = (basis @ moved).reshape(n_views, 2)
-    return step, covariance, correlation
+
+    residual: FloatArray
+    weight: FloatArray
+    by_position: FloatArray
+    fit: FloatArray
+    projected: FloatArray
+    determined: FloatArray
+    loose: NDArray[np.bool_]
+
+    @classmethod
+    def of(cls, residual: FloatArray, by_position: FloatArray, used: NDArray[np.bool_], scale: float) -> _Scores:
+        """residual (view, n, 2), by_position (view, n, 2, 3), used (view, n); scale: standard deviation, px."""
+        residual = np.where(used[..., None], residual, 0.0)
+        distance = np.maximum(np.linalg.norm(residual, axis=-1), 1e-12)
+        weight = np.repeat(np.where(used, np.minimum(1.0, _HUBER * scale / distance), 0.0).T, 2, axis=1)
+        J = _by_frame(by_position)
+        WJ = weight[..., None] * J
+        fit = _fit(J, WJ)
+        projected = weight[..., None] * np.eye(weight.shape[1]) - WJ @ fit
+        basis = _gauge_basis(J.mean(axis=0))
+        eigenvalue, vector = np.linalg.eigh(basis.T @ projected.sum(axis=0) @ basis)
+        known = eigenvalue > _UNDETERMINED * eigenvalue[-1]
+        loose = np.abs(basis @ vector[:, ~known]).max(axis=1, initial=0.0) > 1e-3
+        return cls(_by_frame(residual), weight, J, fit, projected, basis @ vector[:, known], loose)
+
+    def step(self) -> FloatArray:
+        """Change of the offsets (view, 2)."""
+        return (self.determined @ self._reduced_step()).reshape(-1, 2)
+
+    def covariance(self, pull: FloatArray) -> tuple[FloatArray, float]:
+        """Covariance of the offsets (2 view, 2 view), and the autocorrelation time of the scores in frames.
+
+        The sandwich of an M-estimate: the scatter of the frames' scores between inverses of the derivative of their
+        sum by the offsets. Where Huber's function bends, that is less than the weights: they fall as residuals grow.
+
+        pull (view, n, 2, 3): derivatives by the position times the precisions by which the points were triangulated.
+        """
+        n = len(self.residual)
+        left = self._of_residuals(self.residual - self.determined @ self._reduced_step())
+        # by how much a weight beyond the bend falls, times what is left beside the weighted point
+        r = self.residual.reshape(n, -1, 2)
+        falling = np.where(self.weight < 1.0, self.weight, 0.0)[:, ::2] / np.maximum((r**2).sum(axis=-1), 1e-24)
+        beside = self.residual - np.einsum("nij,njk,nk->ni", self.by_position, self.fit, self.residual, optimize=True)
+        seen = self.determined - self.by_position @ (_fit(self.by_position, _by_frame(pull)) @ self.determined)
+        along = falling[..., None] * np.einsum("nvi,nvik->nvk", r, seen.reshape(*r.shape, -1))
+        bend = beside[..., None] * np.repeat(along, 2, axis=1)
+        bend -= np.swapaxes(self.fit, -1, -2) @ (np.swapaxes(self.by_position, -1, -2) @ bend)
+        derivative = self._normal() - self.determined.T @ bend.sum(axis=0)
+        moved = np.linalg.solve(derivative, left.T).T
+        correlation = autocorrelation_time(moved)
+        covariance = self.determined @ (moved.T @ moved) @ self.determined.T * correlation * n / max(n - 1, 1)
+        covariance[self.loose] = np.nan
+        covariance[:, self.loose] = np.nan
+        return covariance, correlation
+
+    def _of_residuals(self, residual: FloatArray) -> FloatArray:
+        """(n, m) of residuals (n, 2 view)."""
+        return np.einsum("nij,nj->ni", self.projected, residual) @ self.determined
+
+    def _normal(self) -> FloatArray:
+        normal: FloatArray = self.determined.T @ self.projected.sum(axis=0) @ self.determined
+        return normal
+
+    def _reduced_step(self) -> FloatArray:
+        return np.linalg.solve(self._normal(), self._of_residuals(self.residual).sum(axis=0))
+
+
+def _fit(by_position: FloatArray, pull: FloatArray) -> FloatArray:
+    """The move of a point (n, 3, 2 view) that residuals ask for, weighted as in pull = weights * by_position."""
+    inverse: FloatArray = np.linalg.pinv(np.swapaxes(by_position, -1, -2) @ pull, rcond=1e-12, hermitian=True)
+    return inverse @ np.swapaxes(pull, -1, -2)
+
+
+def _by_frame(values: FloatArray) -> FloatArray:
+    """(view, n, 2, ...) as (n, 2 view, ...)."""
+    return np.swapaxes(values, 0, 1).reshape(values.shape[1], -1, *values.shape[3:])
 
 
 def _gauge_basis(by_position: FloatArray) -> FloatArray:

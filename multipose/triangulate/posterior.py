@@ -6,14 +6,17 @@ The model (`MotionModel`):
   standard deviations, are the sum of a part that is new in every frame and of one that lasts (a first-order
   autoregression), because errors of people and networks last. Their density is approximated by conditioning each on a
   few earlier ones (Vecchia 1988).
+- Where errors have heavy tails (networks are far off now and then, for a few frames), they follow Student's t instead,
+  with a scale that neighbouring frames share, and count as independent given that scale while the trajectory is found;
+  that they are correlated is in its covariance (the sandwich of Huber 1967).
 - The n-th difference of a key point's position (2: acceleration, 3: jerk) follows Student's t distribution, with a
   scale per key point: an animal that rests most of the time may move fast all the same, and is not smoothed then.
 - A limb's length is normal around its mean. A joint's angle may leave its limits by a normal amount.
 
 A 2D point that is far from where the trajectory says it is, in units of the joint uncertainty of both, loses its weight
 entirely (a redescending loss, Hampel 1974): however long it errs, it moves nothing. Where three views or more agree on
-a point they are believed, and the movement must explain it. The differences' t distribution is a normal one whose
-variance changes; its posterior is approximated by variational Bayes (Tipping & Lawrence 2005). The trajectory is found
+a point they are believed, and the movement must explain it. A t distribution is a normal one whose
+variance changes; the posterior is approximated by variational Bayes (Tipping & Lawrence 2005). The trajectory is found
 by Gauss-Newton steps on banded normal equations, whose cost is linear in time; the covariances are blocks of the
 inverse of the last ones.
 """
@@ -46,6 +49,9 @@ _SETTLED = 0.02  # relative change of a weight or variance that counts as none
 _VARIANCES = [0, 3, 5]  # of an upper triangle
 _TAILS = 4.0  # degrees of freedom of the differences
 _NEIGHBOURS = 1  # differences before and after that share their variance
+_EPISODE = 2  # frames before and after that share the scale of the 2D errors
+_CORRELATED = 12  # frames apart at which errors of heavy tails still count as correlated
+_NUDGE = 1e-3  # of the covariance that correlation adds, for its derivative
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,6 +82,7 @@ class MotionModel:
     lasting, decay: the autocorrelation of the 2D errors h frames apart is lasting * decay^h; both from 0 to below 1.
     order: of the difference that is small, 2 or 3.
     spread: (keypoint,) standard deviation per coordinate of that difference, unit per frame^order.
+    freedom: (keypoint,) degrees of freedom of the 2D errors; None: they are Gaussian.
     """
 
     lasting: float
@@ -84,10 +91,18 @@ class MotionModel:
     spread: FloatArray
     limbs: Limbs = field(default_factory=Limbs)
     joints: Joints = field(default_factory=Joints)
+    freedom: FloatArray | None = None
+
+    @property
+    def has_tails(self) -> bool:
+        """Whether 2D errors follow Student's t, and count as independent while the trajectory is found."""
+        return self.freedom is not None
 
     @property
     def back(self) -> NDArray[np.int64]:
         """How many frames back lie the errors that an error is compared with."""
+        if self.has_tails:
+            return np.array(_SHORT[:1], np.int64)
         *shares, rest = self._condition(np.array(_SHORT), len(_SHORT) * (True,))
         apparent = rest / (1.0 - sum(shares))
         return np.array(_LONG if self.inertia > _UNDERRATED * apparent else _SHORT, np.int64)
@@ -106,6 +121,8 @@ class MotionModel:
 
     def _condition(self, back: NDArray[np.int64], known: Sequence[bool]) -> FloatArray:
         """Shares of the earlier errors, 0 for those not known, and the standard deviation of what is left."""
+        if self.has_tails:
+            return np.array([*np.zeros(len(back)), 1.0])
         apart = np.abs(np.subtract.outer([0, *back], [0, *back]))
         correlation = np.where(apart == 0, 1.0, self.lasting * self.decay**apart)
         places = np.flatnonzero(known) + 1
@@ -135,6 +152,7 @@ class MotionModel:
         return replace(
             self,
             spread=self.spread[keypoints],
+            freedom=None if self.freedom is None else self.freedom[keypoints],
             limbs=Limbs(place[limbs.pairs[own]], limbs.length[own], limbs.sd[own]),
             joints=Joints(place[joints.triples[bent]], joints.lowest[bent], joints.highest[bent], joints.sd[bent]),
         )
@@ -210,6 +228,7 @@ class Posterior:
     order; rows of the later.
     calm: (frame, keypoint) how many times smaller than usual the variance of the difference that ends at the frame is.
     weight: (view, frame, keypoint) of the 2D points, 0 to 1.
+    precision: (view, frame, keypoint) how many times smaller than usual the variance of their errors is.
     """
 
     position: FloatArray
@@ -217,13 +236,15 @@ class Posterior:
     lags: FloatArray
     calm: FloatArray
     weight: FloatArray
+    precision: FloatArray
 
     @classmethod
     def guess(cls, position: FloatArray, weight: FloatArray, order: int) -> Posterior:
         """Where to start: positions (frame, keypoint, 3) and weights (view, frame, keypoint) without a covariance."""
         shape = position.shape[:2]
         unknown = np.full((*shape, order, 3, 3), np.nan)
-        return cls(position, np.full((*shape, 6), np.nan), unknown, np.ones(shape), weight)
+        usual = np.ones(weight.shape)
+        return cls(position, np.full((*shape, 6), np.nan), unknown, np.ones(shape), weight, usual)
 
     @classmethod
     def joined(cls, parts: Sequence[Posterior], axis: Literal[0, 1]) -> Posterior:
@@ -233,28 +254,29 @@ class Posterior:
             return np.concatenate([getattr(part, name) for part in parts], axis=place)
 
         position, covariance, lags, calm = (join(name, axis) for name in ("position", "covariance", "lags", "calm"))
-        return cls(position, covariance, lags, calm, join("weight", axis + 1))
+        return cls(position, covariance, lags, calm, join("weight", axis + 1), join("precision", axis + 1))
 
     def of(self, keypoints: NDArray[np.int64]) -> Posterior:
         """That of some key points."""
-        return self._cut(lambda array: array[:, keypoints], self.weight[:, :, keypoints])
+        return self._cut(lambda array: array[:, keypoints], lambda array: array[:, :, keypoints])
 
     def frames(self, chosen: slice) -> Posterior:
         """That of some frames."""
-        return self._cut(lambda array: array[chosen], self.weight[:, chosen])
+        return self._cut(lambda array: array[chosen], lambda array: array[:, chosen])
 
     def replaced(self, stretches: Sequence[slice], keypoints: NDArray[np.int64], by: Sequence[Posterior]) -> Posterior:
         """That with some key points in some stretches of frames of others."""
-        result = self._cut(np.copy, self.weight.copy())
+        result = self._cut(np.copy, np.copy)
         for stretch, one in zip(stretches, by, strict=True):
             for name in ("position", "covariance", "lags", "calm"):
                 getattr(result, name)[stretch, keypoints] = getattr(one, name)
             result.weight[:, stretch, keypoints] = one.weight
+            result.precision[:, stretch, keypoints] = one.precision
         return result
 
     def without(self, lost: NDArray[np.bool_]) -> Posterior:
         """That with nothing known at some (frame, keypoint), nor about what later positions have in common with it."""
-        result = self._cut(np.copy, self.weight)
+        result = self._cut(np.copy, np.copy)
         result.position[lost] = np.nan
         result.covariance[lost] = np.nan
         result.lags[lost] = np.nan
@@ -262,8 +284,22 @@ class Posterior:
             result.lags[lag + 1 :, :, lag][lost[: -lag - 1]] = np.nan
         return result
 
-    def _cut(self, cut: Callable[[FloatArray], FloatArray], weight: FloatArray) -> Posterior:
-        return Posterior(cut(self.position), cut(self.covariance), cut(self.lags), cut(self.calm), weight)
+    def inflated(self, factor: FloatArray) -> Posterior:
+        """That with covariances that are (frame, keypoint) times as large."""
+        covariance, lags = self.covariance * factor[..., None], self.lags.copy()
+        for lag in range(lags.shape[2]):
+            lags[lag + 1 :, :, lag] *= np.sqrt(factor[lag + 1 :] * factor[: -lag - 1])[..., None, None]
+        return replace(self, covariance=covariance, lags=lags)
+
+    def _cut(self, cut: Callable[[FloatArray], FloatArray], cut_views: Callable[[FloatArray], FloatArray]) -> Posterior:
+        return Posterior(
+            cut(self.position),
+            cut(self.covariance),
+            cut(self.lags),
+            cut(self.calm),
+            cut_views(self.weight),
+            cut_views(self.precision),
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -364,11 +400,12 @@ def trust(distance2: FloatArray) -> FloatArray:
     return weight
 
 
-def judge(scene: Scene, position: FloatArray, covariance: FloatArray) -> FloatArray:
-    """Squared distances (view, frame, keypoint) of 2D points from a trajectory, in units of their joint variance."""
-    distance2 = np.empty(scene.root.shape[:3])
-    kernels.judge(scene.px, scene.root, scene.cameras, position, covariance, distance2)
-    return distance2
+def judge(scene: Scene, position: FloatArray, covariance: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Squared distances (view, frame, keypoint) of 2D points from a trajectory, in units of their joint variance, and
+    the posterior mean of their squared errors in units of their own."""
+    distance2, expected = np.empty(scene.root.shape[:3]), np.empty(scene.root.shape[:3])
+    kernels.judge(scene.px, scene.root, scene.cameras, position, covariance, distance2, expected)
+    return distance2, expected
 
 
 def find(
@@ -398,26 +435,93 @@ def find(
 def _find(scene: Scene, model: MotionModel, start: Posterior, reweigh: bool, most_steps: int) -> Posterior:
     """`find` for key points that are solved together."""
     position, covariance, calm, weight = start.position, start.covariance, start.calm, start.weight
+    precision = start.precision
     band = empty_band(position, model)
     settled = scene.firm.any(axis=0)
     for _ in range(most_steps):
-        linear = Linear.at(scene, model, position, weight)
+        linear = Linear.at(scene, model, position, weight * precision)
         gradient = linear.fill(band, position, calm / model.spread**2, model.order, model)
         factor = factorise(band)
         step = solve(factor, gradient).reshape(position.shape)
         position = position + step
         if reweigh:
             covariance, lags = covariances(factor, position.shape[1], model.order)
-            earlier = calm, weight
-            calm = ease(Posterior(position, covariance, lags, calm, weight), model)
-            weight = np.where(settled, scene.firm, trust(judge(scene, position, covariance)))
-            if np.abs(np.log(calm / earlier[0])).max() > _SETTLED or np.abs(weight - earlier[1]).max() > _SETTLED:
+            earlier = calm, weight, precision
+            calm = ease(Posterior(position, covariance, lags, calm, weight, precision), model)
+            distance2, expected = judge(scene, position, covariance)
+            if model.freedom is not None:
+                precision = tail_precision(expected, model.freedom)
+                distance2 *= precision
+            weight = np.where(settled, scene.firm, trust(distance2))
+            changes = (
+                np.abs(np.log(calm / earlier[0])),
+                np.abs(weight - earlier[1]),
+                np.abs(np.log(precision / earlier[2])),
+            )
+            if max(float(change.max()) for change in changes) > _SETTLED:
                 continue
         if (np.abs(step) < _STILL * np.sqrt(covariance[..., _VARIANCES])).all():
             break
     if not reweigh:
         covariance, lags = covariances(factor, position.shape[1], model.order)
-    return Posterior(position, covariance, lags, calm, weight)
+    return Posterior(position, covariance, lags, calm, weight, precision)
+
+
+def tail_precision(expected: FloatArray, freedom: FloatArray) -> FloatArray:
+    """Posterior mean of the inverse variance of each 2D error, (view, frame, keypoint), in units of its own.
+
+    Errors of a view and key point in neighbouring frames have the same scale.
+
+    Args:
+        expected: (view, frame, keypoint) squared errors, of two numbers each; NaN where there is no point.
+        freedom: (keypoint,) degrees of freedom.
+    """
+    known = np.isfinite(expected)
+    total, numbers = (_windowed(part) for part in (np.where(known, expected, 0.0), np.where(known, 2.0, 0.0)))
+    precision: FloatArray = (freedom + numbers) / (freedom + total)
+    return precision
+
+
+def _windowed(values: FloatArray) -> FloatArray:
+    """Sums of values (view, frame, keypoint) over the frames of an episode about each frame."""
+    padded = np.pad(values, ((0, 0), (_EPISODE + 1, _EPISODE), (0, 0)))
+    sums = np.cumsum(padded, axis=1)
+    total: FloatArray = sums[:, 2 * _EPISODE + 1 :] - sums[:, : -2 * _EPISODE - 1]
+    return total
+
+
+def correlation_inflation(scene: Scene, model: MotionModel, found: Posterior) -> FloatArray:
+    """(frame, keypoint) how many times larger the variance of a trajectory is than errors that were independent would
+    have it.
+
+    An estimate that takes errors for independent has the covariance A^-1 (A + M) A^-1, where A is its normal matrix and
+    M what their correlation adds to that of the 2D points; A^-1 M A^-1 is minus the derivative of (A + x M)^-1. Limbs
+    and joints are not looked at.
+    """
+    parts = []
+    for keypoint in range(found.position.shape[1]):
+        own = np.array([keypoint])
+        parts.append(_inflation(scene.part(slice(None), own), model.of(own), found.of(own)))
+    return np.concatenate(parts, axis=1)
+
+
+def _inflation(scene: Scene, model: MotionModel, found: Posterior) -> FloatArray:
+    """`correlation_inflation` of one key point."""
+    position, weight = found.position, found.weight * found.precision
+    lags = np.arange(1, min(_CORRELATED, len(position) - 1) + 1)
+    lagged = np.empty((*position.shape[:2], len(lags), 3, 3))
+    correlation = model.lasting * model.decay**lags
+    kernels.correlate(scene.px, scene.root, weight, scene.cameras, correlation, position, lagged)
+    linear, strength = Linear.at(scene, model, position, weight), found.calm / model.spread**2
+    traces = []
+    for nudge in (0.0, -_NUDGE):
+        nudged = replace(linear, lagged=nudge * lagged)
+        band = np.empty((position.size, kernels.half_width(1, max(model.order, len(lags))) + 1))
+        nudged.fill(band, position, strength, model.order)
+        covariance, _ = covariances(factorise(band), 1, model.order)
+        traces.append(covariance[..., _VARIANCES].sum(-1))
+    plain, more = traces
+    return np.asarray(1.0 + np.maximum(more / plain - 1.0, 0.0) / _NUDGE)
 
 
 def ease(found: Posterior, model: MotionModel) -> FloatArray:

@@ -4,8 +4,9 @@ Errors are carried on to first order. That fails where a quantity is near the en
 straight limb cannot exceed pi, so sideways noise, of which the first order knows nothing, always makes it smaller, and
 alike a distance or a speed near zero is always found too large. There the sideways variance T is added as far as it
 counts: as T * min(1, c T / size²), where size is how far the quantity is from its end. The constants c make 95 %
-intervals (value ± 1.96 sd) hold the truth in 94 % or more at the very end, and vanish far from it. The values are left
-as they are.
+intervals hold the truth in 94 % or more at the very end, and vanish far from it. The values are left as they are.
+
+A 95 % interval is value ± 1.96 sd for Gaussian errors; heavier tails change the factor, which every quantity states.
 """
 
 from __future__ import annotations
@@ -25,9 +26,12 @@ from multipose.kinematics_config import WORLD_AXES, EgocentricConfig, Kinematics
 from multipose.tracks import check_trajectories3d
 from multipose.triangulate.propagation import UncertainPoints, uncertain_points, velocities
 from multipose.triangulate.rig_covariance import RigCovariance
+from multipose.triangulate.tails import region_scale
 
 FloatArray = NDArray[np.float64]
 
+GAUSSIAN_95 = 1.959964
+"""Standard deviations on either side that hold 95 % of Gaussian errors."""
 _CHUNK = 1000  # times at once; the calibration's moves of one point take about 1 kB
 _ACROSS_PLANE = 3.0  # c for an angle, of which one direction is across
 _ACROSS_SPACE = 2.0  # c for a length, of which two directions are across
@@ -63,9 +67,10 @@ def kinematics(
         For each quantity a variable (time, individual) of its name, `<name>_sd` and, where the calibration is given,
         `<name>_calibration_sd`, the part of it that is common to all times. Attributes say `quantity` (angle,
         inclination, distance, speed), `unit` (rad, the rig's unit, that per second; per frame where the trajectories
-        know no rate) and `definition`. With `egocentric`: `egocentric` (time, individual, keypoint, space) and
-        `egocentric_covariance`, x forwards, y to the left, z up. NaN where unknown; a standard deviation of pi / 2 says
-        that the angle is not known at all.
+        know no rate), `definition` and `interval_95`, by how many standard deviations the interval that holds 95 % of
+        the errors reaches to either side (1.96 for Gaussian errors). With `egocentric`: `egocentric` (time,
+        individual, keypoint, space) and `egocentric_covariance`, x forwards, y to the left, z up. NaN where unknown; a
+        standard deviation of pi / 2 says that the angle is not known at all.
 
     Raises:
         DataError: a key point that is not there, nothing to measure, or a calibration of other views or units.
@@ -112,7 +117,9 @@ def _measure(
     shape = (tracks.sizes["time"], tracks.sizes["individual"])
     coordinates: dict[str, Any] = {dim: tracks[dim].values for dim in ("time", "individual")}
     variables: dict[str, Any] = {}
-    for name, attributes, one in _scalars(tracks, definitions, names, points):
+    reach = _interval(tracks)
+    for name, said, one in _scalars(tracks, definitions, names, points):
+        attributes = {**said, "interval_95": reach}
         sds = {"sd": one.variance} | ({"calibration_sd": one.calibration} if calibration is not None else {})
         variables[name] = (("time", "individual"), one.value.reshape(shape), attributes)
         for ending, variance in sds.items():
@@ -128,6 +135,14 @@ def _measure(
         )  # fmt: skip
         coordinates |= {"keypoint": names, "space": list("xyz"), "space_": list("xyz")}
     return xr.Dataset(variables, coords=coordinates)
+
+
+def _interval(tracks: xr.Dataset) -> float:
+    """Standard deviations that a 95 % interval reaches to either side, under the tails of the typical key point."""
+    if "degrees_of_freedom" not in tracks:
+        return GAUSSIAN_95
+    freedom = float(np.median(tracks["degrees_of_freedom"].values))
+    return GAUSSIAN_95 * float(np.sqrt(region_scale(freedom, 0.95, numbers=1)))
 
 
 def _scalars(

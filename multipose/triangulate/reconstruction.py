@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import combinations
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import xarray as xr
@@ -13,9 +13,20 @@ from numpy.typing import NDArray
 from multipose.camera import CameraRig
 from multipose.errors import DataError
 from multipose.progress import SILENT, Progress
-from multipose.tracks import check_keypoints2d, check_trajectories3d, trajectories3d
+from multipose.tracks import CALIBRATED_ON_LABELS, check_keypoints2d, check_trajectories3d, trajectories3d
 from multipose.triangulate.points import STATES, FloatArray, Points, triangulate
-from multipose.triangulate.uncertainty import pair_noise, parallax, residual_noise, variance_factors
+from multipose.triangulate.shared_errors import check_share, shared_shares
+from multipose.triangulate.tails import LEVELS, region_scale
+from multipose.triangulate.uncertainty import (
+    degrees_of_freedom,
+    pair_noise,
+    parallax,
+    residual_noise,
+    variance_factors,
+)
+
+if TYPE_CHECKING:
+    from multipose.triangulate.error_calibration import ErrorCalibration
 
 MIN_CONFIDENCE = 0.3
 """2D points of lower confidence are left out unless the caller says otherwise."""
@@ -33,7 +44,8 @@ class Observations:
 
     px: (view, n, 2); weight: (view, n) confidence, 0 where the point does not count; covariance: (view, n, 2, 2) or
     None where no point has one; rig: the cameras of these views, in this order; shape: (time, individual, keypoint);
-    n_low: number of known 2D points left out for their confidence.
+    n_low: number of known 2D points left out for their confidence; calibrated: the covariances were calibrated on
+    labels (attribute `covariance_source` of the key points is "labels").
     """
 
     px: FloatArray
@@ -42,6 +54,7 @@ class Observations:
     rig: CameraRig
     shape: tuple[int, int, int]
     n_low: int
+    calibrated: bool = False
 
     @property
     def usable(self) -> NDArray[np.bool_]:
@@ -59,6 +72,8 @@ def reconstruct(
     min_views: int = 2,
     noise_px: float | None = None,
     variance_factor: xr.DataArray | None = None,
+    errors: ErrorCalibration | None = None,
+    shared_error: float | None = None,
     threads: int | None = None,
     progress: Progress = SILENT,
 ) -> xr.Dataset:
@@ -73,6 +88,11 @@ def reconstruct(
     multiplied by variance factors, one for each view and key point, that are learned from the residuals
     (multipose.triangulate.uncertainty.variance_factors). Points without a covariance have the same noise in all
     directions, and the factors too.
+
+    Residuals show what the views disagree by. What their errors have in common is not in them: networks that learned
+    from the same labels misjudge the same poses from all sides. That share of a point's variance comes from labels
+    (`errors`), or is stated (`shared_error`); of networks' and imported key points (attribute `shared_error`, which
+    `predict` and the readers of files set) it is what other networks have in common; of others 0.
 
     What cannot be known is not decided. With two views an error along their epipolar lines goes unseen (state
     `two_views`), and when they disagree nobody can say which is wrong (`inconsistent`). With three views of which one
@@ -92,6 +112,8 @@ def reconstruct(
             residuals. If it is given and no point has a covariance, it is believed: all variance factors are 1.
         variance_factor: those of an earlier result, instead of learning them; noise_px is needed with it. The names of
             the views are not checked then.
+        errors: what held-out labels say (`calibrate_errors`).
+        shared_error: share of the variance of a point in space that all views have in common, 0 to below 1.
         threads: how many to use; by default one per core. The result does not depend on it.
         progress: where to report.
 
@@ -99,13 +121,17 @@ def reconstruct(
         Trajectories3D with `position`; `confidence` = the summed confidence of the views used over the number of views
         that had the point, so that a view left out lowers it (0 where there is no position); `reprojection_error` =
         mean distance in px over the views used; `n_views` used; `covariance` = that of the position under the 2D
-        covariances times their factors, without the calibration's share; `inlier` (view, time, individual, keypoint) =
-        the views used; `parallax` (time, individual, keypoint) = the largest angle in radians between two of their
-        rays; `variance_factor` (view, keypoint); beyond the schema `state` (time, individual, keypoint), whose
-        attributes name its values.
-        Attributes: method, min_confidence, max_error_px (by default for a point with the typical noise), max_error_sd
-        (0 where max_error_px was given), noise_px, n_low_confidence, and variance_factor = how many times larger the
-        variances are than the covariances (or noise_px) say, the geometric mean over views and key points.
+        covariances times their factors, and what the views share, without the calibration's share; `inlier` (view,
+        time, individual, keypoint) = the views used; `parallax` (time, individual, keypoint) = the largest angle in
+        radians between two of their rays; `variance_factor` (view, keypoint); `shared_error` (keypoint) = share of the
+        covariance that the views share; `region_scale` (keypoint, level) = by what the covariance is multiplied so
+        that its region of 50 and 95 % holds as many points, for errors have heavier tails than a Gaussian's, of
+        `degrees_of_freedom` (keypoint); beyond the schema `state` (time, individual, keypoint), whose attributes name
+        its values.
+        Attributes: shared_error_source ("labels", "stated", "usual", or "none"), method, min_confidence, max_error_px
+        (by default for a point with the typical noise), max_error_sd (0 where max_error_px was given), noise_px,
+        n_low_confidence, and variance_factor = how many times larger the variances are than the covariances (or
+        noise_px) say, the geometric mean over views and key points.
 
     Raises:
         DataError: names of views that the rig does not have or that are swapped, fewer than two views, or nothing to
@@ -114,6 +140,7 @@ def reconstruct(
     if method not in ("robust", "linear"):
         raise DataError(f"method must be 'robust' or 'linear', got {method!r}.")
     seen = observations(keypoints, rig, min_confidence)
+    shared, source = _find_shared(keypoints, errors, shared_error)
     if seen.n_low:
         total = int((seen.weight > 0).sum()) + seen.n_low
         progress.note(
@@ -149,6 +176,7 @@ def reconstruct(
         progress=progress,
     )
     attributes: dict[str, str | float | int] = {
+        "shared_error_source": source,
         "method": method,
         "min_confidence": float(min_confidence),
         "max_error_px": float("inf") if everything else gate if max_error_px is None else float(max_error_px),
@@ -157,7 +185,39 @@ def reconstruct(
         "n_low_confidence": seen.n_low,
         "variance_factor": float(np.exp(np.log(factors).mean())),
     }
-    return _dataset(keypoints, seen, points, np.ones_like(factors) if believed else factors, attributes)
+    least = 1.0 if seen.calibrated and source == "usual" else 0.0
+    factors = np.ones_like(factors) if believed else factors
+    share = shared_shares(np.exp(np.log(factors).mean(0)), shared, least)
+    dataset = _dataset(keypoints, seen, points, share, attributes)
+    dataset["variance_factor"] = (("view", "keypoint"), factors)
+    dataset["shared_error"] = ("keypoint", share)
+    freedom = degrees_of_freedom(
+        seen.px, seen.rig, points, factors, covariance=seen.covariance, noise_px=float(attributes["noise_px"])
+    )
+    dataset["degrees_of_freedom"] = ("keypoint", freedom)
+    reach = [[region_scale(one, level) for level in LEVELS] for one in freedom]
+    return dataset.assign_coords(level=list(LEVELS)).assign(region_scale=(("keypoint", "level"), reach))
+
+
+def _find_shared(
+    keypoints: xr.Dataset, errors: ErrorCalibration | None, shared_error: float | None
+) -> tuple[FloatArray | float, str]:
+    """What the views share, as of `shared_shares`, and who says so."""
+    if errors is not None and shared_error is not None:
+        raise DataError(
+            "What the views share is either measured on labels (errors) or stated (shared_error), not both."
+        )
+    if errors is not None:
+        names = tuple(str(name) for name in keypoints["keypoint"].values)
+        if names != errors.keypoints:
+            raise DataError(
+                f"The errors were calibrated for the key points {', '.join(errors.keypoints)}; these are "
+                f"{', '.join(names)}."
+            )
+        return errors.shared, "labels"
+    usual = float(keypoints.attrs.get("shared_error", 0.0))
+    share = check_share(usual if shared_error is None else shared_error)
+    return share / (1 - share), "stated" if shared_error is not None else "usual" if usual else "none"
 
 
 def leave_one_out(
@@ -246,6 +306,7 @@ def observations(keypoints: xr.Dataset, rig: CameraRig, min_confidence: float = 
         rig=rig.subset(views),
         shape=position.shape[1:4],
         n_low=int(low.sum()),
+        calibrated=keypoints.attrs.get("covariance_source") == CALIBRATED_ON_LABELS,
     )
 
 
@@ -326,7 +387,14 @@ def _learn_factors(seen: Observations, gate: float, noise_px: float, threads: in
             threads=threads,
         )
         factors = variance_factors(
-            seen.px[:, sample], seen.rig, points, n_keypoints, covariance=covariance, noise_px=noise_px, start=factors
+            seen.px[:, sample],
+            seen.rig,
+            points,
+            n_keypoints,
+            covariance=covariance,
+            noise_px=noise_px,
+            start=factors,
+            calibrated=seen.calibrated and covariance is not None,
         )
     assert factors is not None
     return factors
@@ -336,11 +404,15 @@ def _dataset(
     keypoints: xr.Dataset,
     seen: Observations,
     points: Points,
-    factors: FloatArray,
+    share: FloatArray,
     attributes: dict[str, str | float | int],
 ) -> xr.Dataset:
-    """The points as checked Trajectories3D with the coordinates of the key points."""
+    """The points as checked Trajectories3D with the coordinates of the key points.
+
+    share: (keypoint,) of each covariance, which the points' do not have yet.
+    """
     shape = seen.shape
+    covariance = points.covariance.reshape(*shape, 3, 3) / (1 - share)[:, None, None]
     agreed = np.where(points.inlier, seen.weight, 0.0).sum(axis=0)
     confidence = np.clip(agreed / np.maximum(points.n_usable, 1), 0.0, 1.0)
     dataset = trajectories3d(
@@ -348,7 +420,7 @@ def _dataset(
         confidence.reshape(shape),
         points.error.reshape(shape),
         points.inlier.sum(axis=0).reshape(shape),
-        points.covariance.reshape(*shape, 3, 3),
+        covariance,
         keypoints=[str(name) for name in keypoints["keypoint"].values],
         individuals=[str(name) for name in keypoints["individual"].values],
         fps=keypoints.attrs.get("fps"),
@@ -359,7 +431,6 @@ def _dataset(
     dataset = dataset.assign_coords(view=list(seen.rig.names))
     dataset["inlier"] = (("view", *point), points.inlier.reshape(len(seen.rig), *shape))
     dataset["parallax"] = (point, parallax(points.position, seen.rig, points.inlier).reshape(shape))
-    dataset["variance_factor"] = (("view", "keypoint"), factors)
     meanings = {"flag_values": list(range(len(STATES))), "flag_meanings": " ".join(STATES)}
     dataset["state"] = (point, points.state.reshape(shape), meanings)
     dataset.attrs.update(attributes)

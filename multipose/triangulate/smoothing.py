@@ -24,9 +24,19 @@ from multipose.progress import SILENT, Progress
 from multipose.tracks import check_trajectories3d, trajectories3d
 from multipose.triangulate import smoothing_kernels as kernels
 from multipose.triangulate.layout import POINT, Layout
-from multipose.triangulate.motion import LAGS, autocorrelations, fit_memory, learn_limbs, learn_spread, unpack
+from multipose.triangulate.motion import (
+    LAGS,
+    HeldOutViews,
+    autocorrelations,
+    choose_strength,
+    fit_memory,
+    learn_limbs,
+    learn_spread,
+    unpack,
+)
 from multipose.triangulate.points import FloatArray
-from multipose.triangulate.posterior import Joints, Limbs, MotionModel, Posterior, find
+from multipose.triangulate.posterior import Joints, Limbs, MotionModel, Posterior, correlation_inflation, find
+from multipose.triangulate.shared_errors import SHARED_MEMORY, SHARED_MEMORY_FRAMES
 
 ORDERS = {"acceleration": 2, "jerk": 3}
 
@@ -36,9 +46,12 @@ _STRETCHES = 3  # ... and their number at most
 _MEMORY = 10.0  # overlap of windows, in times that the posterior remembers
 _SHORTEST_OVERLAP = 20
 _LONGEST_OVERLAP = 1000
+_HELD_OUT_FRAMES = 500  # in which views are held out, of errors with tails ...
+_FEWER_HELD_OUT_FRAMES = 200  # ... and of Gaussian ones, for which two strengths are compared
 _JOINT_SD = 0.1  # rad beyond its limits that a joint may well be
 _LEARNED = (
     "prior_sd",
+    "held_out_ratio",
     "variance_factor",
     "limb_keypoints",
     "limb_length",
@@ -169,17 +182,28 @@ def _learn(
     scenes = [layout.scene.part(stretch, present) for stretch in stretches]
     correlations = _correlations(layout, stretches)
     starts = [start.frames(stretch).of(present) for stretch in stretches]
-    model = MotionModel(*fit_memory(correlations), ORDERS[prior], np.ones(len(present)))
+    model = MotionModel(
+        *fit_memory(correlations), ORDERS[prior], np.ones(len(present)), freedom=layout.of(present).freedom
+    )
     shape = layout.tracks.sizes["individual"], layout.tracks.sizes["keypoint"]
     with progress.task("learn the motion", total=1) as task:
         spread, free = learn_spread(scenes, starts, model, layout.sd[present])
+        evident = spread
+        spread, ratio = _weakened(layout, stretches, present, replace(model, spread=evident), free)
+        if not np.array_equal(spread, evident):
+            weaker = replace(model, spread=spread)
+            free = [find(scene, weaker, one, reweigh=True) for scene, one in zip(scenes, free, strict=True)]
         known = learn_limbs(_renumber(pairs, present, shape[0] * shape[1]), given, free)
         task.advance(1)
-    scale = np.full(shape[0] * shape[1], np.nan)
+    scale, held_out = np.full(shape[0] * shape[1], np.nan), np.full(shape[0] * shape[1], np.nan)
     scale[present] = spread / layout.step ** ORDERS[prior]
+    held_out[present] = ratio
     names = {dim: layout.tracks[dim].values for dim in ("individual", "keypoint")}
     motion = xr.Dataset(
-        {"prior_sd": (("individual", "keypoint"), scale.reshape(shape))},
+        {
+            "prior_sd": (("individual", "keypoint"), scale.reshape(shape)),
+            "held_out_ratio": (("individual", "keypoint"), held_out.reshape(shape)),
+        },
         coords={**names, "view": list(layout.rig.names)},
         attrs={
             "prior": prior,
@@ -200,6 +224,26 @@ def _learn(
         motion["joint_keypoints"] = (("joint", "corner"), np.array(list(limits)))
         motion["joint_limits"] = (("joint", "bound"), np.array(list(limits.values())))
     return motion, start.replaced(stretches, present, free)
+
+
+def _weakened(
+    layout: Layout,
+    stretches: Sequence[slice],
+    present: NDArray[np.int64],
+    model: MotionModel,
+    free: Sequence[Posterior],
+) -> tuple[FloatArray, FloatArray]:
+    """Scales of the prior that foretell views held out best, and how much better than single frames do they do so."""
+    scenes, parts = [], []
+    most = _HELD_OUT_FRAMES if model.has_tails else _FEWER_HELD_OUT_FRAMES
+    for stretch, one in zip(stretches, free, strict=True):
+        count = min(stretch.stop - stretch.start, most // len(stretches))
+        frames = slice(stretch.start, stretch.start + count)
+        scenes.append(layout.scene.part(frames, present))
+        believed = layout.believed[:, frames][:, :, present]
+        parts.append(HeldOutViews.build(scenes[-1], one.frames(slice(0, count)), believed, layout.rig))
+    factor, ratio = choose_strength(scenes, parts, model)
+    return model.spread * factor, ratio
 
 
 def _correlations(layout: Layout, stretches: Sequence[slice]) -> dict[int, float]:
@@ -234,7 +278,8 @@ def _model(layout: Layout, motion: xr.Dataset) -> tuple[MotionModel, NDArray[np.
         bounds = np.tile(motion["joint_limits"].values, (layout.tracks.sizes["individual"], 1))
         there = (triples >= 0).all(axis=1)
         joints = Joints(triples[there], bounds[there, 0], bounds[there, 1], np.full(int(there.sum()), _JOINT_SD))
-    return MotionModel(*fit_memory(correlations), order, spread[present], limbs, joints), present
+    memory = fit_memory(correlations)
+    return MotionModel(*memory, order, spread[present], limbs, joints, layout.of(present).freedom), present
 
 
 def _solve(layout: Layout, model: MotionModel, start: Posterior, threads: int | None, progress: Progress) -> Posterior:
@@ -247,8 +292,11 @@ def _solve(layout: Layout, model: MotionModel, start: Posterior, threads: int | 
         wide, core = window
         scene = layout.scene.part(wide)
         found = find(scene, loose, start.frames(wide), reweigh=True)
+        inflation = correlation_inflation(scene, loose, found) if model.has_tails and model.lasting > 0 else None
         if model.binds:
             found = find(scene, model, found, reweigh=False)
+        if inflation is not None:
+            found = found.inflated(inflation)
         return found.frames(slice(core.start - wide.start, core.stop - wide.start))
 
     parts = []
@@ -277,7 +325,8 @@ def _dataset(
         error = np.where(n_views > 0, np.where(believed, off, 0.0).sum(axis=0) / n_views, np.nan)
     sure = layout.spread_out(layout.keypoints["confidence"].fillna(1.0).values, 0.0)[:, :, present]
     confidence = np.where(believed, sure, 0.0).sum(axis=0) / np.maximum(scene.known.sum(axis=0), 1)
-    velocity, velocity_covariance = _velocity(found, layout.step)
+    velocity, velocity_covariance = _velocity(found, layout, present)
+    shared = layout.shared[:, present]
 
     def place(values: NDArray[np.generic], empty: float = np.nan) -> NDArray[np.generic]:
         return layout.place(values, present, empty)
@@ -287,7 +336,7 @@ def _dataset(
         place(np.clip(confidence, 0.0, 1.0), 0.0),
         place(error),
         place(n_views, 0),
-        place(unpack(found.covariance)),
+        place(unpack(found.covariance) + shared),
         keypoints=[str(name) for name in tracks["keypoint"].values],
         individuals=[str(name) for name in tracks["individual"].values],
         fps=tracks.attrs.get("fps"),
@@ -302,12 +351,17 @@ def _dataset(
     for name in _LEARNED:
         if name in motion:
             dataset[name] = motion[name]
+    for name in ("shared_error", "degrees_of_freedom", "region_scale"):
+        if name in tracks:
+            dataset[name] = tracks[name]
     learned = ("prior", "memory_frames", "noise_px", "min_confidence", "max_error_px", "max_error_sd")
     dataset.attrs |= {
         "method": "smoothed",
         "max_gap": -1 if max_gap is None else max_gap,
         **{name: value for name, value in motion.attrs.items() if name in learned or name.startswith("noise_auto")},
     }
+    if "shared_error_source" in tracks.attrs:
+        dataset.attrs["shared_error_source"] = tracks.attrs["shared_error_source"]
     return check_trajectories3d(dataset)
 
 
@@ -372,13 +426,20 @@ def _gaps(supported: NDArray[np.bool_]) -> NDArray[np.int64]:
     return gap
 
 
-def _velocity(found: Posterior, step: float) -> tuple[FloatArray, FloatArray]:
-    """Velocity (frame, keypoint, 3) by central differences (one-sided at both ends), and its covariance."""
-    full = unpack(found.covariance)
+def _velocity(found: Posterior, layout: Layout, present: NDArray[np.int64]) -> tuple[FloatArray, FloatArray]:
+    """Velocity (frame, keypoint, 3) by central differences (one-sided at both ends), and its covariance.
+
+    What the views share lasts: only its change between the two frames makes an error.
+    """
+    full, step = unpack(found.covariance), layout.step
     velocity = np.gradient(found.position, step, axis=0)
     covariance = np.empty_like(full)
     both = found.lags + np.swapaxes(found.lags, -1, -2)
     covariance[1:-1] = (full[2:] + full[:-2] - both[2:, :, 1]) / (4 * step**2)
     for at, late in ((0, 1), (-1, -1)):
         covariance[at] = (full[late] + full[late - 1] - both[late, :, 0]) / step**2
-    return velocity, covariance
+    apart = np.full((len(full), 1, 1, 1), 2.0)
+    apart[[0, -1]] = 1.0
+    memory = SHARED_MEMORY if layout.tracks.attrs.get("fps") else SHARED_MEMORY_FRAMES
+    changed = 2 * -np.expm1(-apart * step / memory) / (apart * step) ** 2
+    return velocity, covariance + changed * layout.shared[:, present]

@@ -61,7 +61,7 @@ def _standardise(cameras, c, px, root, position, slot, error, slope):  # type: i
 
 
 @Kernel
-def judge(px, root, cameras, position, covariance, distance2):  # type: ignore[no-untyped-def]
+def judge(px, root, cameras, position, covariance, distance2, expected):  # type: ignore[no-untyped-def]
     """Squared distance of every 2D point from where the trajectory says it is, in units of its variance.
 
     Args:
@@ -71,6 +71,8 @@ def judge(px, root, cameras, position, covariance, distance2):  # type: ignore[n
         position: (frame, keypoint, 3).
         covariance: (frame, keypoint, 6) upper triangle of that of the position, which is added to that of the point.
         distance2: out (view, frame, keypoint); infinite where the view cannot see the position, NaN where it has none.
+        expected: out (view, frame, keypoint) posterior mean of its squared error in its own standard deviations;
+            likewise.
     """
     error = np.empty((1, 2))
     slope = np.empty((1, 2, 3))
@@ -78,10 +80,10 @@ def judge(px, root, cameras, position, covariance, distance2):  # type: ignore[n
         for t in range(px.shape[1]):
             for k in range(px.shape[2]):
                 if not root[c, t, k, 0] > 0.0:
-                    distance2[c, t, k] = math.nan
+                    distance2[c, t, k] = expected[c, t, k] = math.nan
                     continue
                 if not _standardise(cameras, c, px[c, t, k], root[c, t, k], position[t, k], 0, error, slope):
-                    distance2[c, t, k] = math.inf
+                    distance2[c, t, k] = expected[c, t, k] = math.inf
                     continue
                 p = covariance[t, k]
                 s00 = 1.0
@@ -95,6 +97,7 @@ def judge(px, root, cameras, position, covariance, distance2):  # type: ignore[n
                         s01 += slope[0, 0, i] * value * slope[0, 1, j]
                         s11 += slope[0, 1, i] * value * slope[0, 1, j]
                 e0, e1 = error[0, 0], error[0, 1]
+                expected[c, t, k] = e0 * e0 + e1 * e1 + s00 + s11 - 2.0
                 distance2[c, t, k] = (s11 * e0 * e0 - 2.0 * s01 * e0 * e1 + s00 * e1 * e1) / (s00 * s11 - s01 * s01)
 
 
@@ -189,6 +192,43 @@ def observe(  # type: ignore[no-untyped-def]
                             _add_product(
                                 lagged, t - lag[n], k, lag[m] - lag[n], scaled * share[m], slope, slot, earlier
                             )
+
+
+@Kernel
+def correlate(px, root, weight, cameras, correlation, position, lagged):  # type: ignore[no-untyped-def]
+    """What correlated errors add to the normal equations of independent ones, by lag.
+
+    The sum over the views of J_t^T rho_h J_(t-h), where J are the derivatives of the standardised 2D points times the
+    root of their weights: the covariance of the gradient of independent errors, were they correlated by rho.
+
+    Args:
+        px, root, weight, cameras, position: as of `observe`.
+        correlation: (lag,) rho of errors one, two, ... frames apart.
+        lagged: out (frame, keypoint, lag, 3, 3) rows of the frame, columns of one, two, ... frames before.
+    """
+    n_views, n_frames, n_keypoints = weight.shape
+    n_lags = len(correlation)
+    room = n_lags + 1
+    lagged[:] = 0.0
+    error = np.empty((room, 2))
+    slope = np.empty((room, 2, 3))
+    strength = np.zeros(room)
+    for k in range(n_keypoints):
+        for c in range(n_views):
+            strength[:] = 0.0
+            for t in range(n_frames):
+                now = t % room
+                strength[now] = 0.0
+                if not weight[c, t, k] > 0.0:
+                    continue
+                if not _standardise(cameras, c, px[c, t, k], root[c, t, k], position[t, k], now, error, slope):
+                    continue
+                strength[now] = math.sqrt(weight[c, t, k])
+                for lag in range(1, n_lags + 1):
+                    before = (t - lag) % room
+                    if t >= lag and strength[before] > 0.0:
+                        factor = correlation[lag - 1] * strength[now] * strength[before]
+                        _add_product(lagged, t, k, lag, factor, slope, now, before)
 
 
 @Kernel

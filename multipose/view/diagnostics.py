@@ -13,7 +13,7 @@ from multipose.view.pages import Facts, Item, Page, Section, Table, Text
 from multipose.view.theme import HUES, template
 
 if TYPE_CHECKING:
-    from multipose.triangulate import Diagnostics
+    from multipose.triangulate import Diagnostics, ErrorCalibration
 
 _AS_PREDICTED = 1.0
 _STEEPEST = 4.0  # where the colour scale ends
@@ -103,9 +103,70 @@ def limb_lengths(found: Diagnostics, *, title: str = "Limb lengths") -> go.Figur
     return figure
 
 
-def diagnostics_page(found: Diagnostics, *, title: str = "How wrong is the 3D", subtitle: str = "") -> Page:
-    """Everything that `diagnose` found, with what to make of it."""
-    return Page(title, (_views_section(found), _swaps_section(found), _limbs_section(found)), subtitle=subtitle)
+def reliability(errors: ErrorCalibration, *, title: str = "3D error regions") -> go.Figure:
+    """For regions that should hold so many of the points, how many they hold of those that held-out labels show."""
+    table = 100 * errors.reliability
+    figure = go.Figure(
+        [
+            go.Scatter(
+                x=[0, 100], y=[0, 100], mode="lines", line={"dash": "dot", "color": "#8a94a0"}, name="as said",
+                hoverinfo="skip",
+            ),
+            go.Scatter(
+                x=table["level"], y=table["held"], mode="lines+markers", line={"color": HUES[0]}, name="labels",
+                hovertemplate="of regions for %{x:.0f} %: %{y:.1f} % hold<extra></extra>",
+            ),
+        ]
+    )  # fmt: skip
+    said = f"{errors.n_points} points at {errors.n_times} labelled times that no network learned from"
+    figure.update_layout(
+        template=template(),
+        title={"text": f"{title}<br><sup>{said}</sup>"},
+        height=420,
+        margin={"t": 72, "l": 8, "r": 8, "b": 8},
+        xaxis={"title": {"text": "should hold (% of the points)"}, "range": [0, 101]},
+        yaxis={"title": {"text": "hold (%)"}, "range": [0, 101]},
+    )
+    return figure
+
+
+def diagnostics_page(
+    found: Diagnostics,
+    errors: ErrorCalibration | None = None,
+    *,
+    title: str = "How wrong is the 3D",
+    subtitle: str = "",
+) -> Page:
+    """Everything that `diagnose` found, with what to make of it, and what held-out labels say of the errors in 3D."""
+    sections = [_views_section(found), _swaps_section(found), _limbs_section(found)]
+    return Page(title, (*sections[:1], _labels_section(errors), *sections[1:]), subtitle=subtitle)
+
+
+def _labels_section(errors: ErrorCalibration | None) -> Section:
+    if errors is None:
+        said = (
+            "No labelled time was held out in two views, so that what the errors of all views have in common is not "
+            "measured: of points that networks found or people labelled it is taken from other networks."
+        )
+        return Section("Errors in 3D on labels", (Text(said, "note"),))
+    unit = errors.unit
+    shared = "variance in common to all views (%)"
+    names = {"median": f"median ({unit})", "p95": f"95 % below ({unit})", "keypoint": "key point", "shared": shared}
+    table = errors.errors.assign(shared=100 * errors.errors["shared"]).rename(columns=names)
+    formats = {names["median"]: ".2f", names["p95"]: ".2f", shared: ".0f"}
+    said = (
+        "Labelled times that no network learned from show how far points in space are off, labels' own noise included. "
+        "What the errors of all views have in common is no disagreement between them; it is that part of a point's "
+        "variance. It rests on these labels and on what other networks have in common."
+    )
+    return Section(
+        "Errors in 3D on labels",
+        (
+            Text(said),
+            Table(table, "Distance from the labelled points.", formats),
+            reliability(errors),
+        ),
+    )
 
 
 def _views_section(found: Diagnostics) -> Section:

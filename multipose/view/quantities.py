@@ -16,7 +16,6 @@ from multipose.view.theme import HUES, hex_to_rgb, template
 Array = npt.NDArray[np.float64]
 
 _KINDS = {"angle": "angles", "inclination": "inclinations", "distance": "distances", "speed": "speeds"}
-_BAND = 1.959964
 _LONGEST = 5000
 
 
@@ -46,10 +45,11 @@ def kinematics(dataset: xr.Dataset, kind: str, *, individual: str | None = None,
     for row, name in enumerate(names, start=1):
         unit, factor = _shown_unit(str(dataset[name].attrs["unit"]))
         values, sd = (factor * chosen[key].values[shown] for key in (name, f"{name}_sd"))
+        reach = float(dataset[name].attrs["interval_95"]) * sd
         color = HUES[(row - 1) % len(HUES)]
         rgb = ", ".join(map(str, hex_to_rgb(color)))
         most = 180.0 if unit == "°" else np.inf
-        x, y = _band(times, np.clip(values - _BAND * sd, 0, most), np.clip(values + _BAND * sd, 0, most))
+        x, y = _band(times, np.clip(values - reach, 0, most), np.clip(values + reach, 0, most))
         figure.add_trace(
             go.Scatter(
                 x=x, y=y, mode="none", fill="toself", fillcolor=f"rgba({rgb}, 0.25)", hoverinfo="skip",

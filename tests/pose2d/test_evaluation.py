@@ -113,7 +113,9 @@ def test_covariance_is_calibrated_by_held_out_errors() -> None:
     assert 2 < sloppy / careful < 5
     assert calibration.covariance_spread == pytest.approx(2, rel=0.25)
     few = make_evaluation(np.zeros((1, 2, 2)), np.ones((1, 2, 2)))
-    assert fit_calibration(few).covariance(np.eye(2)[None]).tolist() == [np.eye(2).tolist()]
+    assert (
+        fit_calibration(few).covariance(np.tile(np.eye(2), (2, 1, 1)), np.zeros(2)).tolist() == [np.eye(2).tolist()] * 2
+    )
 
 
 def test_ellipses_hold_what_they_say_of_points_that_did_not_fit_them() -> None:
@@ -121,7 +123,10 @@ def test_ellipses_hold_what_they_say_of_points_that_did_not_fit_them() -> None:
     judged = [make_unequal_errors(200, seed) for seed in range(100, 110)]
     shares = np.array(
         [
-            [replace(part, covariance=found.covariance(part.covariance)).coverage(level) for level in (0.5, 0.95)]
+            [
+                replace(part, covariance=found.covariance(part.covariance, part.presence_logit)).coverage(level)
+                for level in (0.5, 0.95)
+            ]
             for found, part in zip(calibrations, judged, strict=True)
         ]
     ).mean(0)

@@ -50,6 +50,7 @@ def test_model_file_says_what_made_it(trained: TrainingResult, tmp_path: Path) -
         "covariance_floor",
         "covariance_spread",
         "covariance_blur",
+        "covariance_doubt",
     }
 
 

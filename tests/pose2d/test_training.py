@@ -257,7 +257,7 @@ def test_training_stops_when_the_held_out_error_no_longer_falls(make_discs: Make
 
 def test_what_cannot_be_trained_is_told(make_discs: Make, tmp_path: Path) -> None:
     dataset = make_discs(3)
-    with pytest.raises(DataError, match="Only 1 labelled picture"):
+    with pytest.raises(DataError, match="Only 1 labelled time"):
         train(dataset.subset([0]), tmp_path, steps=1)
     state = dataset.state.copy()
     state[:, 1] = "unlabelled"

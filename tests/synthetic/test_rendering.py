@@ -144,13 +144,14 @@ def test_the_mirror_shows_what_the_mirrored_camera_sees(make_camera: MakeCamera,
     distance = (point - origins) @ normal / (directions @ normal)
     local = (origins + distance[..., None] * directions - point) @ glass.world_from_shape[:3, :3]
     on_glass = (np.abs(local[..., 0]) < 90.0) & (np.abs(local[..., 1]) < 45.0)
-    equal = np.abs(seen - 0.92 * direct).max(axis=-1) < 3e-3
+    # The same rays: light of up to 1 in float32 is rounded by at most 6e-8, here, there and in the product. Nothing
+    # stands before the glass, and of surfaces at the same depth the first is taken, whatever the last bits say.
+    equal = np.abs(seen - 0.92 * direct).max(axis=-1) < 1e-6
     assert on_glass.sum() > 800
-    assert equal[on_glass].mean() > 0.97  # the others: something stands before the mirror
+    assert equal[on_glass].all()
     assert equal[~on_glass].mean() < 0.05
     image = on_glass & (np.abs(direct - empty).max(axis=-1) > 0.05)
     assert image.sum() > 20
-    assert equal[image].mean() > 0.95
 
 
 def test_shadows_fall_away_from_the_lamp(make_balls: Callable[..., Scene]) -> None:

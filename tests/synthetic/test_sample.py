@@ -13,7 +13,7 @@ import pytest
 from multipose.camera import CameraRig
 from multipose.labels import Labels, check_labels
 from multipose.project import Project
-from multipose.synthetic import KEYPOINTS, arena, read_frame_number, sample_rig, walk
+from multipose.synthetic import KEYPOINTS, read_frame_number
 from multipose.tracks import load_tracks
 from multipose.video import VideoFile
 
@@ -135,21 +135,17 @@ def test_labels_agree_with_the_truth_up_to_their_noise(sample: Path) -> None:
 
 
 def test_it_is_what_the_generator_makes(sample: Path, rig: CameraRig, generator: SimpleNamespace) -> None:
-    made = sample_rig(3, names=VIEWS, distance=generator.DISTANCE)
-    np.testing.assert_allclose(made.packed(), rig.packed(), rtol=1e-9, atol=1e-9)
-    assert {name: count for name, (count, _, _) in generator.RECORDINGS.items()} == FRAMES
-    for name, (count, seed, _) in generator.RECORDINGS.items():
-        animal = walk(count, seed, fps=generator.FPS, obstacles=arena().obstacles)
+    np.testing.assert_allclose(generator.SAMPLE.rig.packed(), rig.packed(), rtol=1e-9, atol=1e-9)
+    assert {name: take.frames for name, take in generator.SAMPLE.takes.items()} == FRAMES
+    for name in FRAMES:
         points = load_tracks(sample / "truth" / f"{name}_trajectories3d.nc")["position"].values[:, 0]
-        np.testing.assert_allclose(animal.points, points, atol=1e-6)
+        np.testing.assert_allclose(generator.SAMPLE.animal(name).points, points, atol=1e-6)
 
 
 @pytest.mark.parametrize("view", VIEWS)
 def test_videos_are_filmed_so(sample: Path, rig: CameraRig, generator: SimpleNamespace, view: str) -> None:
     """Compression leaves a mean difference of about 2.3 gray levels (measured); to the next frame it is 3.0."""
-    scene, (count, seed, _) = arena(), generator.RECORDINGS["day2"]
-    animal = walk(count, seed, fps=generator.FPS, obstacles=scene.obstacles)
-    filmed = np.array(list(islice(generator.film(scene, rig[view], animal, "day2", 0), 2)), dtype=float)
+    filmed = np.array(list(islice(generator.film(generator.SAMPLE, rig[view], "day2", 0), 2)), dtype=float)
     shown = np.array([picture for _, picture in VideoFile(sample / "videos" / "day2" / f"{view}.mp4").read([0, 1])])
     off = np.abs(shown[:, None] - filmed).mean(axis=(2, 3, 4))
     assert np.diag(off).max() < 2.7

@@ -75,6 +75,20 @@ def test_standard_deviations_hold(correlation):
     assert np.median(found["correlation_frames"].values) == pytest.approx(expected, rel=0.3)
 
 
+@pytest.mark.parametrize("degrees_of_freedom", [1e6, 3.0], ids=["normal", "heavy-tailed"])
+def test_standard_deviations_are_the_scatter_of_the_offsets(degrees_of_freedom):
+    """120 key points of 100 frames: the root mean square of the offsets, which are 0, beside the stated one."""
+    n_views, n_times, n_keypoints = 5, 100, 120
+    rig = sample_rig(n_views)
+    noise = np.random.default_rng(5).standard_t(degrees_of_freedom, (n_views, n_times, 1, n_keypoints, 2))
+    px = rig.project(still(n_times, n_keypoints))[:, :, None] + noise
+    found = estimate_offsets(keypoints2d(px, views=rig.names), rig)
+    ratio = np.sqrt(float((found["offset"] ** 2).mean()) / float((found["sd"] ** 2).mean()))
+    # The frames determine 2 * 5 - 3 numbers of each key point: 840 independent ones, whose root mean square scatters by
+    # 1 / sqrt(2 * 840) = 2.4 %. Four times that; the sandwich with weights in place of derivatives came to 1.15.
+    assert abs(np.log(ratio)) < 4 / np.sqrt(2 * (2 * n_views - 3) * n_keypoints)
+
+
 def test_two_views_show_one_number_and_few_frames_none():
     rig = sample_rig(2)
     xyz = still(100, 2)
