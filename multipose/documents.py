@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import os
 import struct
@@ -80,8 +81,10 @@ def read_toml(path: str | os.PathLike[str]) -> dict[str, Any]:
 def write_arrays(path: str | os.PathLike[str], **arrays: npt.ArrayLike) -> None:
     """Write arrays as a compressed .npz with their checksum, whole or not at all."""
     values = {name: np.asarray(value) for name, value in arrays.items()}
-    with atomic_path(path) as temporary, open(temporary, "wb") as file:
-        np.savez_compressed(file, allow_pickle=False, **values, **{_CHECKSUM: np.array(_checksum(values))})
+    content = io.BytesIO()  # a zip file that meets a full disk complains again when it is closed
+    np.savez_compressed(content, allow_pickle=False, **values, **{_CHECKSUM: np.array(_checksum(values))})
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(content.getbuffer())
 
 
 def read_arrays(

@@ -319,6 +319,8 @@ class _messages:  # noqa: N801  (reads as a statement: with _messages(path))
         return None
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, av.FFmpegError) and not self._reading:
+            raise VideoError(f"{self._path}: the video cannot be written ({error.strerror}).") from error
         if isinstance(error, av.FFmpegError):
             raise VideoError(f"{self._path}: {_explain(self._path, error)}") from error
         if self._reading and isinstance(

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -123,9 +123,10 @@ class Hashes:
         return value
 
     def save(self) -> None:
-        """Write down what was learnt."""
+        """Write down what was learnt, where that is possible; else the next process reads the files anew."""
         if self._changed:
-            write_text(self._path, json.dumps(self._known))
+            with suppress(OSError):
+                write_text(self._path, json.dumps(self._known))
             self._changed = False
 
 
