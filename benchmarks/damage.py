@@ -489,7 +489,7 @@ def content(path: Path) -> Any:
     return path.read_bytes() if path.is_file() else None
 
 
-def judge(target: Target, project: Path, done: Run, wanted: tuple[Any, str], most_bytes: int) -> str:
+def judge(target: Target, command: str, project: Path, done: Run, wanted: tuple[Any, str], most_bytes: int) -> str:
     name = Path(target.path).name
     flat = "".join(done.text.split())  # the console breaks lines
     if (project / "RAN").exists() or (done.code < 0 and not done.timed_out and done.megabytes * 1e6 <= most_bytes):
@@ -503,7 +503,7 @@ def judge(target: Target, project: Path, done: Run, wanted: tuple[Any, str], mos
     if done.code:
         return "clear" if name in flat or Path(target.path).parent.name in flat else "vague"
     same = content(project / target.result) == wanted[0] if target.result else done.text == wanted[1]
-    if same or target.name == "hashes":
+    if same or command == "status":  # which says what is there, and takes no values from it
         return "right"
     return "told" if name in flat or f"{Path(target.path).stem}:" in flat else "silent"
 
@@ -541,7 +541,7 @@ def main_program() -> None:
                 shutil.copytree(arguments.project, place, symlinks=True)
                 target.changes[kind](place / target.path, np.random.default_rng(seed))
                 done = run(place, command, arguments.seconds, most)
-                verdict = judge(target, place, done, wanted[key], most)
+                verdict = judge(target, command, place, done, wanted[key], most)
                 counts[target.name, verdict] += 1
                 if verdict in FAULTS or arguments.verbose:
                     last = (done.text.strip().splitlines() or [""])[-1][:200]

@@ -26,6 +26,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from multipose.config import CONFIG_NAME, ProjectConfig, check_name, load_config
+from multipose.documents import check_document
 from multipose.errors import ConfigError, ProjectError
 from multipose.files import file_lock, lock_owner, natural_key, write_text
 
@@ -71,6 +72,7 @@ def read_manifest(path: Path, views: Iterable[str]) -> tuple[Recording, ...]:
     """
     if not path.exists():
         return ()
+    check_document(path)
     names = list(views)
     with path.open(encoding="utf-8-sig", newline="") as file:
         rows = list(csv.reader(file))

@@ -15,7 +15,7 @@ from typing import Any
 
 from multipose.board import Board, board_from_dict
 from multipose.config import split_axes, split_scale
-from multipose.documents import read_toml
+from multipose.documents import MOST_TABLE, check_document, read_toml
 from multipose.errors import DataError, FormatError, ProjectError
 from multipose.files import content_hash, hash_value
 from multipose.pipeline.provenance import Hashes, Judgement, Product, judge
@@ -462,6 +462,7 @@ def label_rows(path: Path, views: Iterable[str]) -> list[dict[str, str]]:
     """
     if not path.exists():
         return []
+    check_document(path, MOST_TABLE)
     wanted = set(views)
     with path.open(encoding="utf-8-sig", newline="") as file:
         reader = csv.DictReader(file)
