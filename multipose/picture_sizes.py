@@ -29,7 +29,8 @@ def declared_size(data: bytes) -> tuple[int, int] | None:
     """(width, height) that a PNG, JPEG, BMP or PNM states; None for other kinds and for headers that are cut off."""
     try:
         if data[:8] == b"\x89PNG\r\n\x1a\n":
-            return struct.unpack(">II", data[16:24])  # type: ignore[return-value]
+            width, height = struct.unpack(">II", data[16:24])
+            return width, height
         if data[:2] == b"\xff\xd8":
             return _jpeg_size(data)
         if data[:2] == b"BM":

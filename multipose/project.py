@@ -70,7 +70,7 @@ def read_manifest(path: Path, views: Iterable[str]) -> tuple[Recording, ...]:
     Raises:
         ProjectError: a column is unknown, a name stands twice, or a cell cannot be read; the line is named.
     """
-    if not path.exists():
+    if not path.exists() and not path.is_symlink():
         return ()
     check_document(path)
     names = list(views)

@@ -295,8 +295,8 @@ class _Opened:
         if not self._container.streams.video:
             self._container.close()
             raise VideoError(f"{self._path} holds no video (only sound or data). Give the file with the pictures.")
-        stream = self._container.streams.video[0]
-        if stream.codec_context is None:
+        stream: Any = self._container.streams.video[0]
+        if stream.codec_context is None:  # for a codec that FFmpeg does not know
             self._container.close()
             raise VideoError(f"{self._path}: no decoder knows how its pictures are encoded. {_REPAIR}")
         check_pixels(stream.codec_context.width, stream.codec_context.height, self._path)

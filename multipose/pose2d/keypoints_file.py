@@ -51,7 +51,7 @@ def write_empty(
 
 def _row_bytes(variable: h5netcdf.Variable) -> int:
     """Of one view at one time."""
-    return int(np.prod(variable.shape[2:])) * variable.dtype.itemsize
+    return int(np.prod(variable.shape[2:]) * variable.dtype.itemsize)
 
 
 def write_view(file: h5netcdf.File, number: int, parts: Iterator[tuple[Ints, PoseEstimate]]) -> None:

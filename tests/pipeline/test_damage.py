@@ -13,8 +13,9 @@ import pytest
 from multipose.errors import FormatError, MultiposeError, ProjectError
 from multipose.pipeline.clock import Strip, set_clock
 from multipose.pipeline.evaluation import held_out_figures
+from multipose.pipeline.labels import load_labels
 from multipose.pipeline.pictures import keypoints_page
-from multipose.pipeline.plan import open_hashes
+from multipose.pipeline.plan import open_hashes, smooth_product, trajectories_product
 from multipose.pipeline.provenance import Hashes, read_records
 from multipose.pipeline.reconstruction import reconstruct_recording
 from multipose.pipeline.sources import open_rig
@@ -163,3 +164,32 @@ def test_key_points_that_the_project_does_not_have_are_told_by_file(finished: Pr
     save_tracks(dataset.assign_coords(view=["rear", "mid", "top"]), path)
     with pytest.raises(FormatError, match=r"keypoints2d\.nc speaks of the view 'rear'"):
         keypoints_page(finished, finished.recording("run1"), 0)
+
+
+def test_links_that_lead_nowhere_are_named(finished: Project) -> None:
+    for path, lacking in (
+        (finished.keypoints_path("run1"), lambda: trajectories_product(finished, finished.recording("run1")).lacking),
+        (finished.trajectories_path("run1"), lambda: smooth_product(finished, finished.recording("run1")).lacking),
+    ):
+        path.unlink()
+        path.symlink_to(path.name)
+        assert any(str(path) in text for text in lacking())
+    manifest = finished.folder / "recordings.csv"
+    manifest.unlink()
+    manifest.symlink_to("recordings.csv")
+    with pytest.raises(FormatError, match=r"recordings\.csv cannot be read"):
+        Project.open(finished.folder)
+
+
+@pytest.mark.parametrize("name", ["recordings.csv", "labels/labels.csv"])
+def test_tables_that_are_too_large_or_pipes_are_not_read(finished: Project, name: str) -> None:
+    path = finished.folder / name
+    path.parent.mkdir(exist_ok=True)
+    path.touch()
+    os.truncate(path, 10**11)
+    with pytest.raises(MultiposeError, match=rf"{name} has 100,000,000,000 bytes"):
+        load_labels(Project.open(finished.folder))
+    path.unlink()
+    os.mkfifo(path)
+    with pytest.raises(MultiposeError, match=f"{name} is no regular file"):
+        load_labels(Project.open(finished.folder))
