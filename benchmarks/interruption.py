@@ -23,7 +23,7 @@ import torch
 from accuracy import load
 
 from multipose.pose2d import PoseModel, choose_folds, evaluate, train
-from multipose.pose2d.checkpoints import CHECKPOINT_FILE
+from multipose.pose2d.checkpoints import CHECKPOINT_FILE, load_checkpoint
 
 KILLS = (0.35, 0.7)  # shares of the steps
 
@@ -68,7 +68,7 @@ def kill_at(arguments: argparse.Namespace, folder: Path, step: int) -> int:
     checkpoint = folder / CHECKPOINT_FILE
     while process.poll() is None:
         if checkpoint.exists():
-            found = int(torch.load(checkpoint, weights_only=True)["state"]["step"])
+            found = int(load_checkpoint(checkpoint, None)["step"])
             if found >= step:
                 process.send_signal(signal.SIGKILL)
                 process.wait()

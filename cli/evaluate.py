@@ -247,7 +247,7 @@ def _describe_further(name: str, result: Mapping[str, Any]) -> list[str]:
         lines += [
             f"{second} less {first}: {number(other['difference_px'])} px ({number(low)} to {number(high)}): {better}.",
             table(rows, ["key point", f"{first} px", f"{second} px", "difference px", "from", "to"]),
-            f"page: {other['page']}",
+            *([f"page: {other['page']}"] if "page" in other else []),
             "",
         ]
     if result.get("worst"):

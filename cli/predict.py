@@ -80,4 +80,11 @@ def command(
         for name, result in results.items()
         if result["unlike"]
     ]
+    lines += [
+        f"! {name}, {view}: {report['corrupt']} of the video's frames are corrupt; what was found there and after them "
+        "may be wrong."
+        for name, result in results.items()
+        for view, report in result["views"].items()
+        if report.get("corrupt")
+    ]
     return Result({"recordings": results}, "\n".join(lines))

@@ -76,10 +76,11 @@ def corners(session: str | None, target: Path | None, folder: str) -> Result:
 def keypoints(name: str, moment: int, target: Path | None, folder: str) -> Result:
     """Key points over the pictures of all views at one moment."""
     from multipose.pipeline.pictures import keypoints_page
+    from multipose.progress import RichProgress
     from multipose.project import Project
 
     project = Project.find(folder)
-    return _written([keypoints_page(project, project.recording(name), moment, target)])
+    return _written([keypoints_page(project, project.recording(name), moment, target, progress=RichProgress())])
 
 
 @command.command("sheet")
@@ -92,10 +93,13 @@ def keypoints(name: str, moment: int, target: Path | None, folder: str) -> Resul
 def sheet(name: str, view_name: str | None, count: int, target: Path | None, folder: str) -> Result:
     """One picture with frames, evenly chosen, and the key points drawn on them."""
     from multipose.pipeline.pictures import sheet_picture
+    from multipose.progress import RichProgress
     from multipose.project import Project
 
     project = Project.find(folder)
-    return _written([sheet_picture(project, project.recording(name), view_name, count, target)])
+    return _written(
+        [sheet_picture(project, project.recording(name), view_name, count, target, progress=RichProgress())]
+    )
 
 
 @command.command("video")

@@ -37,6 +37,7 @@ from multipose.lens import FisheyeLens, Lens, TelecentricLens, lens_from_matrix,
 
 _ROTATION_TOLERANCE = 1e-6
 _FARTHEST = 1e12  # units from the origin to a camera
+_MOST_PIXELS = 1e6  # in a row or column of a picture
 _LEAST_SEEN = 0.02  # of a picture that a lens model reaches
 _LEAST_ANGLE = 1e-6  # radians across a picture; long lenses on insects have 1e-2
 _MOST_ANGLE = np.radians(178)  # across a picture of a lens that is no fisheye
@@ -405,7 +406,7 @@ def _check_sight(camera: Camera) -> None:
 def _checked_size(size: Sequence[int], name: str) -> tuple[int, int]:
     values = as_array(size, (2,), f"The size of camera {name!r}")
     if values.shape != (2,) or not (
-        np.isfinite(values).all() and (values > 0).all() and (values == np.round(values)).all()
+        (values > 0).all() and (values < _MOST_PIXELS).all() and (values == np.round(values)).all()
     ):
         raise DataError(f"The size of camera {name!r} must be (width, height) in whole pixels above 0, but is {size}.")
     return int(values[0]), int(values[1])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import os
 import struct
@@ -19,9 +20,23 @@ from multipose.errors import FormatError
 from multipose.files import atomic_path, check_file
 
 _MOST_TEXT = 64 << 20  # bytes
+MOST_TABLE = 256 << 20
+"""Bytes of a table of text that is read whole: millions of rows."""
 _ALWAYS = 64 << 20  # bytes that an array of an npz may have, however little of it is stored
 _MOST_COMPRESSION = 1100  # deflate cannot shrink by more than 1032
 _CHECKSUM = "sha256"
+
+
+def check_document(path: str | os.PathLike[str], most: int = _MOST_TEXT) -> None:
+    """Refuse what is no file that can be read whole.
+
+    Raises:
+        FormatError: it is missing, no regular file, or has more than `most` bytes.
+    """
+    check_file(path)
+    size = Path(path).stat().st_size
+    if size > most:
+        raise FormatError(f"{path} has {size:,} bytes; a file of its kind has at most {most:,}.")
 
 
 def read_document(path: str | os.PathLike[str]) -> str:
@@ -31,10 +46,7 @@ def read_document(path: str | os.PathLike[str]) -> str:
         FormatError: it is missing, no regular file, too large, or no UTF-8.
     """
     place = Path(path)
-    check_file(place)
-    size = place.stat().st_size
-    if size > _MOST_TEXT:
-        raise FormatError(f"{place} has {size:,} bytes; a file of its kind has at most {_MOST_TEXT:,}.")
+    check_document(place)
     try:
         return place.read_text(encoding="utf-8")
     except OSError as error:
@@ -80,8 +92,10 @@ def read_toml(path: str | os.PathLike[str]) -> dict[str, Any]:
 def write_arrays(path: str | os.PathLike[str], **arrays: npt.ArrayLike) -> None:
     """Write arrays as a compressed .npz with their checksum, whole or not at all."""
     values = {name: np.asarray(value) for name, value in arrays.items()}
-    with atomic_path(path) as temporary, open(temporary, "wb") as file:
-        np.savez_compressed(file, allow_pickle=False, **values, **{_CHECKSUM: np.array(_checksum(values))})
+    content = io.BytesIO()  # a zip file that meets a full disk complains again when it is closed
+    np.savez_compressed(content, allow_pickle=False, **values, **{_CHECKSUM: np.array(_checksum(values))})
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(content.getbuffer())
 
 
 def read_arrays(

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import glob
 import hashlib
 import json
 import os
 import re
+import shutil
 import socket
 import stat
 import tempfile
@@ -24,6 +26,7 @@ SCHEMA_VERSION = 1
 
 _CHUNK = 1 << 20
 _MOST_PID = 1 << 31
+_ROOM_TO_SPARE = 2 << 20  # bytes beside the values: what a file says of itself, and other files of a project
 _EMPTY_LOCK_SECONDS = 60.0  # a lock is written at once after it was made
 
 
@@ -39,7 +42,8 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     """A temporary path beside `path` that takes its place, flushed to disk, when the block ends without an error.
 
     The temporary file keeps the suffix, so that libraries which look at it do the same as for `path`. What a process of
-    this machine that was killed left behind for the same `path` is removed.
+    this machine that was killed left behind for the same `path` is removed. An OSError of the block that names no other
+    file (the disk is full) names `path`.
     """
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -57,8 +61,27 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
             os.fsync(file.fileno())
         os.chmod(temporary, 0o666 & ~_umask())
         os.replace(temporary, target)
+    except OSError as error:
+        if error.filename not in (None, name, temporary):
+            raise
+        raise OSError(error.errno or errno.EIO, error.strerror or str(error), str(target)) from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def check_room(path: str | os.PathLike[str], size: int) -> None:
+    """Make sure that a file of `size` bytes and a little more fits on the disk where `path` is or will be.
+
+    For libraries that must not meet a full disk while they write: HDF5 may take the process down with it.
+
+    Raises:
+        OSError: (ENOSPC) it does not fit.
+    """
+    folder = next(folder for folder in Path(path).absolute().parents if folder.is_dir())
+    free = shutil.disk_usage(folder).free
+    if free < size + _ROOM_TO_SPARE:
+        said = f"{os.strerror(errno.ENOSPC)}: up to {size + _ROOM_TO_SPARE:,} bytes are needed, {free:,} are free"
+        raise OSError(errno.ENOSPC, said, str(path))
 
 
 def write_text(path: str | os.PathLike[str], text: str) -> None:

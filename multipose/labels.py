@@ -20,6 +20,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from multipose.documents import MOST_TABLE, check_document
 from multipose.errors import DataError, FormatError, LabelError
 from multipose.files import SCHEMA_VERSION, atomic_path, check_schema, path_inside
 from multipose.skeleton import Skeleton, guess_pairs
@@ -156,8 +157,7 @@ class Labels:
             FormatError: the file is missing, is no such table, or is of a newer schema.
         """
         place = Path(path)
-        if not place.is_file():
-            raise FormatError(f"There is no file {place}.")
+        check_document(place, MOST_TABLE)
         try:
             table = pd.read_csv(place, dtype=str, keep_default_na=False)
         except (ValueError, UnicodeDecodeError) as error:

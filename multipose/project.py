@@ -26,6 +26,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from multipose.config import CONFIG_NAME, ProjectConfig, check_name, load_config
+from multipose.documents import check_document
 from multipose.errors import ConfigError, ProjectError
 from multipose.files import file_lock, lock_owner, natural_key, write_text
 
@@ -69,8 +70,9 @@ def read_manifest(path: Path, views: Iterable[str]) -> tuple[Recording, ...]:
     Raises:
         ProjectError: a column is unknown, a name stands twice, or a cell cannot be read; the line is named.
     """
-    if not path.exists():
+    if not path.exists() and not path.is_symlink():
         return ()
+    check_document(path)
     names = list(views)
     with path.open(encoding="utf-8-sig", newline="") as file:
         rows = list(csv.reader(file))

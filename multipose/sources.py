@@ -19,6 +19,7 @@ from multipose.errors import DataError, VideoError
 from multipose.excerpt import Excerpt
 from multipose.files import atomic_path, natural_key
 from multipose.opencv import cv2
+from multipose.picture_sizes import check_pixels, declared_size
 
 Rgb: TypeAlias = npt.NDArray[np.uint8]
 Gray: TypeAlias = npt.NDArray[np.uint8]
@@ -146,6 +147,8 @@ def _find_pictures(path: Path) -> list[Path]:
     if path.is_dir():
         files = [child for child in path.iterdir() if child.suffix.lower() in PICTURE_SUFFIXES and child.is_file()]
     elif glob.has_magic(str(path)):
+        if "**" in str(path):
+            raise VideoError(f"{path}: ** would go through all folders below. Name the folder of the pictures.")
         files = [Path(name) for name in glob.glob(str(path), recursive=True) if Path(name).is_file()]
     else:
         raise VideoError(f"There is no folder {path}.")
@@ -163,8 +166,12 @@ def read_picture(path: str | os.PathLike[str]) -> Rgb:
     place = Path(path)
     if not place.is_file():
         raise VideoError(f"There is no picture {place}.")
-    data = np.frombuffer(place.read_bytes(), dtype=np.uint8)
-    picture = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
+    data = place.read_bytes()
+    check_pixels(*(declared_size(data) or (0, 0)), place)
+    try:
+        picture = cv2.imdecode(np.frombuffer(data, dtype=np.uint8), cv2.IMREAD_COLOR) if data else None
+    except cv2.error as error:
+        raise VideoError(f"{place} cannot be read as a picture ({error.err or error}). Copy it again.") from error
     if picture is None:
         raise VideoError(f"{place} cannot be read as a picture; it is empty, damaged, or of an unknown kind.")
     return np.ascontiguousarray(picture[:, :, ::-1])
@@ -235,6 +242,7 @@ class View:
         if not np.isfinite(scale) or scale <= 0 or min(self._turned) * scale < 0.5:
             raise DataError(f"The scale {scale!r} leaves nothing of the {width}x{height} picture of {source.path}.")
         self.size: tuple[int, int] = (max(1, round(self._turned[0] * scale)), max(1, round(self._turned[1] * scale)))
+        check_pixels(*self.size, Path(f"{source.path}, at the scale {scale:g},"))
 
     @property
     def path(self) -> Path:

@@ -17,7 +17,7 @@ import numpy.typing as npt
 import xarray as xr
 
 from multipose.errors import DataError, FormatError
-from multipose.files import SCHEMA_VERSION, atomic_path, check_schema
+from multipose.files import SCHEMA_VERSION, atomic_path, check_room, check_schema
 from multipose.hdf5 import check_datasets
 
 Array = npt.NDArray[Any]
@@ -239,9 +239,7 @@ def save_tracks(dataset: xr.Dataset, path: str | os.PathLike[str]) -> None:
     if kind not in _SCHEMAS:
         raise DataError(f"A dataset to save must be of kind {' or '.join(_SCHEMAS)}, got {kind!r}.")
     _check(dataset, _SCHEMAS[kind])
-    encoding = {str(name): {"zlib": True, "complevel": 4} for name in dataset.data_vars}
-    with atomic_path(path) as temporary:
-        dataset.to_netcdf(temporary, engine="h5netcdf", encoding=encoding)
+    save_netcdf(dataset, path)
 
 
 def load_tracks(path: str | os.PathLike[str]) -> xr.Dataset:
@@ -265,6 +263,18 @@ def load_tracks(path: str | os.PathLike[str]) -> xr.Dataset:
         return dataset
     except DataError as error:
         raise FormatError(f"{place}: {error} Make the file again, or correct it.") from error
+
+
+def save_netcdf(dataset: xr.Dataset, path: str | os.PathLike[str]) -> None:
+    """Write any dataset as netCDF-4, compressed, whole or not at all.
+
+    Raises:
+        OSError: the disk may not hold it, or cannot be written.
+    """
+    check_room(path, int(dataset.nbytes))
+    encoding = {str(name): {"zlib": True, "complevel": 4} for name in dataset.data_vars}
+    with atomic_path(path) as temporary:
+        dataset.to_netcdf(temporary, engine="h5netcdf", encoding=encoding)
 
 
 def load_netcdf(path: str | os.PathLike[str]) -> xr.Dataset:

@@ -11,7 +11,7 @@ import glob
 import itertools
 import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -24,6 +24,8 @@ from av.video.reformatter import ColorRange
 from multipose.errors import DataError, VideoError
 from multipose.files import atomic_path
 from multipose.opencv import cv2
+from multipose.picture_sizes import check_pixels
+from multipose.progress import Progress
 from multipose.sources import (
     PICTURE_SUFFIXES,
     Floats,
@@ -48,8 +50,11 @@ __all__ = [
     "SourceSpec",
     "VideoFile",
     "View",
+    "count_corrupt",
+    "damage_of",
     "open_source",
     "read_picture",
+    "tell_damage",
     "write_picture",
     "write_video",
 ]
@@ -60,6 +65,8 @@ _PLANAR = ("yuv420p", "yuv422p", "yuv444p", "nv12", *_FULL_RANGE)
 _CONTAINERS = {".mp4": "mp4", ".mov": "mov", ".mkv": "matroska", ".avi": "avi"}
 _SEEK_GAIN = 16  # frames between two wanted ones above which a seek to a key frame is cheaper than decoding on
 _STEADY = 0.1  # a frame may miss the steady clock by this share of the interval before the rate counts as variable
+_NEVER_WRITTEN = re.compile(rb"\x00\x00[\x00-\x02]")
+_MOST_CORRUPT = 0.05  # of a video's frames that the decoder may mark corrupt before the video is refused
 _REENCODE = "(ffmpeg -i IN -c:v libx264 -crf 15 OUT.mp4)"
 _REPAIR = f"Copy the file again from the recording computer, or re-encode it {_REENCODE}."
 
@@ -87,13 +94,15 @@ class _Index:
     """The frames of a video: their presentation times in stream ticks, ascending, and where key frames are.
 
     Where the container stores no presentation times although frames are reordered (H.264 with B-frames in AVI), frames
-    are `counted`: the decoder's order is theirs, and reading always starts at the beginning.
+    are `counted`: the decoder's order is theirs, and reading always starts at the beginning. `damaged` are indices of
+    frames whose bytes no encoder writes.
     """
 
     pts: Ints
     keys: Ints
     key_positions: Ints
     counted: bool
+    damaged: frozenset[int] = frozenset()
 
 
 class VideoFile:
@@ -109,10 +118,14 @@ class VideoFile:
 
     Raises:
         VideoError: the file is missing, empty, not a video, truncated, or its frames cannot be told apart by time.
+
+    Attributes:
+        corrupt: indices of the frames read so far of which the decoder says that the file is damaged there.
     """
 
     def __init__(self, path: str | os.PathLike[str], *, threads: int = 0) -> None:
         self.path = Path(path)
+        self.corrupt: set[int] = set()
         self._threads = threads
         _check_file(self.path)
         with _messages(self.path), self._open() as (container, stream):
@@ -209,6 +222,8 @@ class VideoFile:
                     raise VideoError(f"{self.path}: it promises {index} frames, but more can be decoded. {_REPAIR}")
                 if frame.pts != pts[index] and not self._index.counted:
                     raise VideoError(f"{self.path}: frame {index} of {len(pts)} cannot be decoded. {_REPAIR}")
+                if frame.is_corrupt or index in self._index.damaged:
+                    self._note_corrupt(index)
                 yield index, frame
                 index += 1
         except av.FFmpegError as error:
@@ -217,6 +232,14 @@ class VideoFile:
             ) from error
         if index < len(pts):
             raise VideoError(f"{self.path}: only the frames up to {index - 1} can be decoded of {len(pts)}. {_REPAIR}")
+
+    def _note_corrupt(self, index: int) -> None:
+        self.corrupt.add(index)
+        if len(self.corrupt) > max(1, _MOST_CORRUPT * len(self)):
+            raise VideoError(
+                f"{self.path}: of {len(self)} frames {len(self.corrupt)} up to {index} are corrupt, and so are those "
+                f"that build on them. {_REPAIR}"
+            )
 
     def _picture(self, frame: av.VideoFrame, index: int) -> Rgb:
         self._check_size(frame, index)
@@ -272,7 +295,11 @@ class _Opened:
         if not self._container.streams.video:
             self._container.close()
             raise VideoError(f"{self._path} holds no video (only sound or data). Give the file with the pictures.")
-        stream = self._container.streams.video[0]
+        stream: Any = self._container.streams.video[0]
+        if stream.codec_context is None:  # for a codec that FFmpeg does not know
+            self._container.close()
+            raise VideoError(f"{self._path}: no decoder knows how its pictures are encoded. {_REPAIR}")
+        check_pixels(stream.codec_context.width, stream.codec_context.height, self._path)
         stream.codec_context.thread_type = "AUTO"
         stream.codec_context.thread_count = self._threads
         return self._container, stream
@@ -282,17 +309,24 @@ class _Opened:
 
 
 class _messages:  # noqa: N801  (reads as a statement: with _messages(path))
-    """Context manager: turn FFmpeg's errors into VideoError."""
+    """Context manager: turn FFmpeg's errors, and those of PyAV about values that cannot be, into VideoError."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, reading: bool = True) -> None:
         self._path = path
+        self._reading = reading
 
     def __enter__(self) -> None:
         return None
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, av.FFmpegError) and not self._reading:
+            raise VideoError(f"{self._path}: the video cannot be written ({error.strerror}).") from error
         if isinstance(error, av.FFmpegError):
             raise VideoError(f"{self._path}: {_explain(self._path, error)}") from error
+        if self._reading and isinstance(
+            error, ValueError | OverflowError | ZeroDivisionError | UnicodeError | MemoryError
+        ):
+            raise VideoError(f"{self._path}: cannot be read as a video ({error}). {_REPAIR}") from error
 
 
 def _explain(path: Path, error: av.FFmpegError) -> str:
@@ -339,11 +373,14 @@ def _check_file(path: Path) -> None:
 def _index_packets(path: Path, container: Any, stream: Any) -> _Index:
     # MP4's own index is complete before a packet is read; AVI says its number of frames in the header.
     promised = max(len(stream.index_entries) if _is_mp4(container) else 0, stream.frames if _is_avi(container) else 0)
-    packets = [
-        (packet.pts, packet.dts, packet.is_keyframe, packet.is_discard)
-        for packet in container.demux(stream)
-        if packet.size > 0
-    ]
+    prefix = _length_prefix(stream.codec_context)
+    unsound: list[int] = []
+    packets = []
+    for packet in container.demux(stream):
+        if packet.size > 0:
+            packets.append((packet.pts, packet.dts, packet.is_keyframe, packet.is_discard))
+            if prefix and packet.pts is not None and not _is_sound(bytes(packet), prefix):
+                unsound.append(packet.pts)
     if len(packets) < promised:
         raise VideoError(
             f"{path} is truncated: its index promises {promised} frames, {len(packets)} are there. Copy it again from "
@@ -360,10 +397,54 @@ def _index_packets(path: Path, container: Any, stream: Any) -> _Index:
     if (np.diff(order) == 0).any():
         frame = int(np.flatnonzero(np.diff(order) == 0)[0]) + 1
         raise VideoError(f"{path}: the frames {frame - 1} and {frame} carry the same time. {_REPAIR}")
+    if _is_mp4(container):
+        _check_mp4(path, stream, order, len(packets))
     _check_duration(path, stream, order)
     keys = sorted((pts, pts if dts is None else dts) for pts, dts, is_key in shown if is_key and not counted)
     places = np.searchsorted(order, np.array([key for key, _ in keys], dtype=np.int64))
-    return _Index(order, places.astype(np.int64), np.array([place for _, place in keys], dtype=np.int64), counted)
+    damaged = frozenset() if counted else frozenset(np.flatnonzero(np.isin(order, unsound)).tolist())
+    return _Index(
+        order, places.astype(np.int64), np.array([place for _, place in keys], dtype=np.int64), counted, damaged
+    )
+
+
+def _length_prefix(codec: Any) -> int:
+    """How many bytes say the length of each part (NAL unit) of a packet of H.264 or HEVC; 0 where they are not so."""
+    extra, name = codec.extradata or b"", codec.name
+    at = {"h264": 4, "hevc": 21}.get(name, len(extra))
+    return (extra[at] & 3) + 1 if at < len(extra) and extra[0] == 1 else 0
+
+
+def _is_sound(packet: bytes, prefix: int) -> bool:
+    """Whether a packet's parts fill it, and hold nothing that encoders must escape (ITU-T H.264, 7.4.1).
+
+    Stretches of zeros, which a bad copy leaves, decode to something else than was filmed, often without a complaint.
+    """
+    place = 0
+    while place + prefix <= len(packet):
+        start = place + prefix
+        place = start + int.from_bytes(packet[place:start], "big")
+        end = min(place, len(packet))
+        while end > start and packet[end - 1] == 0:  # some writers leave zeros behind a part
+            end -= 1
+        if _NEVER_WRITTEN.search(packet, start, end):
+            return False
+    return place == len(packet)
+
+
+def _check_mp4(path: Path, stream: Any, pts: Ints, count: int) -> None:
+    """An MP4 says its number of frames and how long they last in several places, which damage sets apart."""
+    if stream.frames > count and not any(entry.size == 0 for entry in stream.index_entries):
+        raise VideoError(
+            f"{path} is damaged: its index speaks of {stream.frames} frames, {count} can be found by it. {_REPAIR}"
+        )
+    lasts = (stream.duration or 0) * float(stream.time_base)
+    reached = float(pts[-1] - pts[0]) * float(stream.time_base)
+    if lasts and reached > lasts + max(1.0, _STEADY * lasts):
+        raise VideoError(
+            f"{path} is damaged: it says that it lasts {lasts:.2f} s, but a frame is shown {reached:.2f} s after the "
+            f"first. {_REPAIR}"
+        )
 
 
 def _is_mp4(container: Any) -> bool:
@@ -430,6 +511,37 @@ def _turn_picture(picture: Rgb, turn: tuple[int, int, int, int]) -> Rgb:
     return np.ascontiguousarray(picture[:: 1 if down > 0 else -1, :: 1 if right > 0 else -1])
 
 
+def count_corrupt(source: FrameSource) -> int:
+    """How many of the frames that were read from a source the decoder marked as damaged."""
+    root = source.source if isinstance(source, View) else source
+    return len(root.corrupt) if isinstance(root, VideoFile) else 0
+
+
+def damage_of(source: FrameSource) -> str:
+    """What the decoder found wrong in the frames that were read from a source, in words; "" where that is nothing."""
+    if isinstance(source, View):
+        return damage_of(source.source)
+    if not isinstance(source, VideoFile) or not source.corrupt:
+        return ""
+    first = sorted(source.corrupt)
+    keys = np.append(source.key_frames, len(source))
+    ends = keys[np.searchsorted(keys, first, side="right").clip(max=len(keys) - 1)]
+    doubtful = len({index for start, end in zip(first, ends.tolist(), strict=True) for index in range(start, end)})
+    listed = ", ".join(map(str, first[:5])) + (", ..." if len(first) > 5 else "")
+    verb = "is" if len(first) == 1 else "are"
+    return (
+        f"{source.path}: {len(first)} of {len(source)} frames {verb} corrupt ({listed}), and what was filmed may "
+        f"be shown wrongly in {doubtful} up to the next key frames. {_REPAIR}"
+    )
+
+
+def tell_damage(sources: Mapping[str, FrameSource], progress: Progress) -> None:
+    """Warn of the damage in what was read of each view."""
+    for view, source in sources.items():
+        if damage := damage_of(source):
+            progress.note(f"! View {view}: {damage}")
+
+
 def write_video(
     path: str | os.PathLike[str],
     frames: Iterable[Rgb],
@@ -472,7 +584,7 @@ def write_video(
         options["mbtree"] = "0"
     flags = {"movflags": "+faststart"} if container_name in ("mp4", "mov") else {}
     count = 0
-    with _messages(place), atomic_path(place) as temporary:
+    with _messages(place, reading=False), atomic_path(place) as temporary:
         container = av.open(str(temporary), "w", format=container_name, options=flags)
         with container:
             stream = container.add_stream("libx264", rate=Fraction(fps).limit_denominator(100_000), options=options)

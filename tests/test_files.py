@@ -1,12 +1,17 @@
 from __future__ import annotations
 
+import errno
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
+import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -15,6 +20,7 @@ from multipose.errors import DataError, FormatError, ProjectError
 from multipose.files import (
     SCHEMA_VERSION,
     atomic_path,
+    check_room,
     check_schema,
     content_hash,
     file_lock,
@@ -23,6 +29,9 @@ from multipose.files import (
     path_inside,
     write_text,
 )
+from multipose.formats.movement import write_keypoints
+from multipose.formats.pandas_hdf import write_frame
+from multipose.tracks import keypoints2d, save_tracks
 
 
 def test_names_are_in_natural_order() -> None:
@@ -164,6 +173,52 @@ def test_an_empty_lock_holds_nobody_up_for_long(tmp_path: Path) -> None:
     with file_lock(lock):
         pass
     assert not lock.exists()
+
+
+def test_errors_of_a_full_disk_name_the_file(tmp_path: Path) -> None:
+    target = tmp_path / "a.nc"
+    write_text(target, "old")
+    for error in (
+        OSError(errno.ENOSPC, "No space left on device"),
+        OSError("HDF5: can't write"),
+        OSError(errno.EIO, "x"),
+    ):
+        with pytest.raises(OSError) as caught, atomic_path(target):
+            raise error
+        assert caught.value.filename == str(target)
+        assert caught.value.strerror
+    with pytest.raises(FileNotFoundError, match="other"), atomic_path(target):
+        (tmp_path / "other").read_text()
+    assert [path.name for path in tmp_path.iterdir()] == ["a.nc"]
+    assert target.read_text() == "old"
+
+
+def test_room_is_looked_for_before_hdf5_writes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    check_room(tmp_path / "new" / "folder" / "a.nc", 1)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=3_000_000))
+    check_room(tmp_path / "a.nc", 500_000)
+    dataset = keypoints2d(np.zeros((1, 40_000, 1, 2, 2)), views=["a"], fps=10)
+    for write in (
+        lambda: save_tracks(dataset, tmp_path / "a.nc"),
+        lambda: write_keypoints(dataset, tmp_path / "a.nc", view="a"),
+        lambda: write_frame(pd.DataFrame(np.zeros((40_000, 4))), tmp_path / "a.h5", "key"),
+    ):
+        with pytest.raises(OSError, match="up to .* bytes are needed, 3,000,000 are free") as caught:
+            write()
+        assert caught.value.errno == errno.ENOSPC
+        assert str(caught.value.filename).startswith(str(tmp_path / "a."))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_lock_that_cannot_be_written_is_not_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(json, "dump", full)
+    with pytest.raises(OSError, match="No space left") as caught, file_lock(tmp_path / "lock"):
+        pass
+    assert caught.value.filename == str(tmp_path / "lock")
+    assert not (tmp_path / "lock").exists()
 
 
 def test_a_lock_keeps_another_process_out(tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ from multipose.files import natural_key
 from multipose.opencv import cv2, set_threads
 from multipose.progress import SILENT, Progress
 from multipose.sources import excerpt_of
-from multipose.video import FrameSource, SourceSpec, VideoFile, View, open_source
+from multipose.video import FrameSource, SourceSpec, VideoFile, View, open_source, tell_damage
 
 FloatArray: TypeAlias = NDArray[np.float64]
 IntArray: TypeAlias = NDArray[np.int64]
@@ -69,6 +69,7 @@ def detect_board(
     if not sources:
         raise DataError("No views were given to look for a board in.")
     opened = _open(sources, views or {})
+    reels = _reels(opened)
     numbers = _instants(opened, frames)
     budget = len(numbers) if max_frames is None else min(max_frames, len(numbers))
     sizes = {name: source.size for name, source in opened.items()}
@@ -80,7 +81,7 @@ def detect_board(
     with progress.task("Looking for the board", total=budget * len(opened)) as task, _one_opencv_thread():
         more = first_instants(len(numbers), budget, cheap)
         while len(more):
-            new_px, new_reasons = _look(opened, board, numbers[more], workers, task.advance)
+            new_px, new_reasons = _look(reels, board, numbers[more], workers, task.advance)
             order = np.argsort(np.concatenate([looked, more]))
             looked = np.concatenate([looked, more])[order]
             px = np.concatenate([px, new_px], axis=1)[:, order]
@@ -88,21 +89,22 @@ def detect_board(
             sides = np.array(list(sizes.values()), dtype=float)
             more = further_instants(looked, px, sides, len(numbers), budget, cheap)
         diagnoses = _diagnose(opened, board, numbers[looked], px, reasons, workers, progress)
+    tell_damage({", ".join(list(opened)[view] for view in reel.views): reel.source for reel in reels}, progress)
     excerpts = {name: excerpt_of(source) for name, source in opened.items()}
     return Corners(board, tuple(opened), sizes, numbers[looked], px, reasons, diagnoses, excerpts)
 
 
 def _look(
-    opened: Mapping[str, FrameSource],
+    reels: Sequence[_Reel],
     board: Board,
     numbers: IntArray,
     workers: int,
     advance: Callable[[int], None],
 ) -> tuple[FloatArray, NDArray[np.object_]]:
     """Corners px (view, instant, corner, 2) and reasons (view, instant) of the instants of these numbers."""
-    px = np.full((len(opened), len(numbers), board.n_corners, 2), np.nan)
-    reasons = np.full((len(opened), len(numbers)), "", dtype=object)
-    reels = _reels(opened)
+    n_views = sum(len(reel.views) for reel in reels)
+    px = np.full((n_views, len(numbers), board.n_corners, 2), np.nan)
+    reasons = np.full((n_views, len(numbers)), "", dtype=object)
     jobs: list[tuple[_Reel, dict[int, int]]] = []
     for reel in reels:
         places = _places(reel.source, numbers)

@@ -16,8 +16,8 @@ import numpy as np
 import xarray as xr
 
 from multipose.errors import DataError, FormatError
-from multipose.files import SCHEMA_VERSION, atomic_path, check_schema
-from multipose.tracks import USUAL_SHARED_ERROR, check_keypoints2d, check_trajectories3d, load_netcdf
+from multipose.files import SCHEMA_VERSION, check_schema
+from multipose.tracks import USUAL_SHARED_ERROR, check_keypoints2d, check_trajectories3d, load_netcdf, save_netcdf
 
 _PLURALS = {"keypoint": "keypoints", "individual": "individuals"}
 _ORDER = ("view", "time", "space", "space_", "keypoint", "individual")
@@ -122,9 +122,7 @@ def _write(dataset: xr.Dataset, path: Path, singular: bool) -> list[Path]:
     ordered = ordered.drop_attrs().assign_attrs(attributes)
     if not singular:
         ordered = ordered.rename(_PLURALS)
-    with atomic_path(path) as temporary:
-        encoding = {str(name): {"zlib": True, "complevel": 4} for name in ordered.data_vars}
-        ordered.to_netcdf(temporary, engine="h5netcdf", encoding=encoding)
+    save_netcdf(ordered, path)
     return [path]
 
 

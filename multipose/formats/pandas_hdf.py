@@ -19,7 +19,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from multipose.errors import DataError, FormatError
-from multipose.files import atomic_path
+from multipose.files import atomic_path, check_room
 from multipose.formats.plain_pickle import read_plain_pickle
 from multipose.hdf5 import dataset_of, has, open_hdf5, read_dataset
 
@@ -50,6 +50,7 @@ def write_frame(frame: pd.DataFrame, path: str | os.PathLike[str], key: str) -> 
         path: the .h5 file.
         key: name of the table in the file.
     """
+    check_room(path, int(frame.memory_usage(index=True, deep=True).sum()))
     with atomic_path(path) as temporary, h5py.File(temporary, "w") as file:
         _set(file, CLASS="GROUP", PYTABLES_FORMAT_VERSION="2.1", TITLE="", VERSION="1.0")
         group = file.create_group(key)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import math
 import shutil
 from collections.abc import Iterable, Sequence
@@ -43,7 +44,7 @@ from multipose.progress import SILENT, Progress
 from multipose.project import Project
 from multipose.skeleton import Skeleton
 from multipose.sources import write_picture
-from multipose.view import comparison_page, evaluation_page, judged_picture
+from multipose.view import Page, comparison_page, evaluation_page, judged_picture
 
 _WORST_END = "px.png"
 _SPLITS = {
@@ -132,6 +133,7 @@ def cross_validate_model(
         dataset,
         repeats=repeats,
         worst=worst,
+        progress=progress,
         title=f"Network {name}: cross-validation",
         notes=[f"{judged_on.capitalize()}; mean error of each (px): {means}."],
         further={f"{count} pictures": part for count, part in list(figures.items())[:-1]},
@@ -208,6 +210,7 @@ def evaluate_labels(
         dataset,
         repeats=describe_repeats(dataset, second, evaluation) if second is not None else None,
         worst=worst,
+        progress=progress,
         title=f"Network {folder.name}, view {view}",
         notes=[f"Judged on the labels in {path}."],
         warnings=warnings,
@@ -219,7 +222,7 @@ def evaluate_labels(
         rival = evaluate(other, dataset.with_skeleton(other.skeleton), threads=threads, progress=progress)
         comparison = compare_evaluations(evaluation, rival)
         page = folder / f"comparison_{view}_{path.stem}_{second_name}.html"
-        comparison_page(
+        compared = comparison_page(
             comparison,
             (first, second_name),
             pictures_of(dataset, evaluation),
@@ -227,8 +230,13 @@ def evaluate_labels(
             title=f"Networks {first} and {second_name}, view {view}",
             notes=[f"Judged on the same labels, in {path}."],
             warnings=warnings,
-        ).save(page)
-        result["comparison"] = {"first": first, "second": second_name, **comparison.to_dict(), "page": str(page)}
+        )
+        result["comparison"] = {
+            "first": first,
+            "second": second_name,
+            **comparison.to_dict(),
+            **_save_page(compared, page, progress),
+        }
     return result
 
 
@@ -263,12 +271,13 @@ def _write(
     *,
     repeats: dict[str, Any] | None,
     worst: int,
+    progress: Progress,
     **shown: Any,
 ) -> dict[str, Any]:
     """Write the page of an evaluation, and the worst pictures into a folder beside it; the figures and the paths."""
     picture = pictures_of(dataset, evaluation)
-    evaluation_page(evaluation, picture, dataset.skeleton, repeats=repeats, **shown).save(page)
-    result = {**evaluation.to_dict(), "page": str(page)}
+    shown_page = evaluation_page(evaluation, picture, dataset.skeleton, repeats=repeats, **shown)
+    result = {**evaluation.to_dict(), **_save_page(shown_page, page, progress)}
     if repeats is not None:
         result["label_noise"] = repeats
     if worst:
@@ -282,6 +291,18 @@ def _write(
             write_picture(path, judged_picture(evaluation, item, picture(item), dataset.skeleton))
             result["worst"].append(str(path))
     return result
+
+
+def _save_page(page: Page, path: Path, progress: Progress) -> dict[str, str]:
+    """Write a page and give its path as `page`; nothing, and a note, where the project may not be written."""
+    try:
+        page.save(path)
+    except OSError as error:
+        if error.errno not in (errno.EROFS, errno.EACCES, errno.EPERM):
+            raise
+        progress.note(f"The page {path} is not written: {error.strerror}.")
+        return {}
+    return {"page": str(path)}
 
 
 def _read_dataset(project: Project, view: str, path: Path, hashes: Hashes, progress: Progress) -> PoseDataset | None:

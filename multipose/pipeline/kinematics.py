@@ -32,7 +32,7 @@ def measure_recording(
     """
     product = kinematics_product(project, recording)
     tell_stale(project, "smooth" if project.config.kinematics.smoothed else "reconstruct", recording, hashes, progress)
-    with making(product, hashes):
+    with making(product, hashes, progress=progress):
         tracks = load_tracks(product.inputs["the trajectories"])
         rig = open_rig(project, project.session_of(recording))
         if "view" in tracks.coords:

@@ -22,6 +22,7 @@ from multipose.pipeline.sources import open_view
 from multipose.progress import SILENT, Progress
 from multipose.project import Project, Recording
 from multipose.sources import FrameSource, read_picture
+from multipose.video import tell_damage
 
 _SOURCE_RECORD = "extracted.json"
 """Of each picture taken from a video: hashes of the view's settings and of the video, `_MARK` digits each."""
@@ -168,6 +169,7 @@ def extract_pictures(
             path.unlink(missing_ok=True)
         write_text(record, json.dumps({**marks, **{path.name: mark for _, path in wanted}}))
         extract_frames(source, indices, record.parent, progress=progress)
+        tell_damage({f"{view} of {recording}": source}, progress)
     return paths
 
 

@@ -6,14 +6,16 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
+import xarray as xr
 
 from multipose.corners import Corners
 from multipose.errors import ProjectError
-from multipose.pipeline.sources import open_rig, open_view
+from multipose.pipeline.plan import open_hashes
+from multipose.pipeline.provenance import tell_edited
+from multipose.pipeline.sources import load_keypoints, open_rig, open_view
 from multipose.progress import SILENT, Progress
 from multipose.project import Project, Recording
-from multipose.sources import write_picture
-from multipose.tracks import load_tracks
+from multipose.sources import FrameSource, write_picture
 from multipose.view import (
     Page,
     Section,
@@ -56,9 +58,16 @@ def _session(project: Project, session: str | None) -> str:
     return project.sessions[0]
 
 
-def keypoints_page(project: Project, recording: Recording, moment: int, target: Path | None = None) -> Path:
+def _load_keypoints(project: Project, recording: Recording, progress: Progress) -> xr.Dataset:
+    tell_edited([project.keypoints_path(recording.name)], open_hashes(project), progress)
+    return load_keypoints(project, recording)
+
+
+def keypoints_page(
+    project: Project, recording: Recording, moment: int, target: Path | None = None, *, progress: Progress = SILENT
+) -> Path:
     """Key points over the pictures of all views at one moment of the rig's clock, counted from 0."""
-    dataset = load_tracks(project.keypoints_path(recording.name))
+    dataset = _load_keypoints(project, recording, progress)
     if moment >= dataset.sizes["time"]:
         raise ProjectError(
             f"Recording {recording.name!r} has the moments 0 to {dataset.sizes['time'] - 1}, no {moment}."
@@ -69,7 +78,7 @@ def keypoints_page(project: Project, recording: Recording, moment: int, target: 
         if view not in recording.videos or number < 0:
             continue
         source = open_view(project, view, str(project.path(recording.videos[view])))
-        index = int(np.flatnonzero(source.frame_numbers == number)[0])
+        index = _index_of(source, number, view)
         picture = next(rgb for _, rgb in source.read([index]))
         points = dataset.sel(view=view).isel(time=moment)
         figure = keypoints_on_frame(
@@ -88,21 +97,40 @@ def keypoints_page(project: Project, recording: Recording, moment: int, target: 
     return path
 
 
+def _index_of(source: FrameSource, number: int, view: str) -> int:
+    """Place of a frame in a view's video.
+
+    Raises:
+        ProjectError: the video has no such frame.
+    """
+    found = np.flatnonzero(source.frame_numbers == number)
+    if not len(found):
+        raise ProjectError(
+            f"{source.path}, view {view!r}, has no frame {number}, of which there are key points. Find them again."
+        )
+    return int(found[0])
+
+
 def sheet_picture(
-    project: Project, recording: Recording, view: str | None, count: int, target: Path | None = None
+    project: Project,
+    recording: Recording,
+    view: str | None,
+    count: int,
+    target: Path | None = None,
+    *,
+    progress: Progress = SILENT,
 ) -> Path:
     """One PNG with frames of a view, evenly chosen, and the key points drawn on them."""
-    dataset = load_tracks(project.keypoints_path(recording.name))
+    dataset = _load_keypoints(project, recording, progress)
     name = view or next(view for view in project.views if view in recording.videos)
-    if name not in recording.videos:
-        raise ProjectError(f"Recording {recording.name!r} has no video of view {name!r}.")
+    if name not in recording.videos or name not in dataset["view"].values:
+        raise ProjectError(f"Recording {recording.name!r} has no video, or no key points, of view {name!r}.")
     source = open_view(project, name, str(project.path(recording.videos[name])))
     points = dataset.sel(view=name)
     frames = points["frame"].values
     there = np.flatnonzero(frames >= 0)
     chosen = there[np.linspace(0, len(there) - 1, min(count, len(there))).round().astype(int)]
-    place = {int(number): index for index, number in enumerate(source.frame_numbers)}
-    indices = [place[int(frames[moment])] for moment in chosen]
+    indices = [_index_of(source, int(frames[moment]), name) for moment in chosen]
     pictures = [rgb for _, rgb in source.read(indices)]
     sheet = contact_sheet(
         pictures,
@@ -126,7 +154,7 @@ def labelled_videos(
     progress: Progress = SILENT,
 ) -> list[Path]:
     """A video of each view with the key points drawn on it, in a folder."""
-    dataset = load_tracks(project.keypoints_path(recording.name))
+    dataset = _load_keypoints(project, recording, progress)
     folder = target or project.results_folder(recording.name)
     paths = []
     for view in project.select_views(views):

@@ -15,7 +15,7 @@ from typing import Any
 
 from multipose.board import Board, board_from_dict
 from multipose.config import split_axes, split_scale
-from multipose.documents import read_toml
+from multipose.documents import MOST_TABLE, check_document, read_toml
 from multipose.errors import DataError, FormatError, ProjectError
 from multipose.files import content_hash, hash_value
 from multipose.pipeline.provenance import Hashes, Judgement, Product, judge
@@ -317,7 +317,10 @@ def trajectories_product(project: Project, recording: Recording) -> Product:
     except ProjectError as error:
         lacking.append(str(error))
     if not inputs["the 2D key points"].exists():
-        lacking.append(f"Recording {recording.name!r} has no 2D key points. Make them with `multipose predict`.")
+        lacking.append(
+            f"Recording {recording.name!r} has no 2D key points. Make them with `multipose predict`"
+            f"{_broken_link(project.keypoints_path(recording.name))}."
+        )
     held_out = held_out_files(project, recording)
     inputs |= {f"the held-out points of {path.parent.name}": path for path in held_out.values()}
     if held_out and len(project.sessions) > 1:  # labels of other recordings speak about the networks' errors too
@@ -389,7 +392,10 @@ def _trajectories_and_rig(project: Project, recording: Recording) -> tuple[dict[
     inputs = {"the trajectories": project.trajectories_path(recording.name)}
     lacking = []
     if not inputs["the trajectories"].exists():
-        lacking.append(f"Recording {recording.name!r} has no trajectories. Make them with `multipose reconstruct`.")
+        lacking.append(
+            f"Recording {recording.name!r} has no trajectories. Make them with `multipose reconstruct`"
+            f"{_broken_link(project.trajectories_path(recording.name))}."
+        )
     try:
         inputs["the rig"] = project.rig_path(project.session_of(recording))
     except ProjectError as error:
@@ -427,6 +433,11 @@ def kinematics_product(project: Project, recording: Recording) -> Product:
     )
 
 
+def _broken_link(path: Path) -> str:
+    """What to say of a path that leads nowhere although something is there."""
+    return f", once {path} is gone, a link that leads nowhere" if path.is_symlink() and not path.exists() else ""
+
+
 def _damage_of_weights(folder: Path) -> str:
     """Why a trained network cannot be used, "" if it can or there is none: its weights are not those that it states."""
     model, weights, newer = (folder / name for name in ("model.toml", *_WEIGHTS))
@@ -462,6 +473,7 @@ def label_rows(path: Path, views: Iterable[str]) -> list[dict[str, str]]:
     """
     if not path.exists():
         return []
+    check_document(path, MOST_TABLE)
     wanted = set(views)
     with path.open(encoding="utf-8-sig", newline="") as file:
         reader = csv.DictReader(file)

@@ -9,8 +9,8 @@ record which says so, and the product is made anew.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,6 +19,7 @@ from typing import Any, Literal, TypeAlias
 from multipose.documents import read_json
 from multipose.errors import FormatError, ProjectError
 from multipose.files import SCHEMA_VERSION, check_schema, content_hash, write_text
+from multipose.progress import SILENT, Progress
 
 RECORD_NAME = "provenance.json"
 
@@ -123,9 +124,10 @@ class Hashes:
         return value
 
     def save(self) -> None:
-        """Write down what was learnt."""
+        """Write down what was learnt, where that is possible; else the next process reads the files anew."""
         if self._changed:
-            write_text(self._path, json.dumps(self._known))
+            with suppress(OSError):
+                write_text(self._path, json.dumps(self._known))
             self._changed = False
 
 
@@ -188,14 +190,22 @@ def input_hashes(product: Product, hashes: Hashes) -> dict[str, str]:
 
 
 @contextmanager
-def making(product: Product, hashes: Hashes, overrides: Mapping[str, Any] | None = None) -> Iterator[None]:
+def making(
+    product: Product,
+    hashes: Hashes,
+    overrides: Mapping[str, Any] | None = None,
+    progress: Progress = SILENT,
+) -> Iterator[None]:
     """Record that a product is made while the block runs; the block must leave it at its path, whole.
+
+    `progress` is told of inputs that are not what multipose made of them.
 
     Raises:
         ProjectError: something that the stage needs is not there, or the block left no product.
     """
     if product.lacking:
         raise ProjectError("\n".join(product.lacking))
+    tell_edited(product.inputs.values(), hashes, progress)
     given = {key: value for key, value in (overrides or {}).items() if value is not None}
     record = Record(
         stage=product.stage,
@@ -222,6 +232,16 @@ def making(product: Product, hashes: Hashes, overrides: Mapping[str, Any] | None
         raise
     _write_record(product, Record(**{**asdict(record), "state": "done", "content": hashes.of(product.path)}))
     hashes.save()
+
+
+def tell_edited(paths: Iterable[Path], hashes: Hashes, progress: Progress) -> None:
+    """Tell of products that were changed since multipose made them, by hand or by damage; they are used as they are."""
+    for path in paths:
+        record = read_records(path.parent).get(path.name) if path.is_file() else None
+        if record is not None and record.state == "done" and hashes.of(path) != record.content:
+            progress.note(
+                f"! {path} was changed since multipose made it, and is used as it is. Delete it to make it anew."
+            )
 
 
 def resumable(product: Product, hashes: Hashes, overrides: Mapping[str, Any] | None = None) -> bool:

@@ -16,7 +16,7 @@ from multipose.formats.table import write_trajectories
 from multipose.pipeline.held_out import measure_errors
 from multipose.pipeline.plan import player_product, trajectories_product
 from multipose.pipeline.provenance import Hashes, making
-from multipose.pipeline.sources import open_rig, open_view
+from multipose.pipeline.sources import load_keypoints, open_rig, open_view
 from multipose.progress import SILENT, Progress
 from multipose.project import Project, Recording
 from multipose.skeleton import Skeleton
@@ -53,10 +53,10 @@ def reconstruct_recording(
         ProjectError: the 2D key points or the rig are missing.
     """
     product = trajectories_product(project, recording)
-    with making(product, hashes, settings):
+    with making(product, hashes, settings, progress):
         chosen = {**product.parameters, **{k: v for k, v in (settings or {}).items() if v is not None}}
         takes_off = bool(chosen.pop("remove_offsets"))
-        keypoints = load_tracks(product.inputs["the 2D key points"])
+        keypoints = load_keypoints(project, recording)
         rig = load_rig(project, recording, keypoints)
         offsets = estimate_offsets(keypoints, rig, min_confidence=chosen["min_confidence"], threads=threads)
         if takes_off:
@@ -176,7 +176,7 @@ def make_player(
 ) -> dict[str, Any]:
     """Write the page with the 3D player and the errors of a recording."""
     product = player_product(project, recording)
-    with making(product, hashes):
+    with making(product, hashes, progress=progress):
         progress.note(f"{recording.name}: writing {product.path.name}")
         tracks = load_tracks(product.inputs["the trajectories"])
         rig = open_rig(project, project.session_of(recording))

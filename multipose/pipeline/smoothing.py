@@ -13,6 +13,7 @@ from multipose.formats.table import write_trajectories
 from multipose.pipeline.plan import smooth_product
 from multipose.pipeline.provenance import Hashes, making
 from multipose.pipeline.reconstruction import load_rig, player_page
+from multipose.pipeline.sources import load_keypoints
 from multipose.progress import SILENT, Progress
 from multipose.project import Project, Recording
 from multipose.tracks import load_tracks, save_tracks
@@ -45,10 +46,10 @@ def smooth_recording(
     """
     product = smooth_product(project, recording)
     config = project.config.smoothing
-    with making(product, hashes, settings):
+    with making(product, hashes, settings, progress):
         given = {key: value for key, value in (settings or {}).items() if value is not None}
         tracks = load_tracks(product.inputs["the trajectories"])
-        keypoints = load_tracks(product.inputs["the 2D key points"])
+        keypoints = load_keypoints(project, recording)
         rig = load_rig(project, recording, keypoints)
         if tracks.attrs.get("offsets_removed"):
             offsets = estimate_offsets(keypoints, rig, min_confidence=tracks.attrs["min_confidence"], threads=threads)

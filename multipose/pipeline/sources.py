@@ -6,12 +6,14 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+import xarray as xr
 
 from multipose.camera import CameraRig
 from multipose.config import ViewConfig
 from multipose.errors import FormatError, ProjectError
 from multipose.project import Project, Recording
 from multipose.sources import FrameSource, SourceSpec, View
+from multipose.tracks import load_tracks
 from multipose.video import open_source
 
 
@@ -47,6 +49,24 @@ def open_rig(project: Project, session: str) -> CameraRig:
             f"{board.unit!r}. Calibrate again, or correct the unit in [board] of multipose.toml."
         )
     return rig
+
+
+def load_keypoints(project: Project, recording: Recording) -> xr.Dataset:
+    """The 2D key points of a recording.
+
+    Raises:
+        FormatError: the file is missing or damaged, or names views or key points that the project does not have.
+    """
+    path = project.keypoints_path(recording.name)
+    dataset = load_tracks(path)
+    for dim, known in (("view", project.views), ("keypoint", project.config.skeleton.keypoints)):
+        unknown = [str(name) for name in dataset[dim].values if str(name) not in known]
+        if unknown:
+            raise FormatError(
+                f"{path} speaks of the {dim} {unknown[0]!r}; multipose.toml has {', '.join(known)}. Make the key "
+                "points again, or let the names agree."
+            )
+    return dataset
 
 
 def open_recording(project: Project, recording: Recording) -> dict[str, FrameSource]:

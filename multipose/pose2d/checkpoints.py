@@ -57,8 +57,8 @@ def save_checkpoint(path: Path, identity: str, state: dict[str, Any]) -> None:
         file.write(data)
 
 
-def load_checkpoint(path: Path, identity: str, names: Collection[str] = ()) -> dict[str, Any]:
-    """The state that `save_checkpoint` wrote, which has at least these names.
+def load_checkpoint(path: Path, identity: str | None, names: Collection[str] = ()) -> dict[str, Any]:
+    """The state that `save_checkpoint` wrote, with at least these names; of any training where no identity is given.
 
     Raises:
         ModelError: the file is damaged, of another version, or of a training with other labels or settings.
@@ -90,7 +90,7 @@ def load_checkpoint(path: Path, identity: str, names: Collection[str] = ()) -> d
         raise ModelError(
             f"The checkpoint {path} is of another version ({version}). Delete it and train from the beginning."
         )
-    if owner != identity:
+    if identity is not None and owner != identity:
         raise ModelError(
             f"The checkpoint {path} belongs to a training with other labels, pictures or settings. "
             "Train from the beginning (without resuming)."

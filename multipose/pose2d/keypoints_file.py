@@ -11,11 +11,13 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
+from multipose.files import check_room
 from multipose.pose2d.model import PoseEstimate
 
 Ints = npt.NDArray[np.int64]
 Array = npt.NDArray[np.float64]
 
+_WRITTEN = ("position", "confidence", "covariance")
 _CHUNK = 256  # frames that a file's chunk holds and that are written at once
 
 
@@ -38,12 +40,18 @@ def write_empty(
         sizes = {dim: max(1, size) for dim, size in variable.sizes.items()} | {"time": chunk, "view": 1}
         shape = tuple(sizes[str(dim)] for dim in variable.dims)
         encoding[str(name)] = {"zlib": True, "complevel": 4, "chunksizes": shape}
+    check_room(path, time.nbytes + frame.nbytes)
     dataset.to_netcdf(path, engine="h5netcdf", encoding=encoding, unlimited_dims=["time"])
     with h5netcdf.File(path, "r+") as file:
         file.resize_dimension("time", len(time))
         file.variables["time"][:] = time
         for number, numbers in enumerate(frame):
             file.variables["frame"][number] = numbers
+
+
+def _row_bytes(variable: h5netcdf.Variable) -> int:
+    """Of one view at one time."""
+    return int(np.prod(variable.shape[2:]) * variable.dtype.itemsize)
 
 
 def write_view(file: h5netcdf.File, number: int, parts: Iterator[tuple[Ints, PoseEstimate]]) -> None:
@@ -56,6 +64,7 @@ def write_view(file: h5netcdf.File, number: int, parts: Iterator[tuple[Ints, Pos
         while following is not None and following[0][0] < end:
             waiting.append(following)
             following = next(parts, None)
+        check_room(file.filename, (end - start) * sum(_row_bytes(file.variables[name]) for name in _WRITTEN))
         for name, empty in (("position", np.nan), ("confidence", 0.0), ("covariance", np.nan)):
             variable = file.variables[name]
             block = np.full((end - start, *variable.shape[2:]), empty)

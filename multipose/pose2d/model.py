@@ -293,7 +293,7 @@ class PoseModel:
         """
         place = Path(folder)
         with atomic_path(place / _NEW_WEIGHTS_FILE) as temporary:
-            safetensors.torch.save_file(self._weights(), temporary)
+            temporary.write_bytes(safetensors.torch.save(self._weights()))
         content = {
             "schema_version": SCHEMA_VERSION,
             "kind": _KIND,

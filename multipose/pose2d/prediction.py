@@ -37,7 +37,7 @@ from multipose.pose2d.runtime_choice import SAMPLES, WORTH_MEASURING, choose_run
 from multipose.progress import SILENT, Progress
 from multipose.sources import FrameSource, SourceSpec
 from multipose.tracks import CALIBRATED_ON_LABELS, USUAL_SHARED_ERROR, keypoints2d
-from multipose.video import open_source
+from multipose.video import count_corrupt, open_source, tell_damage
 
 Ints = npt.NDArray[np.int64]
 Array = npt.NDArray[np.float64]
@@ -274,8 +274,16 @@ def _estimates(
                 strangeness, places = run.judge()
                 seconds = max(time.perf_counter() - started, 1e-9)
             to_label = tuple(source.frame_numbers[wanted[places]].tolist())
+            tell_damage({view: source}, progress)
             reports[view] = ViewReport(
-                done, done / seconds, str(engine), follow, run.limited_by(workers.count), strangeness, to_label
+                done,
+                done / seconds,
+                str(engine),
+                follow,
+                run.limited_by(workers.count),
+                strangeness,
+                to_label,
+                count_corrupt(source),
             )
 
 

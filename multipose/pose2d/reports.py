@@ -24,6 +24,7 @@ class ViewReport:
             these being 1 (see `familiarity`): above `UNLIKE` the view looks unlike all that was labelled. None where
             the network's folder does not say what was labelled.
         to_label: frames of such a view, unlike each other, that are worth labelling; numbers as the source has them.
+        corrupt: how many of the frames the decoder marked as damaged.
     """
 
     frames: int
@@ -33,6 +34,7 @@ class ViewReport:
     limited_by: str
     strangeness: float | None = None
     to_label: tuple[int, ...] = ()
+    corrupt: int = 0
 
     @property
     def unlike(self) -> bool:

@@ -99,7 +99,8 @@ class Layout:
         firm = inlier & (inlier.sum(axis=0) >= _FIRM)
         # Of two views no gross error is outvoted: tails are then such errors, which the movement gives away, and the
         # noise is that of the others: between the t distribution's scale and its variance.
-        tails, middle = None, 1.0
+        tails: FloatArray | None = None
+        middle: FloatArray | float = 1.0
         if freedom is not None and ("shared_error" in keypoints.attrs or firm.any()):
             tails = np.minimum(freedom, LIGHTEST_TAILS)
             middle = 1 / variance_ratio(tails)

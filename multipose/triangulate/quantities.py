@@ -21,9 +21,9 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from multipose.errors import DataError
-from multipose.files import SCHEMA_VERSION, atomic_path
+from multipose.files import SCHEMA_VERSION
 from multipose.kinematics_config import WORLD_AXES, EgocentricConfig, KinematicsConfig
-from multipose.tracks import check_trajectories3d
+from multipose.tracks import check_trajectories3d, save_netcdf
 from multipose.triangulate.propagation import UncertainPoints, uncertain_points, velocities
 from multipose.triangulate.rig_covariance import RigCovariance
 from multipose.triangulate.tails import region_scale
@@ -104,9 +104,7 @@ def kinematics(
 
 def save_kinematics(dataset: xr.Dataset, path: str | os.PathLike[str]) -> None:
     """Write what `kinematics` measured as netCDF-4, whole or not at all; xarray reads it."""
-    encoding = {str(name): {"zlib": True, "complevel": 4} for name in dataset.data_vars}
-    with atomic_path(path) as temporary:
-        dataset.to_netcdf(temporary, engine="h5netcdf", encoding=encoding)
+    save_netcdf(dataset, path)
 
 
 def _measure(

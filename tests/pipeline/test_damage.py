@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,12 +13,14 @@ import pytest
 from multipose.errors import FormatError, MultiposeError, ProjectError
 from multipose.pipeline.clock import Strip, set_clock
 from multipose.pipeline.evaluation import held_out_figures
-from multipose.pipeline.plan import open_hashes
+from multipose.pipeline.labels import load_labels
+from multipose.pipeline.pictures import keypoints_page
+from multipose.pipeline.plan import open_hashes, smooth_product, trajectories_product
 from multipose.pipeline.provenance import Hashes, read_records
 from multipose.pipeline.reconstruction import reconstruct_recording
 from multipose.pipeline.sources import open_rig
 from multipose.project import Project, Recording
-from multipose.tracks import load_tracks
+from multipose.tracks import load_tracks, save_tracks
 
 BOARD = '\n[board]\ntype = "chessboard"\ncolumns = 8\nrows = 5\nsquare = 10.0\nunit = "mm"\n'
 
@@ -137,3 +140,56 @@ def test_a_pipe_in_the_place_of_a_file_is_not_waited_for(finished: Project) -> N
         assert str(path) in str(caught.value)
     with pytest.raises(FormatError, match="no regular file"):
         open_rig(finished, "lab")
+
+
+def test_an_input_that_was_changed_is_used_and_told(finished: Project, heard: Any) -> None:
+    path = finished.keypoints_path("run1")
+    recording, hashes = finished.recording("run1"), open_hashes(finished)
+    reconstruct_recording(finished, recording, hashes, progress=heard)
+    assert [note for note in heard.notes if "was changed" in note] == []
+    save_tracks(load_tracks(path).assign_attrs(note="mine"), path)
+    reconstruct_recording(finished, recording, hashes, progress=heard)
+    assert (
+        f"! {path} was changed since multipose made it, and is used as it is. Delete it to make it anew." in heard.notes
+    )
+
+
+def test_key_points_that_the_project_does_not_have_are_told_by_file(finished: Project) -> None:
+    path = finished.keypoints_path("run1")
+    dataset = load_tracks(path)
+    names = [str(name) for name in dataset["keypoint"].values]
+    save_tracks(dataset.assign_coords(keypoint=["nase", *names[1:]]), path)
+    with pytest.raises(FormatError, match=r"keypoints2d\.nc speaks of the keypoint 'nase'"):
+        reconstruct_recording(finished, finished.recording("run1"), open_hashes(finished))
+    save_tracks(dataset.assign_coords(view=["rear", "mid", "top"]), path)
+    with pytest.raises(FormatError, match=r"keypoints2d\.nc speaks of the view 'rear'"):
+        keypoints_page(finished, finished.recording("run1"), 0)
+
+
+def test_links_that_lead_nowhere_are_named(finished: Project) -> None:
+    for path, lacking in (
+        (finished.keypoints_path("run1"), lambda: trajectories_product(finished, finished.recording("run1")).lacking),
+        (finished.trajectories_path("run1"), lambda: smooth_product(finished, finished.recording("run1")).lacking),
+    ):
+        path.unlink()
+        path.symlink_to(path.name)
+        assert any(str(path) in text for text in lacking())
+    manifest = finished.folder / "recordings.csv"
+    manifest.unlink()
+    manifest.symlink_to("recordings.csv")
+    with pytest.raises(FormatError, match=r"recordings\.csv cannot be read"):
+        Project.open(finished.folder)
+
+
+@pytest.mark.parametrize("name", ["recordings.csv", "labels/labels.csv"])
+def test_tables_that_are_too_large_or_pipes_are_not_read(finished: Project, name: str) -> None:
+    path = finished.folder / name
+    path.parent.mkdir(exist_ok=True)
+    path.touch()
+    os.truncate(path, 10**11)
+    with pytest.raises(MultiposeError, match=rf"{name} has 100,000,000,000 bytes"):
+        load_labels(Project.open(finished.folder))
+    path.unlink()
+    os.mkfifo(path)
+    with pytest.raises(MultiposeError, match=f"{name} is no regular file"):
+        load_labels(Project.open(finished.folder))
