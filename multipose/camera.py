@@ -33,6 +33,7 @@ from multipose.geometry import (
     vector_from_rotation,
 )
 from multipose.lens import FisheyeLens, Lens, TelecentricLens, lens_from_matrix, matrix_parameters, rotation_90
+from multipose.text import read_text
 
 _ROTATION_TOLERANCE = 1e-6
 _CAMERA_KEYS = ("name", "size", "matrix", "distortions", "rotation", "translation")
@@ -315,12 +316,12 @@ class CameraRig:
         the file.
         """
         try:
-            values = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+            if not Path(path).exists():
+                raise FormatError(f"There is no rig file {path}. Calibrate first, or give a rig file's path.")
+            values = tomllib.loads(read_text(path))
         except OSError as error:
-            raise FormatError(
-                f"The rig file {path} cannot be read ({error.strerror}). Calibrate first, or give a rig file's path."
-            ) from error
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise FormatError(f"The rig file {path} cannot be read ({error.strerror}).") from error
+        except tomllib.TOMLDecodeError as error:
             raise FormatError(f"{path} is not a complete TOML file ({error}). Save the rig again.") from error
         metadata = values.pop("metadata", {})
         if not isinstance(metadata, dict):

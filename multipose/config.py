@@ -18,11 +18,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
-from multipose.errors import ConfigError, DataError, MultiposeError
+from multipose.errors import ConfigError, DataError, FormatError, MultiposeError
 from multipose.files import SCHEMA_VERSION, check_schema
 from multipose.kinematics_config import KinematicsConfig
 from multipose.skeleton import Skeleton
 from multipose.smoothing_config import SmoothingConfig
+from multipose.text import read_text
 
 CONFIG_NAME = "multipose.toml"
 """Name of the file that makes a folder a project."""
@@ -388,12 +389,12 @@ def load_config(path: str | Path) -> ProjectConfig:
         ConfigError: the file does not exist, is not TOML, or says something that no key, type or choice allows.
     """
     place = Path(path)
+    if not place.exists():
+        raise ConfigError(f"There is no {place}. `multipose init` makes a project folder with one.")
     try:
-        text = place.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        raise ConfigError(f"There is no {place}. `multipose init` makes a project folder with one.") from None
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"{place} is not UTF-8 text ({error}). Save it as UTF-8.") from None
+        text = read_text(place)
+    except FormatError as error:
+        raise ConfigError(str(error)) from None
     return parse_config(text, str(place))
 
 

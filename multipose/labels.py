@@ -23,12 +23,14 @@ import pandas as pd
 from multipose.errors import DataError, FormatError, LabelError
 from multipose.files import SCHEMA_VERSION, atomic_path, check_schema
 from multipose.skeleton import Skeleton, guess_pairs
+from multipose.text import read_rows
 
 STATES = ("visible", "occluded", "absent", "unlabelled")
 KEY = ("recording", "view", "frame", "individual", "keypoint")
 COLUMNS = (*KEY, "x", "y", "state", "who", "when")
 _TEXTS = ("recording", "view", "individual", "keypoint", "state", "who", "when")
 _NAMES = ("recording", "view", "individual", "keypoint")
+_EXACT = 2.0**53  # below it float64 holds every whole number
 
 
 @dataclass(frozen=True, eq=False)
@@ -156,12 +158,10 @@ class Labels:
             FormatError: the file is missing, is no such table, or is of a newer schema.
         """
         place = Path(path)
-        if not place.is_file():
-            raise FormatError(f"There is no file {place}.")
-        try:
-            table = pd.read_csv(place, dtype=str, keep_default_na=False)
-        except (ValueError, UnicodeDecodeError) as error:
-            raise FormatError(f"{place} cannot be read as a table of labels ({error}).") from error
+        rows = read_rows(place)
+        table = pd.DataFrame(rows.columns(), dtype=object)
+        for name in set(table.columns) & {"x", "y"}:
+            table[name] = [rows.decimal(cell) for cell in table[name]]
         if "schema_version" in table:
             for version in table["schema_version"].unique().tolist():
                 check_schema(int(version) if version.isdecimal() else version, place)
@@ -253,14 +253,14 @@ def _check_table(given: pd.DataFrame) -> pd.DataFrame:
         table[name] = table[name].astype(str).astype(object)
     for name in _NAMES:
         _check_rows(table, table[name].str.strip() == "", f"{name} is empty")
-    for name in ("frame", "x", "y"):
+    for name in ("x", "y"):
         numbers = np.array([_number(cell) for cell in table[name]], dtype=np.float64)
         given_cell = (table[name].notna() & (table[name] != "")).to_numpy()
         _check_rows(table, np.isnan(numbers) & given_cell, f"{name} is not a number")
         table[name] = numbers
-    whole = (table["frame"] >= 0) & (table["frame"] % 1 == 0)
-    _check_rows(table, ~whole, "frame must be a whole number from 0 on")
-    table["frame"] = table["frame"].astype(np.int64)
+    frames = [_frame_number(cell) for cell in table["frame"]]
+    _check_rows(table, [frame is None for frame in frames], "frame must be a whole number from 0 on, of 64 bits")
+    table["frame"] = np.array(frames, dtype=np.int64)
     _check_rows(table, ~table["state"].isin(STATES), f"the state must be one of {', '.join(STATES)}")
     _check_rows(table, np.isinf(table["x"]) | np.isinf(table["y"]), "the position is infinite")
     _check_rows(table, table["x"].isna() != table["y"].isna(), "only one of x and y is given")
@@ -278,6 +278,20 @@ def _number(cell: Any) -> float:
         return float(cell)
     except (TypeError, ValueError):
         return float("nan")
+
+
+def _frame_number(cell: Any) -> int | None:
+    """A cell as an exact frame number ("7", 7, 7.0, "7.0"), None where it is none."""
+    try:
+        number = int(cell) if isinstance(cell, str | int | np.integer) else _whole(cell)
+    except ValueError:
+        number = _whole(cell)
+    return number if number is not None and 0 <= number < 2**63 else None
+
+
+def _whole(cell: Any) -> int | None:
+    value = _number(cell)
+    return int(value) if value % 1 == 0 and abs(value) <= _EXACT else None
 
 
 def _check_rows(table: pd.DataFrame, wrong: Any, problem: str) -> None:

@@ -10,7 +10,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +20,7 @@ from multipose.errors import DataError, FormatError
 from multipose.files import SCHEMA_VERSION, atomic_path, check_schema
 
 Array = npt.NDArray[Any]
+TimeUnit = Literal["s", "frame"]
 
 
 @dataclass(frozen=True)
@@ -71,6 +72,7 @@ def keypoints2d(
     fps: float | None = None,
     frame: npt.ArrayLike | None = None,
     time: npt.ArrayLike | None = None,
+    time_unit: TimeUnit | None = None,
 ) -> xr.Dataset:
     """2D key points of several views as a checked dataset.
 
@@ -85,6 +87,7 @@ def keypoints2d(
         fps: frames per second of the rig's clock.
         frame: (view, time) number of the source's frame, -1 where a view has none; by default 0, 1, 2, ...
         time: (time,) seconds on the rig's clock; by default frame / fps, or the frame number where fps is unknown.
+        time_unit: "s" or "frame", what `time` counts; by default "s" where fps is known.
 
     Raises:
         DataError: a shape, a name or a value is not as described.
@@ -116,7 +119,7 @@ def keypoints2d(
             "individual": _names(individuals, n_individuals, "individual"),
             "keypoint": _names(keypoints, n_keypoints, "keypoint"),
         },
-        _attributes("keypoints2d", "px", fps),
+        _attributes("keypoints2d", "px", fps, time_unit),
     )
     return check_keypoints2d(dataset)
 
@@ -132,6 +135,7 @@ def trajectories3d(
     individuals: Sequence[str] | None = None,
     fps: float | None = None,
     time: npt.ArrayLike | None = None,
+    time_unit: TimeUnit | None = None,
     unit: str,
 ) -> xr.Dataset:
     """3D trajectories as a checked dataset.
@@ -146,6 +150,7 @@ def trajectories3d(
         individuals: names; by default individual_0, ...
         fps: frames per second of the rig's clock.
         time: (time,) seconds; by default frame / fps, or the frame number where fps is unknown.
+        time_unit: "s" or "frame", what `time` counts; by default "s" where fps is known.
         unit: the length unit of the rig, for example "mm".
 
     Raises:
@@ -180,7 +185,7 @@ def trajectories3d(
             "individual": _names(individuals, shape[1], "individual"),
             "keypoint": _names(keypoints, shape[2], "keypoint"),
         },
-        _attributes("trajectories3d", unit, fps),
+        _attributes("trajectories3d", unit, fps, time_unit),
     )
     return check_trajectories3d(dataset)
 
@@ -266,10 +271,23 @@ def _join(schema: _Schema, values: dict[str, Array], names: dict[str, Any], attr
     )
 
 
-def _attributes(kind: str, unit: str, fps: float | None) -> dict[str, Any]:
+def time_unit_of(dataset: xr.Dataset) -> TimeUnit:
+    """What a dataset's times count: seconds, or frames where neither a rate nor times are known.
+
+    Raises:
+        DataError: the attribute time_unit says something else.
+    """
+    stated = dataset.attrs.get("time_unit", "s" if dataset.attrs.get("fps") else "frame")
+    if stated not in ("s", "frame"):
+        raise DataError(f"The attribute time_unit must be 's' or 'frame', got {stated!r}.")
+    return "s" if stated == "s" else "frame"
+
+
+def _attributes(kind: str, unit: str, fps: float | None, counted: TimeUnit | None) -> dict[str, Any]:
     attributes: dict[str, Any] = {"kind": kind, "schema_version": SCHEMA_VERSION, "unit": unit}
     if fps is not None:
         attributes["fps"] = float(fps)
+    attributes["time_unit"] = counted or ("frame" if fps is None else "s")
     return attributes
 
 

@@ -31,9 +31,11 @@ from multipose.sources import (
     Gray,
     ImageFolder,
     Ints,
+    PagedImage,
     Rgb,
     SourceSpec,
     View,
+    count_pages,
     read_picture,
     wanted_frames,
     write_picture,
@@ -44,6 +46,7 @@ __all__ = [
     "FrameSource",
     "Gray",
     "ImageFolder",
+    "PagedImage",
     "Rgb",
     "SourceSpec",
     "VideoFile",
@@ -65,7 +68,8 @@ _REPAIR = f"Copy the file again from the recording computer, or re-encode it {_R
 
 
 def open_source(spec: SourceSpec) -> FrameSource:
-    """Open a video file, a folder of pictures, a glob of pictures ("cal/*.png") or a list of pictures.
+    """Open a video file, a folder of pictures, a glob of pictures ("cal/*.png"), a TIFF of many pages or a list of
+    pictures.
 
     Raises:
         VideoError: there is nothing there, or it cannot be read.
@@ -78,7 +82,7 @@ def open_source(spec: SourceSpec) -> FrameSource:
     if path.is_dir() or (not path.exists() and glob.has_magic(str(path))):
         return ImageFolder(path)
     if path.suffix.lower() in PICTURE_SUFFIXES:
-        return ImageFolder([path])
+        return PagedImage(path) if count_pages(path) > 1 else ImageFolder([path])
     return VideoFile(path)
 
 

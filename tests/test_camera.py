@@ -366,7 +366,7 @@ def test_broken_files_say_what_is_wrong(old: str, new: str, message: str, tmp_pa
 
 
 def test_files_that_are_no_rig_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(FormatError, match="cannot be read.*Calibrate first"):
+    with pytest.raises(FormatError, match="no rig file.*Calibrate first"):
         CameraRig.load(tmp_path / "none.toml")
     with pytest.raises(FormatError, match="cannot be read"):
         CameraRig.load(tmp_path)
@@ -378,7 +378,7 @@ def test_files_that_are_no_rig_are_refused(tmp_path: Path) -> None:
     with pytest.raises(FormatError, match="metadata must be a table"):
         CameraRig.load(path, unit="mm")
     path.write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(FormatError, match="not a complete TOML file"):
+    with pytest.raises(FormatError, match="line 1: .*no UTF-16"):
         CameraRig.load(path, unit="mm")
 
 

@@ -313,12 +313,67 @@ def test_image_folder_is_ordered_by_number(tmp_path: Path) -> None:
     assert ImageFolder(tmp_path, fps=10).times.tolist() == [0, 0.1, 0.9]
 
 
-def test_pictures_whose_numbers_do_not_tell_them_apart_are_counted(tmp_path: Path) -> None:
-    for name in ("b_1", "a_1", "c_1"):
-        write_picture(tmp_path / f"{name}.png", numbered(ord(name[0])))
-    source = ImageFolder(tmp_path)
-    assert source.frame_numbers.tolist() == [0, 1, 2]
-    assert [number_of(picture) for _, picture in source] == [ord(letter) for letter in "abc"]
+@pytest.mark.parametrize("stray", ["mean", "mean2", "a_img001", "img001_2"])
+def test_an_odd_picture_is_refused_by_name(tmp_path: Path, stray: str) -> None:
+    """It used to renumber all the others without a word."""
+    for name in ("img001", "img002", "img004", stray):
+        write_picture(tmp_path / f"{name}.png", numbered(1))
+    with pytest.raises(VideoError, match=f"'{stray}'.*take it out"):
+        ImageFolder(tmp_path)
+
+
+@pytest.mark.parametrize("hidden", ["._img001.png", ".DS_Store.png", "._img002.png"])
+def test_hidden_files_are_no_pictures(tmp_path: Path, hidden: str) -> None:
+    write_picture(tmp_path / "img001.png", numbered(1))
+    (tmp_path / hidden).write_bytes(b"\0\5\x16\7" + b"\0" * 200)
+    assert ImageFolder(tmp_path).frame_numbers.tolist() == [1]
+    assert ImageFolder(tmp_path / "*.png").frame_numbers.tolist() == [1]
+
+
+@pytest.mark.parametrize("bits", [8, 10, 12, 14, 16])
+def test_pictures_of_16_bits_are_scaled_by_what_they_hold(tmp_path: Path, bits: int) -> None:
+    """One factor for the folder, from its brightest picture."""
+    levels = np.arange(256, dtype=np.uint16).reshape(16, 16)
+    bright, dark = levels << (bits - 8), levels << max(bits - 10, 0)
+    cv2.imwrite(str(tmp_path / "img1.tif"), dark)
+    cv2.imwrite(str(tmp_path / "img2.png"), bright)
+    pictures = [picture[..., 0] for _, picture in ImageFolder(tmp_path)]
+    assert (pictures[1] == levels).all()
+    assert (pictures[0] == dark >> (bits - 8)).all()
+    assert (read_picture(tmp_path / "img2.png")[..., 1] == levels).all()
+
+
+def test_a_picture_beyond_the_bits_of_the_others_is_told(tmp_path: Path) -> None:
+    for i in range(200):  # more than are looked at
+        cv2.imwrite(str(tmp_path / f"img{i}.tif"), np.full((4, 4), 4000 if i == 1 else 900, np.uint16))
+    with pytest.raises(VideoError, match=r"img1\.tif holds levels up to 4000, more than the 10 bits"):
+        list(ImageFolder(tmp_path))
+
+
+def test_a_tiff_of_many_pages_is_a_sequence(tmp_path: Path) -> None:
+    path = tmp_path / "front.tif"
+    cv2.imwritemulti(str(path), [np.full((6, 8), 9 * i, np.uint8) for i in range(25)])
+    source = open_source(path)
+    assert (len(source), source.size, source.fps) == (25, (8, 6), None)
+    assert source.frame_numbers.tolist() == list(range(25))
+    assert [int(picture[0, 0, 0]) for _, picture in source.read([24, 0, 3])] == [0, 27, 216]
+    with pytest.raises(VideoError, match=r"front\.tif holds 25 pictures"):
+        read_picture(path)
+    with pytest.raises(VideoError, match="holds 25 pictures"):
+        ImageFolder(tmp_path)
+    with pytest.raises(DataError, match="frames 0 to 24; asked for 25"):
+        list(source.read([25]))
+
+
+def test_a_tiff_of_one_page_is_a_picture(tmp_path: Path) -> None:
+    cv2.imwrite(str(tmp_path / "front7.tif"), np.full((6, 8), 9, np.uint8))
+    assert open_source(tmp_path / "front7.tif").frame_numbers.tolist() == [7]
+
+
+def test_pages_of_12_bits(tmp_path: Path) -> None:
+    path = tmp_path / "front.tiff"
+    cv2.imwritemulti(str(path), [np.full((6, 8), level, np.uint16) for level in (400, 4095)])
+    assert [int(picture[0, 0, 0]) for _, picture in open_source(path)] == [25, 255]
 
 
 def test_bad_folders_of_pictures(tmp_path: Path) -> None:

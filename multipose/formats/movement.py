@@ -13,13 +13,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import xarray as xr
 
 from multipose.errors import DataError, FormatError
 from multipose.files import SCHEMA_VERSION, atomic_path, check_schema
-from multipose.tracks import check_keypoints2d, check_trajectories3d
+from multipose.formats.joining import check_confidence
+from multipose.tracks import check_keypoints2d, check_trajectories3d, time_unit_of
 
 _PLURALS = {"keypoint": "keypoints", "individual": "individuals"}
+_WHOLE_FRAME = 0.05  # a time may miss a frame's by this share of the frame
 _ORDER = ("view", "time", "space", "space_", "keypoint", "individual")
 
 
@@ -84,28 +87,68 @@ def read_trajectories(path: str | os.PathLike[str], *, unit: str | None = None) 
 def read_keypoints(path: str | os.PathLike[str], *, view: str = "view_0") -> xr.Dataset:
     """Read a netCDF file of 2D poses, from movement or from `write_keypoints`, as a Keypoints2D.
 
+    Frame numbers are those of our variable `frame`, else the times where these count frames or are whole numbers of
+    frames at the rate of the file (or at their own step), else the rows. A confidence that is missing or NaN says
+    nothing.
+
     Args:
         path: the file.
         view: name for the view of a file without the dimension view.
 
     Raises:
-        FormatError: the file is missing or no such dataset.
+        FormatError: the file is missing or no such dataset, or a confidence is no probability.
     """
-    dataset = _read(Path(path), ("x", "y"))
+    place = Path(path)
+    dataset = _read(place, ("x", "y"))
     if "view" not in dataset.dims:
         dataset = dataset.expand_dims(view=[view])
     filled = _fill(dataset, ("view", "time", "individual", "keypoint"))
+    times = filled["time"].values
+    attributes = _attributes(dataset, "keypoints2d", "px")
     if "frame" not in filled:
-        numbers = np.broadcast_to(np.arange(filled.sizes["time"]), (filled.sizes["view"], filled.sizes["time"]))
-        filled["frame"] = (("view", "time"), numbers)
-    filled.attrs = _attributes(dataset, "keypoints2d", "px")
-    return check_keypoints2d(filled)
+        in_frames = dataset.attrs.get("time_unit") == "frames"
+        numbers, rate = _number_times(times, 1.0 if in_frames else attributes.get("fps"))
+        if rate is not None and not in_frames:
+            attributes.setdefault("fps", rate)
+        shape = (filled.sizes["view"], len(numbers))
+        filled["frame"] = (("view", "time"), np.broadcast_to(numbers, shape))
+    filled = filled.assign_coords({dim: filled[dim].astype(str) for dim in ("view", "individual", "keypoint")})
+    notes: tuple[str, ...] = ()
+    for v, name in enumerate(filled["view"].values):
+        confidence, said = check_confidence(
+            filled["confidence"].values[v],
+            filled["position"].values[v],
+            path=place,
+            view=str(name),
+            frames=filled["frame"].values[v],
+            individuals=[str(item) for item in filled["individual"].values],
+            keypoints=[str(item) for item in filled["keypoint"].values],
+            called="confidence",
+        )
+        filled["confidence"].values[v] = confidence
+        notes += said
+    filled.attrs = attributes | ({"notes": list(notes)} if notes else {})
+    try:
+        return check_keypoints2d(filled)
+    except DataError as error:
+        raise FormatError(f"{place}: {error}") from error
+
+
+def _number_times(times: npt.NDArray[np.float64], fps: float | None) -> tuple[npt.NDArray[np.int64], float | None]:
+    """Frame numbers of times, and the rate at which they are whole; the rows, and None, where they are at none."""
+    steps = np.diff(times)
+    rate = fps or (1 / float(np.median(steps)) if len(steps) and (steps > 0).all() else None)
+    if rate is not None and np.isfinite(times).all() and len(times):
+        frames = np.rint(times * rate)
+        if np.abs(times * rate - frames).max() < _WHOLE_FRAME and frames.min() >= 0 and (np.diff(frames) > 0).all():
+            return frames.astype(np.int64), rate
+    return np.arange(len(times)), None
 
 
 def _write(dataset: xr.Dataset, path: Path, singular: bool) -> list[Path]:
     fps = dataset.attrs.get("fps")
     times = dataset["time"].values
-    in_frames = fps is None and np.array_equal(times, np.round(times))
+    in_frames = time_unit_of(dataset) == "frame" and np.array_equal(times, np.round(times))
     attributes = {
         "ds_type": "poses",
         "source_software": "multipose",
@@ -153,8 +196,8 @@ def _fill(dataset: xr.Dataset, point: tuple[str, ...]) -> xr.Dataset:
     space = dataset["space"].values
     order = (*point, "space", "space_")
     filled = dataset.assign_coords(space_=space, time=dataset["time"].astype(np.float64))
-    if "confidence" not in filled:
-        filled["confidence"] = filled["position"].notnull().all("space").astype(np.float64)
+    if "confidence" not in filled:  # nothing is said of a point that is there
+        filled["confidence"] = xr.where(filled["position"].notnull().all("space"), np.nan, 0.0)
     if "covariance" not in filled:
         shape = tuple(filled.sizes[dim] for dim in point)
         filled["covariance"] = ((*point, "space", "space_"), np.full((*shape, len(space), len(space)), np.nan))
@@ -165,4 +208,5 @@ def _attributes(dataset: xr.Dataset, kind: str, unit: str | None) -> dict[str, A
     attributes: dict[str, Any] = {"kind": kind, "schema_version": SCHEMA_VERSION, "unit": unit}
     if dataset.attrs.get("fps") is not None:
         attributes["fps"] = float(dataset.attrs["fps"])
+    attributes["time_unit"] = "frame" if dataset.attrs.get("time_unit") == "frames" else "s"
     return attributes

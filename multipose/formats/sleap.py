@@ -17,7 +17,7 @@ import numpy.typing as npt
 import xarray as xr
 
 from multipose.errors import FormatError
-from multipose.tracks import keypoints2d
+from multipose.formats.joining import ViewPoints, join_views
 
 _Floats = npt.NDArray[np.float64]
 
@@ -26,7 +26,7 @@ def read_keypoints(paths: Mapping[str, str | os.PathLike[str]], *, fps: float | 
     """Read one analysis file for each view as a Keypoints2D.
 
     SLEAP gives a point that a person placed the score 0; its confidence here is 1. Scores above 1, which SLEAP's peaks
-    can have, count as 1. Points without a position have the confidence 0.
+    can have, count as 1. Points without a score say nothing (NaN), points without a position have the confidence 0.
 
     Args:
         paths: name of each view and its file.
@@ -38,29 +38,13 @@ def read_keypoints(paths: Mapping[str, str | os.PathLike[str]], *, fps: float | 
     if not paths:
         raise FormatError("No SLEAP file was given; give one for each view.")
     views = {view: _read_file(Path(path)) for view, path in paths.items()}
-    first_view, (first_xy, _, first_nodes, first_tracks) = next(iter(views.items()))
-    for view, (xy, _, nodes, tracks) in views.items():
-        if len(xy) != len(first_xy):
-            counts = ", ".join(f"{name} {len(values[0])}" for name, values in views.items())
-            raise FormatError(f"The SLEAP files of the views have unequal numbers of frames: {counts}.")
-        if set(nodes) != set(first_nodes) or tracks != first_tracks:
-            raise FormatError(
-                f"The SLEAP files of the views {first_view} and {view} differ in nodes or tracks: "
-                f"{first_nodes}, {first_tracks} and {nodes}, {tracks}."
-            )
-    order = {view: [nodes.index(name) for name in first_nodes] for view, (_, _, nodes, _) in views.items()}
-    return keypoints2d(
-        np.stack([xy[:, :, order[view]] for view, (xy, *_) in views.items()]),
-        np.stack([confidence[:, :, order[view]] for view, (_, confidence, *_) in views.items()]),
-        views=list(views),
-        keypoints=first_nodes,
-        individuals=first_tracks,
-        fps=fps,
-    )
+    if len({len(points.frames) for points in views.values()}) > 1:
+        counts = ", ".join(f"{name} {len(points.frames)}" for name, points in views.items())
+        raise FormatError(f"The SLEAP files of the views have unequal numbers of frames: {counts}.")
+    return join_views(views, fps)
 
 
-def _read_file(path: Path) -> tuple[_Floats, _Floats, list[str], list[str]]:
-    """Positions (frame, track, node, 2), confidences (frame, track, node), names of nodes and of tracks."""
+def _read_file(path: Path) -> ViewPoints:
     if not path.is_file():
         raise FormatError(f"There is no file {path}.")
     try:
@@ -73,7 +57,7 @@ def _read_file(path: Path) -> tuple[_Floats, _Floats, list[str], list[str]]:
                 )
             tracks = np.asarray(file["tracks"], dtype=np.float64)
             nodes = _names(file["node_names"])
-            names = _names(file["track_names"]) if "track_names" in file else []
+            names = _names(file["track_names"]) if "track_names" in file else ()
             scores = np.asarray(file["point_scores"], dtype=np.float64) if "point_scores" in file else None
     except OSError as error:
         raise FormatError(f"{path} is not a readable HDF5 file ({error}). Copy or export it again.") from error
@@ -81,19 +65,21 @@ def _read_file(path: Path) -> tuple[_Floats, _Floats, list[str], list[str]]:
         raise FormatError(
             f"{path}: tracks must have the shape (track, 2, {len(nodes)} nodes, frame), got {tracks.shape}."
         )
-    names = names or [f"track_{i}" for i in range(len(tracks))]
+    names = names or tuple(f"track_{i}" for i in range(len(tracks)))
     if len(names) != len(tracks):
         raise FormatError(f"{path} names {len(names)} tracks but holds {len(tracks)}.")
     position = tracks.transpose(3, 0, 2, 1)
     known: npt.NDArray[np.bool_] = np.asarray(np.isfinite(position).all(-1))
-    confidence: _Floats = known.astype(np.float64)
+    confidence: _Floats = np.where(known, np.nan, 0.0)
     if scores is not None:
         if scores.shape != (len(tracks), len(nodes), len(position)):
             raise FormatError(f"{path}: point_scores has the shape {scores.shape}, tracks {tracks.shape}.")
         scored = scores.transpose(2, 0, 1)
-        confidence = np.where(known & (scored > 0), np.minimum(scored, 1.0), confidence)
-    return np.where(known[..., None], position, np.nan), confidence, nodes, names
+        confidence = np.where(known, np.where(scored == 0, 1.0, np.clip(scored, 0.0, 1.0)), 0.0)
+    return ViewPoints(
+        path, np.arange(len(position)), np.where(known[..., None], position, np.nan), confidence, nodes, names
+    )
 
 
-def _names(values: Any) -> list[str]:
-    return [value.decode() if isinstance(value, bytes) else str(value) for value in np.asarray(values).ravel()]
+def _names(values: Any) -> tuple[str, ...]:
+    return tuple(value.decode() if isinstance(value, bytes) else str(value) for value in np.asarray(values).ravel())

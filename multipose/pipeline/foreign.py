@@ -5,25 +5,39 @@ from __future__ import annotations
 from pathlib import Path
 
 import h5py
+import numpy as np
 import xarray as xr
 
 from multipose.errors import FormatError
-from multipose.formats import deeplabcut, movement, sleap
+from multipose.formats import deeplabcut, movement, sleap, table
+from multipose.text import read_rows
 
 
 def read_keypoints(path: Path, view: str) -> xr.Dataset:
-    """Read the key points of one view: SLEAP analysis .h5, DeepLabCut .h5 or .csv, movement .nc.
+    """Read the key points of one view: SLEAP analysis .h5, DeepLabCut .h5 or .csv, movement .nc, or our own .csv.
+
+    Returns:
+        A Keypoints2D of one view whose times are those at which the file has a frame of it.
 
     Raises:
         FormatError: the file is missing or has none of these formats.
     """
     kind = guess_format(path)
-    if kind == "movement":
-        dataset = movement.read_keypoints(path, view=view)
-        if view not in dataset["view"].values:
-            raise FormatError(f"{path} has no view {view!r}; it has {', '.join(map(str, dataset['view'].values))}.")
-        return dataset.sel(view=[view])
-    return sleap.read_keypoints({view: path}) if kind == "sleap" else deeplabcut.read_keypoints({view: path})
+    if kind in ("sleap", "deeplabcut"):
+        read = sleap.read_keypoints if kind == "sleap" else deeplabcut.read_keypoints
+        return read({view: path})
+    dataset = movement.read_keypoints(path, view=view) if kind == "movement" else table.read_keypoints(path)
+    if view not in dataset["view"].values:
+        raise FormatError(f"{path} has no view {view!r}; it has {', '.join(map(str, dataset['view'].values))}.")
+    one = dataset.sel(view=[view])
+    frames = one["frame"].values[0]
+    there = frames[frames >= 0]
+    if (np.diff(there) <= 0).any():
+        at = int(np.flatnonzero(np.diff(there) <= 0)[0])
+        raise FormatError(
+            f"{path}, view {view}: frame {there[at + 1]} comes after frame {there[at]}. Frame numbers must rise."
+        )
+    return one.isel(time=frames >= 0)
 
 
 def guess_format(path: Path) -> str:
@@ -36,7 +50,7 @@ def guess_format(path: Path) -> str:
         raise FormatError(f"There is no file {path}.")
     suffix = path.suffix.lower()
     if suffix == ".csv":
-        return "deeplabcut"
+        return "csv" if {"view", "frame", "keypoint"} <= set(next(iter(read_rows(path).cells), [])) else "deeplabcut"
     if suffix == ".nc":
         return "movement"
     if suffix in (".h5", ".hdf5"):
@@ -46,6 +60,6 @@ def guess_format(path: Path) -> str:
         except OSError as error:
             raise FormatError(f"{path} is not a readable HDF5 file ({error}). Copy or export it again.") from error
     raise FormatError(
-        f"{path}: key points are read from SLEAP analysis .h5, DeepLabCut .h5 or .csv, or movement .nc; "
-        f"got {path.suffix!r}."
+        f"{path}: key points are read from SLEAP analysis .h5, DeepLabCut .h5 or .csv, movement .nc or multipose's "
+        f".csv; got {path.suffix!r}."
     )

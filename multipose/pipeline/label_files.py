@@ -19,6 +19,7 @@ from multipose.pipeline.sources import open_view
 from multipose.progress import SILENT, Progress
 from multipose.project import Project
 from multipose.sources import View, read_picture, write_picture
+from multipose.text import read_rows
 
 _SAME_PX = 1e-3  # labels that differ by less went through another program's rounding
 _SAME_GREY = 8.0  # pictures that differ by less on average may be of one frame
@@ -26,7 +27,7 @@ _SAME_GREY = 8.0  # pictures that differ by less on average may be of one frame
 
 def is_own_table(path: Path) -> bool:
     """Whether a file is a table as labels.csv, which names recordings and views itself."""
-    return path.suffix.lower() == ".csv" and "recording" in _first_line(path)
+    return path.suffix.lower() == ".csv" and "recording" in next(iter(read_rows(path).cells), [])
 
 
 def read_label_file(project: Project, path: Path, view: str) -> tuple[Labels, Pictures]:
@@ -214,8 +215,3 @@ def _in_view(project: Project, view: str, labels: Labels, pictures: Mapping[tupl
 def frames_of(labels: Labels, view: str) -> list[tuple[str, int]]:
     """Recording and frame of the labelled pictures of a view."""
     return [(str(recording), int(frame)) for recording, frame in labels.frames(view).itertuples(index=False)]
-
-
-def _first_line(path: Path) -> list[str]:
-    with path.open(encoding="utf-8-sig", errors="replace") as file:
-        return file.readline().strip().split(",")

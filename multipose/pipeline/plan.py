@@ -6,7 +6,6 @@ Nothing here does the work, so that `multipose status` is quick.
 
 from __future__ import annotations
 
-import csv
 import dataclasses
 import glob
 import tomllib
@@ -21,6 +20,7 @@ from multipose.files import content_hash, hash_value
 from multipose.pipeline.provenance import Hashes, Judgement, Product, judge
 from multipose.progress import Progress
 from multipose.project import SHARED_MODEL, Project, Recording
+from multipose.text import read_rows
 
 # A change of what a stage computes from the same inputs raises its number; products of the older one are stale then.
 VERSIONS = {
@@ -438,15 +438,12 @@ def label_rows(path: Path, views: Iterable[str]) -> list[dict[str, str]]:
     if not path.exists():
         return []
     wanted = set(views)
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        reader = csv.DictReader(file)
-        if not {"recording", "view"} <= set(reader.fieldnames or ()):
-            raise FormatError(f"{path} has no columns 'recording' and 'view'; its columns are {reader.fieldnames}.")
-        return [
-            {key: value for key, value in row.items() if key not in ("who", "when")}
-            for row in reader
-            if row["view"] in wanted and row.get("state") != "unlabelled"
-        ]
+    columns = read_rows(path).columns()
+    if not {"recording", "view"} <= set(columns):
+        raise FormatError(f"{path} has no columns 'recording' and 'view'; its columns are {', '.join(columns)}.")
+    told = [key for key in columns if key not in ("who", "when")]
+    rows = (dict(zip(told, cells, strict=True)) for cells in zip(*(columns[key] for key in told), strict=True))
+    return [row for row in rows if row["view"] in wanted and row.get("state") != "unlabelled"]
 
 
 def hash_rows(rows: Iterable[dict[str, str]], view: str) -> str:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from multipose.camera import CameraRig
 from multipose.errors import DataError
 from multipose.progress import SILENT, Progress
-from multipose.tracks import check_keypoints2d, check_trajectories3d, trajectories3d
+from multipose.tracks import check_keypoints2d, check_trajectories3d, time_unit_of, trajectories3d
 from multipose.triangulate.points import STATES, FloatArray, Points, triangulate
 from multipose.triangulate.uncertainty import pair_noise, parallax, residual_noise, variance_factors
 
@@ -353,6 +353,7 @@ def _dataset(
         individuals=[str(name) for name in keypoints["individual"].values],
         fps=keypoints.attrs.get("fps"),
         time=keypoints["time"].values,
+        time_unit=time_unit_of(keypoints),
         unit=seen.rig.unit,
     )
     point = ("time", "individual", "keypoint")

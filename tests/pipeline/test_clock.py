@@ -15,7 +15,7 @@ PLAIN = Recording("day1", {"a": "a.mp4", "b": "b.mp4"})
 
 
 def test_equal_counts_go_by_frame_number() -> None:
-    clock = set_clock(PLAIN, {"a": Strip(3, 50.0), "b": Strip(3, 50.0)}, {})
+    clock = set_clock(PLAIN, {"a": Strip.counted(3, 50.0), "b": Strip.counted(3, 50.0)}, {})
     assert clock.index.tolist() == [[0, 1, 2], [0, 1, 2]]
     assert clock.time.tolist() == [0.0, 0.02, 0.04]
     assert clock.fps == 50.0
@@ -23,12 +23,12 @@ def test_equal_counts_go_by_frame_number() -> None:
 
 def test_unequal_counts_are_an_error_with_the_counts() -> None:
     with pytest.raises(ProjectError, match=r"'day1'.*a 300, b 299.*offset_<view>.*timestamps_<view>"):
-        set_clock(PLAIN, {"a": Strip(300), "b": Strip(299)}, {})
+        set_clock(PLAIN, {"a": Strip.counted(300), "b": Strip.counted(299)}, {})
 
 
 def test_offsets_cut_nothing_off() -> None:
     shifted = Recording("x", PLAIN.videos, offsets={"b": 2})
-    clock = set_clock(shifted, {"a": Strip(3, 10.0), "b": Strip(4, 10.0)}, {})
+    clock = set_clock(shifted, {"a": Strip.counted(3, 10.0), "b": Strip.counted(4, 10.0)}, {})
     assert clock.index.tolist() == [[-1, -1, 0, 1, 2], [0, 1, 2, 3, -1]]
     np.testing.assert_allclose(clock.time, [-0.2, -0.1, 0.0, 0.1, 0.2])
 
@@ -39,7 +39,7 @@ def test_offsets_use_every_frame_once(views: list[tuple[int, int]]) -> None:
     recording = Recording(
         "x", dict.fromkeys(names, "f"), offsets={n: o for n, (_, o) in zip(names, views, strict=True)}
     )
-    clock = set_clock(recording, {n: Strip(c) for n, (c, _) in zip(names, views, strict=True)}, {})
+    clock = set_clock(recording, {n: Strip.counted(c) for n, (c, _) in zip(names, views, strict=True)}, {})
     for row, (count, offset) in zip(clock.index, views, strict=True):
         assert row[row >= 0].tolist() == list(range(count))
         if 0 <= offset < count:
@@ -48,7 +48,7 @@ def test_offsets_use_every_frame_once(views: list[tuple[int, int]]) -> None:
 
 def test_timestamps_match_the_nearest_frame() -> None:
     stamps = {"a": np.array([0.0, 0.1, 0.2, 0.3]), "b": np.array([0.098, 0.205, 0.9])}
-    clock = set_clock(PLAIN, {"a": Strip(4), "b": Strip(3)}, stamps)
+    clock = set_clock(PLAIN, {"a": Strip.counted(4), "b": Strip.counted(3)}, stamps)
     assert clock.index.tolist() == [[-1, -1, -1], [0, 1, 2]] or clock.views == ("a", "b")
     assert clock.time.tolist() == [0.098, 0.205, 0.9]  # b ran longest
     assert clock.index[0].tolist() == [1, 2, 3] or clock.index[0].tolist() == [1, 2, -1]
@@ -56,7 +56,7 @@ def test_timestamps_match_the_nearest_frame() -> None:
 
 def test_a_frame_far_from_every_moment_is_not_used() -> None:
     stamps = {"a": np.arange(6) * 0.1, "b": np.array([0.0, 0.1, 0.16, 0.4])}
-    clock = set_clock(PLAIN, {"a": Strip(6), "b": Strip(4)}, stamps)
+    clock = set_clock(PLAIN, {"a": Strip.counted(6), "b": Strip.counted(4)}, stamps)
     assert clock.index[0].tolist() == [0, 1, 2, 3, 4, 5]
     assert clock.index[1].tolist() == [0, 1, 2, -1, 3, -1]
 
@@ -66,7 +66,9 @@ def test_no_frame_is_used_twice(seed: int) -> None:
     random = np.random.default_rng(seed)
     times = [np.cumsum(random.uniform(0.01, 0.2, size)) for size in random.integers(2, 30, 2)]
     clock = set_clock(
-        PLAIN, {"a": Strip(len(times[0])), "b": Strip(len(times[1]))}, dict(zip("ab", times, strict=True))
+        PLAIN,
+        {"a": Strip.counted(len(times[0])), "b": Strip.counted(len(times[1]))},
+        dict(zip("ab", times, strict=True)),
     )
     for row in clock.index:
         used = row[row >= 0]
@@ -75,9 +77,15 @@ def test_no_frame_is_used_twice(seed: int) -> None:
 
 def test_videos_of_varying_rate_go_by_their_own_times() -> None:
     even, uneven = np.arange(4) * 0.1, np.array([0.0, 0.1, 0.3])
-    clock = set_clock(PLAIN, {"a": Strip(4, 10.0, even), "b": Strip(3, None, uneven)}, {})
+    strips = {"a": Strip.counted(4, 10.0, even), "b": Strip.counted(3, None, uneven)}
+    with pytest.raises(ProjectError, match="a 4, b 3"):  # that both began together is nobody's statement
+        set_clock(PLAIN, strips, {})
+    clock = set_clock(Recording("x", PLAIN.videos, offsets={"a": 0, "b": 0}), strips, {})
     assert clock.index.tolist() == [[0, 1, 2, 3], [0, 1, -1, 2]]
     assert "varies" in clock.rule
+    assert clock.time_unit == "s"
+    shifted = set_clock(Recording("x", PLAIN.videos, offsets={"a": 1}), strips, {})
+    assert shifted.index.tolist() == [[0, 1, 2, 3, -1], [-1, 0, 1, -1, 2]]
 
 
 @pytest.mark.parametrize(
@@ -91,10 +99,10 @@ def test_videos_of_varying_rate_go_by_their_own_times() -> None:
 )
 def test_timestamps_that_do_not_fit(stamps: dict[str, np.ndarray], expected: str) -> None:
     with pytest.raises(ProjectError, match=expected):
-        set_clock(PLAIN, {"a": Strip(3), "b": Strip(3)}, stamps)
+        set_clock(PLAIN, {"a": Strip.counted(3), "b": Strip.counted(3)}, stamps)
 
 
 def test_different_rates_leave_time_in_frames() -> None:
-    clock = set_clock(PLAIN, {"a": Strip(2, 30.0), "b": Strip(2, 60.0)}, {})
+    clock = set_clock(PLAIN, {"a": Strip.counted(2, 30.0), "b": Strip.counted(2, 60.0)}, {})
     assert clock.fps is None
     assert clock.time.tolist() == [0.0, 1.0]

@@ -130,7 +130,7 @@ def test_timestamps_name_the_line(tmp_path: Path) -> None:
     path.write_text("0.0\n0.1\nx\n", encoding="utf-8")
     with pytest.raises(FormatError, match="line 3: expected a time in seconds, got 'x'"):
         read_timestamps(path)
-    with pytest.raises(FormatError, match="no timestamp file"):
+    with pytest.raises(FormatError, match="no file"):
         read_timestamps(tmp_path / "none.txt")
 
 
