@@ -40,12 +40,20 @@ def number_of(picture: Rgb) -> int:
 
 
 def encode(
-    path: Path, times: list[int], *, rate: int = 30, rotation: int | None = None, options: dict[str, str] | None = None
+    path: Path,
+    times: list[int],
+    *,
+    rate: int = 30,
+    rotation: int | None = None,
+    options: dict[str, str] | None = None,
+    codec: str = "libx264",
+    pixel_format: str = "yuv420p",
 ) -> None:
     """Write numbered frames at the given times (in ticks of 1 / rate), by PyAV itself."""
     with av.open(str(path), "w") as container:
-        stream = container.add_stream("libx264", rate=rate, options=options or {"g": "12", "bf": "3"})
-        stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuv420p"
+        options = options or ({"g": "12", "bf": "3"} if codec == "libx264" else {})
+        stream = container.add_stream(codec, rate=rate, options=options)
+        stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, pixel_format
         stream.codec_context.time_base = Fraction(1, rate)
         if rotation is not None:
             stream.set_display_rotation(rotation)
@@ -254,6 +262,51 @@ def test_truncated_video_is_refused(folder: Path, steady: Path, name: str, text:
     cut.write_bytes(whole.read_bytes()[: whole.stat().st_size // 2])
     with pytest.raises(VideoError, match=text):
         VideoFile(cut)
+
+
+@pytest.mark.parametrize("lost", [range(5, 10), range(1, 2), range(20, 25)])
+def test_empty_frames_of_an_avi_are_gaps(folder: Path, lost: range) -> None:
+    """Nothing is missing: the writer noted frames that the camera dropped by empty chunks."""
+    there = [i for i in range(25) if i not in lost]
+    encode(folder / "gaps.avi", there, codec="mjpeg", pixel_format="yuvj420p")
+    encode(folder / "gaps.mkv", there, codec="mjpeg", pixel_format="yuvj420p")
+    source, same = VideoFile(folder / "gaps.avi"), VideoFile(folder / "gaps.mkv")
+    assert len(source) == len(there)
+    np.testing.assert_allclose(source.times, same.times, atol=2e-3)
+    assert (source.fps is None) == (same.fps is None)
+    assert [index for index, _ in source] == list(range(len(there)))
+
+
+def test_an_avi_that_ends_with_empty_frames_is_whole(folder: Path) -> None:
+    path = folder / "end.avi"
+    encode(path, list(range(20)), codec="mjpeg", pixel_format="yuvj420p")
+    data = bytearray(path.read_bytes())
+    at = data.find(b"strh") + 8 + 32  # the length of the stream, in frames
+    assert int.from_bytes(data[at : at + 4], "little") == 20
+    data[at : at + 4] = (23).to_bytes(4, "little")
+    path.write_bytes(data)
+    assert len(VideoFile(path)) == 20
+    path.write_bytes(data[: len(data) // 2])
+    with pytest.raises(VideoError, match="truncated"):
+        VideoFile(path)
+
+
+def test_empty_frames_among_reordered_ones_are_refused(folder: Path) -> None:
+    there = [i for i in range(25) if i not in range(5, 10)]
+    encode(folder / "holes.avi", there)
+    with pytest.raises(VideoError, match="left 5 frames empty.*without B-frames"):
+        VideoFile(folder / "holes.avi")
+
+
+@pytest.mark.parametrize(
+    ("name", "codec", "pixel_format"),
+    [("a.h264", "libx264", "yuv420p"), ("a.mjpeg", "mjpeg", "yuvj420p"), ("a.hevc", "libx265", "yuv420p")],
+)
+def test_raw_streams_say_that_they_have_no_times(folder: Path, name: str, codec: str, pixel_format: str) -> None:
+    path = folder / name
+    encode(path, list(range(12)), codec=codec, pixel_format=pixel_format)
+    with pytest.raises(VideoError, match=rf"{name} is a raw stream.*no times.*-framerate FPS -i {name} -c copy a.mp4"):
+        VideoFile(path)
 
 
 def test_recording_that_was_never_finished_is_explained(folder: Path) -> None:

@@ -180,9 +180,9 @@ def set_clock(recording: Recording, strips: Mapping[str, Strip], stamps: Mapping
         listed = ", ".join(f"{view} {count}" for view, count in counts.items())
         raise ProjectError(
             f"Recording {recording.name!r}: the views have different numbers of frames ({listed}), and nothing says "
-            "how they belong together. Say it in recordings.csv: offset_<view> (its frame at the time 0; "
-            "0 everywhere if all cameras began together) or timestamps_<view> (a text file with one time in seconds "
-            "per frame)."
+            "how they belong together. Say it in `multipose add`, or in columns of recordings.csv: --offset VIEW=N, "
+            "offset_<view> (its frame at the time 0; 0 everywhere if all cameras began together), or --timestamps "
+            "VIEW=FILE, timestamps_<view> (a text file with one time in seconds per frame)."
         )
     if any(strip.varies for strip in strips.values()):
         rule = "the views' own times, since a frame rate varies"
