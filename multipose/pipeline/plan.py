@@ -33,6 +33,8 @@ VERSIONS = {
     "kinematics": 1,
 }
 
+_CLOCK = 2  # version of how tables of key points and timestamps are matched; networks' points need not be made anew
+
 _WEIGHTS = ("weights.safetensors", "weights.new.safetensors")  # as in `pose2d.model`, which takes seconds to import
 
 
@@ -125,6 +127,11 @@ def calibration_product(project: Project, session: str) -> Product:
         f"{', '.join(project.sessions)}."
         for named in sorted(set(settings.views) - {*project.sessions, *settings.side_sessions})
     ]
+    lacking += [
+        f"multipose.toml, [calibration.offsets.{named}]: there is no session {named!r}; there are "
+        f"{', '.join(project.sessions)}."
+        for named in sorted(set(settings.offsets) - {*project.sessions, *settings.side_sessions})
+    ]
     pictures = {f"the board's pictures of {view}": spec for view, spec in sources.items()}
     for side in sorted(settings.side_sessions - {session}):
         pictures |= {f"the pictures of {side} in {view}": spec for view, spec in project.board_sources(side).items()}
@@ -153,6 +160,7 @@ def calibration_product(project: Project, session: str) -> Product:
             "axes": settings.axes,
             "scale": settings.scale,
             "intrinsics": settings.intrinsics,
+            **({"offsets": dict(settings.offsets[session])} if settings.offsets.get(session) else {}),
             **_view_parameters(project, project.views, session),
             **{
                 f"{side}: {name}": value
@@ -292,6 +300,8 @@ def keypoints_product(project: Project, recording: Recording) -> Product:
         facts=facts,
         parameters={
             "offsets": dict(recording.offsets),
+            **({"time_unit": recording.time_unit} if recording.time_unit else {}),
+            **({"clock": _CLOCK} if recording.keypoints or recording.timestamps else {}),
             "thorough": project.config.prediction.thorough,
             "mirror": project.config.prediction.mirror,
             "runtime": project.config.prediction.runtime,

@@ -186,21 +186,30 @@ def make_recording(
     Raises:
         ProjectError: a word is not as described.
     """
-    numbers = {}
-    for view, text in read_assignments(offsets, "an offset").items():
-        try:
-            numbers[view] = int(text)
-        except ValueError:
-            raise ProjectError(f"The offset of view {view!r} must be a whole number of frames, got {text!r}.") from None
     return Recording(
         name,
         _relative(project, read_assignments(videos, "a video")),
         calibration,
-        numbers,
+        read_offsets(offsets),
         _relative(project, read_assignments(timestamps, "a timestamp file")),
         _relative(project, read_assignments(keypoints, "a file of key points")),
         time_unit,
     )
+
+
+def read_offsets(words: Iterable[str]) -> dict[str, int]:
+    """`VIEW=N` words of a command line: the frame of each view that falls on time 0.
+
+    Raises:
+        ProjectError: a word is not as described.
+    """
+    numbers = {}
+    for view, text in read_assignments(words, "an offset").items():
+        try:
+            numbers[view] = int(text)
+        except ValueError:
+            raise ProjectError(f"The offset of view {view!r} must be a whole number of frames, got {text!r}.") from None
+    return numbers
 
 
 def take_keypoints_from(project: Project, recording: Recording, files: Iterable[str]) -> Project:
