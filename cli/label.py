@@ -139,7 +139,7 @@ def hand_out(target: Path, views: tuple[str, ...], scorer: str, folder: str) -> 
 @project_option
 @reporting
 def check(folder: str) -> Result:
-    """Find labels that look like slips: outside the picture, doubled, left and right swapped."""
+    """Find labels that look like slips: outside the picture, doubled, repeated, at (0, 0), left and right swapped."""
     from multipose.pipeline.labels import find_problems
     from multipose.project import Project
 

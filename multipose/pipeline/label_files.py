@@ -139,6 +139,7 @@ def import_labels(
             f"{n_conflicts} points of {path} are labelled already, otherwise. Say --replace to take the file's labels, "
             "or --keep to leave those that are there."
         )
+    _check_frames(project, path, view, found)
     new: dict[Path, Path] = {}
     for (name, frame), source in pictures.items():
         target = picture_path(project.frames_folder, name, view, frame)
@@ -168,6 +169,24 @@ def import_labels(
         "recordings": list(recordings),
         "unlisted": [name for name in recordings if name not in listed],
     }
+
+
+def _check_frames(project: Project, path: Path, view: str, labels: Labels) -> None:
+    """Raise LabelError where labels are of frames that the recording's video does not have."""
+    for recording in project.recordings:
+        numbers = [frame for name, frame in frames_of(labels, view) if name == recording.name]
+        written = recording.videos.get(view, "")
+        if not numbers or not ((project.path(written).exists() and written) or any(sign in written for sign in "*?[")):
+            continue
+        source = open_view(project, view, str(project.path(written)))
+        absent = np.setdiff1d(np.array(numbers, dtype=np.int64), source.frame_numbers)
+        if len(absent):
+            raise LabelError(
+                f"{path} has labels of frame {absent[0]} of recording {recording.name!r} ({len(absent)} of "
+                f"{len(numbers)} such), but {source.path} has the frames {source.frame_numbers[0]} to "
+                f"{source.frame_numbers[-1]}. Are they of another video, or counted from 1? Say --recording NAME for "
+                "the one that they are of, or number them as the video's frames."
+            )
 
 
 def _read_as_view(project: Project, view: str, path: Path, own: bool) -> npt.NDArray[np.uint8]:

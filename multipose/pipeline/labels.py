@@ -231,7 +231,8 @@ def export_labels(project: Project, folder: Path, views: Iterable[str], scorer: 
 
 
 def find_problems(project: Project) -> list[LabelProblem]:
-    """Labels that look like slips: outside the picture, two on one spot, left and right swapped.
+    """Labels that look like slips: outside the picture, two on one spot, one spot again and again, left and right
+    swapped.
 
     Raises:
         LabelError: nothing is labelled yet.
