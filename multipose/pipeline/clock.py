@@ -306,7 +306,7 @@ def _match_times(recording: Recording, strips: Mapping[str, Strip], times: Mappi
             f"{', '.join(missing)}. Every view needs a file in its column timestamps_<view>."
         )
     filled = {view: stamps for view, stamps in times.items() if len(stamps)}
-    by_length = sorted(filled, key=lambda view: float(filled[view][0] - filled[view][-1]))
+    by_length = sorted(filled, key=lambda view: (filled[view][0] - filled[view][-1], -len(filled[view])))
     moments = filled[by_length[0]].astype(np.float64)
     step = float(np.median(np.diff(moments))) if len(moments) > 1 else 0.0
     for view in by_length[1:]:  # what the view that ran longest lost, or did not see, is not dropped
