@@ -154,7 +154,8 @@ def _time(parts: list[int], fraction: str) -> int | None:
     year, month, day, hour, minute, second = parts
     if not (1970 <= year < 2200 and 1 <= month <= 12 and 1 <= day <= 31 and hour < 24 and minute < 60 and second < 61):
         return None
-    return int(calendar.timegm((year, month, day, hour, minute, second))) * 10 ** len(fraction) + int(fraction or 0)
+    unit: int = 10 ** len(fraction)
+    return calendar.timegm((year, month, day, hour, minute, second)) * unit + int(fraction or 0)
 
 
 def _rises(values: Sequence[int]) -> bool:

@@ -162,20 +162,24 @@ def _read_view(path: Path, view: str) -> ViewPoints:
         )
     frames = _number_rows(path, table.index)
     order = np.argsort(frames, kind="stable")
-    doubled = np.flatnonzero(np.diff(frames[order]) == 0)
+    frames = frames[order]
+    doubled = np.flatnonzero(np.diff(frames) == 0)
     if len(doubled):
-        raise FormatError(f"{path} has more than one row for frame {frames[order][doubled[0]]}. Keep one of them.")
+        raise FormatError(f"{path} has more than one row for frame {frames[int(doubled[0])]}. Keep one of them.")
     parts, individuals = _parts(table), _individuals(table)
     values = _sorted_values(table, individuals, parts).reshape(len(table), len(individuals), len(parts), 3)[order]
-    known = np.isfinite(values[..., :2]).all(-1)
+    if np.isinf(values).any():
+        row, _, part, _ = (int(i) for i in np.argwhere(np.isinf(values))[0])
+        raise FormatError(f"{path}, view {view}, keypoint {parts[part]}, frame {frames[row]}: a value is infinite.")
+    known = np.asarray(np.isfinite(values[..., :2]).all(-1))
     position = np.where(known[..., None], values[..., :2], np.nan)
     confidence, notes = check_confidence(
-        values[..., 2], position, path=path, view=view, frames=frames[order], individuals=individuals, keypoints=parts
+        values[..., 2], position, path=path, view=view, frames=frames, individuals=individuals, keypoints=parts
     )
     unused = [name for name in coords if name not in _COORDS]
     if unused:
         notes = (*notes, f"{path}: of each point x, y and likelihood are read, not {', '.join(unused)}")
-    return ViewPoints(path, frames[order], position, confidence, parts, individuals, notes)
+    return ViewPoints(path, frames, position, confidence, parts, individuals, notes)
 
 
 def write_keypoints(
@@ -245,8 +249,13 @@ def _read_hdf(path: Path) -> pd.DataFrame:
 
 def _read_csv(path: Path) -> pd.DataFrame:
     rows = read_rows(path)
-    cells = _without_added_index([["" if cell.startswith("Unnamed:") else cell for cell in row] for row in rows.cells])
-    head = [row for row in cells[:4] if row[0] in _LEVELS]
+    cells = rows.cells
+    for row in cells[: len(_LEVELS)]:  # of the header; pandas calls columns without a name so
+        row[:] = ["" if cell.startswith("Unnamed:") else cell for cell in row]
+    if len(cells) > 2 and not cells[0][0] and all(len(row) > 1 and row[1] in _LEVELS for row in cells[:3]):
+        for row in cells:  # pandas put an index of its own before the table
+            del row[0]
+    head = [row for row in cells[: len(_LEVELS)] if row[0] in _LEVELS]
     names = [row[0] for row in head]
     if names not in (list(_LEVELS), [level for level in _LEVELS if level != "individuals"]):
         raise FormatError(
@@ -256,30 +265,26 @@ def _read_csv(path: Path) -> pd.DataFrame:
     width = 1 + max(i for i, cell in enumerate(head[-1]) if cell)
     # the picture's name takes one column or three; the cells of the header above it are empty
     indexing = 1 + sum(1 for cell in head[-1][1:3] if cell == "")
-    body, lines = cells[len(head) :], rows.lines[len(head) :]
-    for row, line in zip([*head, *body], [*rows.lines[: len(head)], *lines], strict=True):
+    if width <= indexing:
+        raise FormatError(f"{path} has no column of a point.")
+    for row, line in zip(cells, rows.lines, strict=True):
         if len(row) < width or any(row[width:]):
             raise FormatError(f"{path}, line {line}: {len(row)} cells, expected {width}.")
-    index = [row[0] if indexing == 1 else "/".join(row[:indexing]) for row in body]
     header = [row[indexing:width] for row in head]
     if all(re.fullmatch(re.escape(header[0][0]) + r"(\.\d+)?", name) for name in header[0]):
         header[0] = [header[0][0]] * len(header[0])  # net, net.1, net.2, ...: pandas read and wrote the first row
     columns = pd.MultiIndex.from_arrays(header, names=names)
-    values = np.array([[_number(rows.decimal(cell)) for cell in row[indexing:width]] for row in body], dtype=object)
-    wrong = np.argwhere(values == None) if values.size else []  # noqa: E711  (element by element)
-    if len(wrong):
-        row, column = (int(i) for i in wrong[0])
-        point = " ".join(str(part) for part in columns[column][1:])
-        raise FormatError(f"{path}, line {lines[row]}: {point} is {body[row][indexing + column]!r}, no number.")
-    return pd.DataFrame(
-        values.reshape(len(body), len(columns)).astype(np.float64), pd.Index(index, dtype=object), columns
-    )
-
-
-def _without_added_index(cells: list[list[str]]) -> list[list[str]]:
-    """The table without a first column that pandas put before it."""
-    added = len(cells) > 2 and all(len(row) > 1 and row[1] in _LEVELS for row in cells[:3]) and cells[0][0] == ""
-    return [row[1:] for row in cells] if added else cells
+    body, lines = cells[len(head) :], rows.lines[len(head) :]
+    values = np.empty((len(body), len(columns)))
+    for place, row in enumerate(body):
+        read = [_number(rows.decimal(cell)) for cell in row[indexing:width]]
+        if None in read:
+            column = read.index(None)
+            point = " ".join(str(part) for part in columns[column][1:])
+            raise FormatError(f"{path}, line {lines[place]}: {point} is {row[indexing + column]!r}, no number.")
+        values[place] = read
+    index = [row[0] if indexing == 1 else "/".join(row[:indexing]) for row in body]
+    return pd.DataFrame(values, pd.Index(index, dtype=object), columns)
 
 
 def _number(cell: str) -> float | None:

@@ -197,7 +197,8 @@ def _fill(dataset: xr.Dataset, point: tuple[str, ...]) -> xr.Dataset:
     order = (*point, "space", "space_")
     filled = dataset.assign_coords(space_=space, time=dataset["time"].astype(np.float64))
     if "confidence" not in filled:  # nothing is said of a point that is there
-        filled["confidence"] = xr.where(filled["position"].notnull().all("space"), np.nan, 0.0)
+        known = filled["position"].notnull().all("space")
+        filled["confidence"] = known.copy(data=np.where(known.values, np.nan, 0.0))
     if "covariance" not in filled:
         shape = tuple(filled.sizes[dim] for dim in point)
         filled["covariance"] = ((*point, "space", "space_"), np.full((*shape, len(space), len(space)), np.nan))

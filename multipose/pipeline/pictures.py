@@ -70,8 +70,10 @@ def keypoints_page(project: Project, recording: Recording, moment: int, target: 
         if view not in recording.videos or number < 0:
             continue
         source = open_view(project, view, str(project.path(recording.videos[view])))
-        index = int(np.flatnonzero(source.frame_numbers == number)[0])
-        picture = next(rgb for _, rgb in source.read([index]))
+        index = np.flatnonzero(source.frame_numbers == number)
+        if not len(index):  # another program's table is longer than the video
+            continue
+        picture = next(rgb for _, rgb in source.read([int(index[0])]))
         points = dataset.sel(view=view).isel(time=moment)
         figure = keypoints_on_frame(
             picture,
@@ -100,7 +102,11 @@ def sheet_picture(
     source = open_view(project, name, str(project.path(recording.videos[name])))
     points = dataset.sel(view=name)
     frames = points["frame"].values
-    there = np.flatnonzero(frames >= 0)
+    there = np.flatnonzero(np.isin(frames, source.frame_numbers))
+    if not len(there):
+        raise ProjectError(
+            f"Recording {recording.name!r}: no key points of view {name} are of a frame of {source.path}."
+        )
     chosen = there[np.linspace(0, len(there) - 1, min(count, len(there))).round().astype(int)]
     place = {int(number): index for index, number in enumerate(source.frame_numbers)}
     indices = [place[int(frames[moment])] for moment in chosen]
@@ -133,9 +139,10 @@ def labelled_videos(
     for view in project.select_views(views):
         if view in recording.videos and view in dataset["view"].values:
             path = folder / f"labelled_{view}.mp4"
+            source = open_view(project, view, str(project.path(recording.videos[view])))
             labelled_video(
-                open_view(project, view, str(project.path(recording.videos[view]))),
-                dataset,
+                source,
+                dataset.assign(frame=dataset["frame"].where(dataset["frame"].isin(source.frame_numbers), -1)),
                 view,
                 path,
                 skeleton=project.config.skeleton,

@@ -122,6 +122,11 @@ def test_spreadsheets_of_other_countries(tmp_path: Path, delimiter: str, encodin
             lambda rows: [*rows[:4], [*rows[4][:3], "left", *rows[4][4:]], *rows[5:]],
             "line 5: nose likelihood is 'left'",
         ),
+        (
+            lambda rows: [*rows[:4], [rows[4][0], "inf", *rows[4][2:]], *rows[5:]],
+            "view front, keypoint nose, frame 1: .*infinite",
+        ),
+        (lambda rows: [row[:1] for row in rows], "no table|no column"),
         (lambda rows: [*rows[:4], rows[4][:5], *rows[5:]], "line 5: 5 cells, expected 7"),
         (
             lambda rows: [*rows[:3], *([f"{'ab'[i % 2]}/img{i}.png", *row[1:]] for i, row in enumerate(rows[3:]))],
