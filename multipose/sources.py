@@ -189,7 +189,10 @@ class PagedImage:
             yield index, picture
 
     def _page(self, index: int) -> Levels:
-        done, pages = cv2.imreadmulti(str(self.path), start=index, count=1, flags=_ANY)
+        try:
+            done, pages = cv2.imreadmulti(str(self.path), start=index, count=1, flags=_ANY)
+        except cv2.error:
+            done, pages = False, ()
         if not done:
             raise VideoError(f"{self.path}: page {index} of {self._count} cannot be read. Copy the file again.")
         return np.asarray(pages[0])
@@ -235,7 +238,10 @@ def _decode(path: Path) -> Levels:
     if not path.is_file():
         raise VideoError(f"There is no picture {path}.")
     data = np.frombuffer(path.read_bytes(), dtype=np.uint8)
-    picture = cv2.imdecode(data, _ANY) if data.size else None
+    try:
+        picture = cv2.imdecode(data, _ANY) if data.size else None
+    except cv2.error:  # sizes that no picture has, say
+        picture = None
     if picture is None:
         raise VideoError(f"{path} cannot be read as a picture; it is empty, damaged, or of an unknown kind.")
     if picture.dtype not in (np.uint8, np.uint16):

@@ -273,7 +273,7 @@ class _Opened:
         self._threads = threads
 
     def __enter__(self) -> tuple[Any, Any]:
-        self._container = av.open(str(self._path))
+        self._container = av.open(str(self._path), metadata_errors="replace")  # titles in any old encoding
         if not self._container.streams.video:
             self._container.close()
             raise VideoError(f"{self._path} holds no video (only sound or data). Give the file with the pictures.")

@@ -16,6 +16,7 @@ from multipose.tracks import keypoints2d
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
+_EXACT = 2.0**53  # below it float64 holds every whole number
 _ROUNDING = 1e-3  # a confidence may miss 0 to 1 by this much: sums of float32, figures of a few digits
 
 
@@ -122,7 +123,12 @@ def join_views(views: Mapping[str, ViewPoints], fps: float | None) -> xr.Dataset
         individuals=first.individuals,
         fps=fps,
         frame=frame,
-        time=frames / (1.0 if fps is None else fps),
+        time=_count_exactly(frames) / (1.0 if fps is None else fps),
     )
     notes = [note for points in views.values() for note in points.notes]
     return dataset.assign_attrs(notes=notes) if notes else dataset
+
+
+def _count_exactly(frames: Ints) -> Ints:
+    """Frame numbers as times that float64 can tell apart: from the first one on, where they are too large."""
+    return frames - frames[0] if len(frames) and frames[-1] > _EXACT else frames

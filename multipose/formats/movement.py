@@ -22,6 +22,12 @@ from multipose.formats.joining import check_confidence
 from multipose.tracks import check_keypoints2d, check_trajectories3d, time_unit_of
 
 _PLURALS = {"keypoint": "keypoints", "individual": "individuals"}
+_PER_SECOND = {
+    **dict.fromkeys(("seconds", "second", "sec", "s", "frames"), 1.0),
+    **dict.fromkeys(("milliseconds", "ms"), 1e3),
+    **dict.fromkeys(("microseconds", "us", "µs"), 1e6),
+    **dict.fromkeys(("nanoseconds", "ns"), 1e9),
+}
 _WHOLE_FRAME = 0.05  # a time may miss a frame's by this share of the frame
 _ORDER = ("view", "time", "space", "space_", "keypoint", "individual")
 
@@ -102,7 +108,10 @@ def read_keypoints(path: str | os.PathLike[str], *, view: str = "view_0") -> xr.
     dataset = _read(place, ("x", "y"))
     if "view" not in dataset.dims:
         dataset = dataset.expand_dims(view=[view])
-    filled = _fill(dataset, ("view", "time", "individual", "keypoint"))
+    try:
+        filled = _fill(dataset, ("view", "time", "individual", "keypoint"))
+    except DataError as error:
+        raise FormatError(f"{place}: {error}") from error
     times = filled["time"].values
     attributes = _attributes(dataset, "keypoints2d", "px")
     if "frame" not in filled:
@@ -195,7 +204,7 @@ def _fill(dataset: xr.Dataset, point: tuple[str, ...]) -> xr.Dataset:
     """The dataset in our order of dimensions, with what movement does not have filled as unknown."""
     space = dataset["space"].values
     order = (*point, "space", "space_")
-    filled = dataset.assign_coords(space_=space, time=dataset["time"].astype(np.float64))
+    filled = dataset.assign_coords(space_=space, time=_in_numbers(dataset))
     if "confidence" not in filled:  # nothing is said of a point that is there
         known = filled["position"].notnull().all("space")
         filled["confidence"] = known.copy(data=np.where(known.values, np.nan, 0.0))
@@ -203,6 +212,25 @@ def _fill(dataset: xr.Dataset, point: tuple[str, ...]) -> xr.Dataset:
         shape = tuple(filled.sizes[dim] for dim in point)
         filled["covariance"] = ((*point, "space", "space_"), np.full((*shape, len(space), len(space)), np.nan))
     return filled.transpose(*(dim for dim in order if dim in filled.dims))
+
+
+def _in_numbers(dataset: xr.Dataset) -> npt.NDArray[np.float64]:
+    """Times in seconds, or in frames where the file says so.
+
+    Raises:
+        DataError: they are no numbers, or of a unit that is not known.
+    """
+    times = dataset["time"].values
+    if times.dtype.kind in "mM":  # units such as "seconds since ..." made durations or dates of them
+        kind = "timedelta64[ns]" if times.dtype.kind == "m" else "datetime64[ns]"
+        return np.asarray(times.astype(kind).astype(np.int64) / 1e9)
+    unit = str(dataset["time"].attrs.get("units", dataset.attrs.get("time_unit", "seconds"))).lower()
+    if unit not in _PER_SECOND:
+        raise DataError(f"the unit of time is {unit!r}; known are {', '.join(_PER_SECOND)}.")
+    try:
+        return np.asarray(times.astype(np.float64) / _PER_SECOND[unit])
+    except (ValueError, TypeError) as error:
+        raise DataError(f"time must be numbers, got {times.dtype} ({error}).") from None
 
 
 def _attributes(dataset: xr.Dataset, kind: str, unit: str | None) -> dict[str, Any]:

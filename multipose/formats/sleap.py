@@ -1,13 +1,14 @@
-"""SLEAP: reading of "analysis" HDF5 files.
+"""SLEAP: reading of "analysis" files, HDF5 and CSV.
 
 Layout: https://sleap.ai (export, "Analysis HDF5"): `tracks` (track, 2, node, frame) px with NaN where there is no
-point, `node_names`, `track_names`, `point_scores` (track, node, frame). Pixel centres are at whole numbers, as ours.
+point, `node_names`, `track_names`, `point_scores` (track, node, frame). The CSV has a row for each instance: track,
+frame_idx, instance.score, and NODE.x, NODE.y, NODE.score of each node. Pixel centres are at whole numbers, as ours.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ import xarray as xr
 
 from multipose.errors import FormatError
 from multipose.formats.joining import ViewPoints, join_views
+from multipose.text import read_rows
 
 _Floats = npt.NDArray[np.float64]
 
@@ -37,14 +39,22 @@ def read_keypoints(paths: Mapping[str, str | os.PathLike[str]], *, fps: float | 
     """
     if not paths:
         raise FormatError("No SLEAP file was given; give one for each view.")
-    views = {view: _read_file(Path(path)) for view, path in paths.items()}
-    if len({len(points.frames) for points in views.values()}) > 1:
+    views = {view: _read_view(Path(path)) for view, path in paths.items()}
+    by_number = any(Path(path).suffix.lower() == ".csv" for path in paths.values())
+    if not by_number and len({len(points.frames) for points in views.values()}) > 1:
         counts = ", ".join(f"{name} {len(points.frames)}" for name, points in views.items())
         raise FormatError(f"The SLEAP files of the views have unequal numbers of frames: {counts}.")
     return join_views(views, fps)
 
 
-def _read_file(path: Path) -> ViewPoints:
+def is_analysis_csv(header: Sequence[str]) -> bool:
+    """Whether the names of a table's columns are those of SLEAP's analysis CSV."""
+    return "frame_idx" in header and any(name.endswith(".x") for name in header)
+
+
+def _read_view(path: Path) -> ViewPoints:
+    if path.suffix.lower() == ".csv":
+        return _read_csv(path)
     if not path.is_file():
         raise FormatError(f"There is no file {path}.")
     try:
@@ -70,15 +80,56 @@ def _read_file(path: Path) -> ViewPoints:
         raise FormatError(f"{path} names {len(names)} tracks but holds {len(tracks)}.")
     position = tracks.transpose(3, 0, 2, 1)
     known: npt.NDArray[np.bool_] = np.asarray(np.isfinite(position).all(-1))
-    confidence: _Floats = np.where(known, np.nan, 0.0)
+    scored = np.full(known.shape, np.nan)
     if scores is not None:
         if scores.shape != (len(tracks), len(nodes), len(position)):
             raise FormatError(f"{path}: point_scores has the shape {scores.shape}, tracks {tracks.shape}.")
         scored = scores.transpose(2, 0, 1)
-        confidence = np.where(known, np.where(scored == 0, 1.0, np.clip(scored, 0.0, 1.0)), 0.0)
+    confidence = _from_scores(scored, known)
     return ViewPoints(
         path, np.arange(len(position)), np.where(known[..., None], position, np.nan), confidence, nodes, names
     )
+
+
+def _from_scores(scores: _Floats, known: npt.NDArray[np.bool_]) -> _Floats:
+    """Confidences of points: 1 for those that a person placed (score 0), NaN where there is no score."""
+    return np.where(known, np.where(scores == 0, 1.0, np.clip(scores, 0.0, 1.0)), 0.0)
+
+
+def _read_csv(path: Path) -> ViewPoints:
+    rows = read_rows(path)
+    columns = rows.columns()
+    nodes = tuple(name[: -len(".x")] for name in columns if name.endswith(".x"))
+    missing = [f"{node}.y" for node in nodes if f"{node}.y" not in columns]
+    if not is_analysis_csv(list(columns)) or missing:
+        raise FormatError(f"{path} is no analysis CSV of SLEAP: it needs frame_idx, and x and y of each node.")
+    owners = columns.get("track", [""] * len(columns["frame_idx"]))
+    names = tuple(dict.fromkeys(owners))
+    place: dict[tuple[int, str], int] = {}
+    values = np.full((len(owners), len(nodes), 3), np.nan)
+    for i, (text, owner) in enumerate(zip(columns["frame_idx"], owners, strict=True)):
+        line = rows.lines[i + 1]
+        if not text.isdecimal() or int(text) >= 2**63:
+            raise FormatError(f"{path}, line {line}: frame_idx is {text!r}, no whole number from 0 on.")
+        if (int(text), owner) in place:
+            whose = f" of {owner}" if owner else ""
+            raise FormatError(f"{path}, line {line}: frame {text} has more than one instance{whose}. Track them first.")
+        place[int(text), owner] = i
+        for k, node in enumerate(nodes):
+            for j, field in enumerate(("x", "y", "score")):
+                cell = rows.decimal(columns[f"{node}.{field}"][i]) if f"{node}.{field}" in columns else ""
+                try:
+                    values[i, k, j] = float(cell) if cell else np.nan
+                except ValueError:
+                    raise FormatError(f"{path}, line {line}: {node}.{field} is {cell!r}, no number.") from None
+    frames = np.array(sorted({frame for frame, _ in place}), dtype=np.int64)
+    found = np.full((len(frames), len(names), len(nodes), 3), np.nan)
+    for (frame, owner), i in place.items():
+        found[np.searchsorted(frames, frame), names.index(owner)] = values[i]
+    known: npt.NDArray[np.bool_] = np.asarray(np.isfinite(found[..., :2]).all(-1))
+    position = np.where(known[..., None], found[..., :2], np.nan)
+    individuals = tuple(name or f"track_{i}" for i, name in enumerate(names))
+    return ViewPoints(path, frames, position, _from_scores(found[..., 2], known), nodes, individuals)
 
 
 def _names(values: Any) -> tuple[str, ...]:

@@ -14,7 +14,8 @@ from multipose.text import read_rows
 
 
 def read_keypoints(path: Path, view: str) -> xr.Dataset:
-    """Read the key points of one view: SLEAP analysis .h5, DeepLabCut .h5 or .csv, movement .nc, or our own .csv.
+    """Read the key points of one view: SLEAP analysis .h5 or .csv, DeepLabCut .h5 or .csv, movement .nc, or
+    our own .csv.
 
     Returns:
         A Keypoints2D of one view whose times are those at which the file has a frame of it.
@@ -50,7 +51,9 @@ def guess_format(path: Path) -> str:
         raise FormatError(f"There is no file {path}.")
     suffix = path.suffix.lower()
     if suffix == ".csv":
-        return "csv" if {"view", "frame", "keypoint"} <= set(next(iter(read_rows(path).cells), [])) else "deeplabcut"
+        header = next(iter(read_rows(path).cells), [])
+        own = {"view", "frame", "keypoint"} <= set(header)
+        return "csv" if own else "sleap" if sleap.is_analysis_csv(header) else "deeplabcut"
     if suffix == ".nc":
         return "movement"
     if suffix in (".h5", ".hdf5"):
@@ -60,6 +63,6 @@ def guess_format(path: Path) -> str:
         except OSError as error:
             raise FormatError(f"{path} is not a readable HDF5 file ({error}). Copy or export it again.") from error
     raise FormatError(
-        f"{path}: key points are read from SLEAP analysis .h5, DeepLabCut .h5 or .csv, movement .nc or multipose's "
-        f".csv; got {path.suffix!r}."
+        f"{path}: key points are read from SLEAP analysis .h5 or .csv, DeepLabCut .h5 or .csv, movement .nc or "
+        f"multipose's .csv; got {path.suffix!r}."
     )
