@@ -105,7 +105,7 @@ def bring(path: Path, view: str, recording: str | None, replace: bool, keep: boo
         counts = import_labels(project, path, view, recording=recording, conflicts=conflicts)
     lines = [
         f"{counts['points']} points in {counts['pictures']} pictures of view {view}, "
-        f"recordings {', '.join(counts['recordings'])}"
+        f"recordings {', '.join(counts['recordings'])}" + (f"; {counts['numbered']}" if counts["numbered"] else "")
     ]
     if counts["conflicts"]:
         done = "replaced" if conflicts == "replace" else "left as they were"

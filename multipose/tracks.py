@@ -111,7 +111,7 @@ def keypoints2d(
             "position": points,
             "confidence": np.asarray(confidence, dtype=np.float64),
             "covariance": np.asarray(covariance, dtype=np.float64),
-            "frame": np.asarray(frame, dtype=np.int64),
+            "frame": _whole_numbers(frame),
         },
         {
             "view": _names(views, n_views, "view"),
@@ -289,6 +289,16 @@ def _attributes(kind: str, unit: str, fps: float | None, counted: TimeUnit | Non
         attributes["fps"] = float(fps)
     attributes["time_unit"] = counted or ("frame" if fps is None else "s")
     return attributes
+
+
+def _whole_numbers(frame: npt.ArrayLike) -> npt.NDArray[np.int64]:
+    """Frame numbers as exact 64-bit integers; DataError where they are not whole."""
+    given = np.asarray(frame)
+    if given.dtype.kind == "f" and not ((given % 1 == 0) & (np.abs(given) < 2.0**53)).all():
+        raise DataError("frame must be whole numbers (of 64 bits; as floats only those below 2^53 are exact).")
+    if given.dtype.kind not in "iuf":
+        raise DataError(f"frame must be whole numbers, got the type {given.dtype}.")
+    return given.astype(np.int64)
 
 
 def _names(names: Sequence[str] | None, count: int, what: str) -> list[str]:

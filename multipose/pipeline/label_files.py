@@ -102,7 +102,8 @@ def import_labels(
             label there is by the file's, or "keep" it.
 
     Returns:
-        pictures, points and conflicts (their numbers), recordings, and unlisted: those not in recordings.csv.
+        pictures, points and conflicts (their numbers), numbered: an example of which frame a picture's name means,
+        recordings, and unlisted: those not in recordings.csv.
 
     Raises:
         FormatError: the file is no file of labels.
@@ -166,9 +167,15 @@ def import_labels(
         "pictures": n_pictures,
         "points": n_points,
         "conflicts": n_conflicts,
+        "numbered": "" if own or not pictures else _say_numbering(pictures),
         "recordings": list(recordings),
         "unlisted": [name for name in recordings if name not in listed],
     }
+
+
+def _say_numbering(pictures: Pictures) -> str:
+    (_, frame), picture = next(iter(pictures.items()))
+    return f"{picture.name} is frame {frame}"
 
 
 def _check_frames(project: Project, path: Path, view: str, labels: Labels) -> None:

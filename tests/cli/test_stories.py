@@ -303,7 +303,7 @@ def test_one_camera_and_deeplabcut_labels(single: Path, prefix: str, blank: int,
     folder = single / "dlc/labeled-data/trial"
     names = write_pictures(folder, single / "trial.mp4", FRAMES)
     path = label_table(folder, [prefix + name for name in names], blank, delimiter)
-    assert "8 points in 4 pictures of view side, recordings trial" in said(
+    assert "8 points in 4 pictures of view side, recordings trial; img003.png is frame 3" in said(
         call("label", "import", path, "--view", "side")
     )
     assert pd.read_csv(single / "labels/labels.csv")["frame"].unique().tolist() == list(FRAMES)
