@@ -78,11 +78,16 @@ def number_names(names: Sequence[str], where: str) -> Numbering:
         )
     _check_alike(names, [tuple(part[::2]) for part in parts], where)
     digits = [part[1::2] for part in parts]
-    columns = min(len(numbers) for numbers in digits)  # of names made alike all are as long
-    aligned = [numbers[len(numbers) - columns :] for numbers in digits]
-    texts = parts[0][::2][len(parts[0][::2]) - columns - 1 :]
-    candidates = _candidates(aligned)
-    order = sorted(range(len(names)), key=lambda i: [int(number) for number in aligned[i]])
+    columns = len(digits[0])
+    for name, numbers in zip(names, digits, strict=True):
+        if len(numbers) != columns:
+            raise DataError(
+                f"{where}: the names {names[0]!r} and {name!r} hold {columns} and {len(numbers)} numbers, so it is not "
+                f"known which is a frame's. {_REMEDY}"
+            )
+    texts = parts[0][::2]
+    candidates = _candidates(digits)
+    order = sorted(range(len(names)), key=lambda i: [int(number) for number in digits[i]])
     fitting = [item for item in candidates if _rises([item.values[i] for i in order])]
     if not fitting:
         raise DataError(_say_unfit(names, candidates, where))

@@ -57,6 +57,7 @@ def test_a_time_is_the_same_number_whatever_else_a_folder_holds() -> None:
         (["img1", "img2", "mean"], "here: the name 'mean' holds no number"),
         (["img1", "img2", "mean3"], "'mean3' is made otherwise than 'img1'"),
         (["img1", "img2", "img2_copy1"], "'img2_copy1' is made otherwise"),
+        (["frame_0001_ab3f", "frame_0002_abcd"], "'frame_0001_ab3f' and 'frame_0002_abcd' hold 2 and 1 numbers"),
         (["a_1", "b_1"], "'a_1' and 'b_1' have the same number, 1"),
         (["trial1_001", "trial1_002", "trial2_001"], "no number in the names.*all 3 apart.*folder of its own"),
         (["img99999999999999999999", "img99999999999999999998"], "more than 64 bits"),

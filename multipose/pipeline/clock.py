@@ -255,7 +255,7 @@ def _stamp(recording: Recording, view: str, strip: Strip, stamps: Floats) -> Flo
     in_order = strip.in_order and stamps.size == n
     fits = stamps.size == strip.count if strip.count is not None else stamps.size > last
     if not in_order and not (fits and last < stamps.size):
-        told = f"frames up to {last}" if strip.count is None else f"{strip.count} frames"
+        told = f"{strip.count} frames" if strip.count is not None and last < strip.count else f"frames up to {last}"
         raise ProjectError(f"{where}: {told}, but {stamps.size} timestamps. There must be one for every frame.")
     if n == 0 or not np.isfinite(stamps).all() or (np.diff(stamps) <= 0).any():
         raise ProjectError(
