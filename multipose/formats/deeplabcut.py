@@ -269,7 +269,7 @@ def _read_csv(path: Path) -> pd.DataFrame:
         raise FormatError(f"{path} has no column of a point.")
     for row, line in zip(cells, rows.lines, strict=True):
         if len(row) < width or any(row[width:]):
-            raise FormatError(f"{path}, line {line}: {len(row)} cells, expected {width}.")
+            raise FormatError(f"{path}, line {line}: {len(row)} cells, expected {width}. Fill the row up.")
     header = [row[indexing:width] for row in head]
     if all(re.fullmatch(re.escape(header[0][0]) + r"(\.\d+)?", name) for name in header[0]):
         header[0] = [header[0][0]] * len(header[0])  # net, net.1, net.2, ...: pandas read and wrote the first row

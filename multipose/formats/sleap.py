@@ -1,12 +1,14 @@
 """SLEAP: reading of "analysis" files, HDF5 and CSV.
 
 Layout: https://sleap.ai (export, "Analysis HDF5"): `tracks` (track, 2, node, frame) px with NaN where there is no
-point, `node_names`, `track_names`, `point_scores` (track, node, frame). The CSV has a row for each instance: track,
+point, `node_names`, `track_names`, `point_scores` (track, node, frame); the attribute `dims` (JSON) may name another
+order of axes. The CSV has a row for each instance: track,
 frame_idx, instance.score, and NODE.x, NODE.y, NODE.score of each node. Pixel centres are at whole numbers, as ours.
 """
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -65,10 +67,11 @@ def _read_view(path: Path) -> ViewPoints:
                     f"{path} lacks {', '.join(missing)}; it is no SLEAP analysis file. Export it from SLEAP as "
                     '"Analysis HDF5".'
                 )
-            tracks = np.asarray(file["tracks"], dtype=np.float64)
+            tracks = _read_axes(path, file["tracks"], ("track", "xy", "node", "frame"))
             nodes = _names(file["node_names"])
             names = _names(file["track_names"]) if "track_names" in file else ()
-            scores = np.asarray(file["point_scores"], dtype=np.float64) if "point_scores" in file else None
+            scored = "point_scores" in file
+            scores = _read_axes(path, file["point_scores"], ("track", "node", "frame")) if scored else None
     except OSError as error:
         raise FormatError(f"{path} is not a readable HDF5 file ({error}). Copy or export it again.") from error
     if tracks.ndim != 4 or tracks.shape[1:3] != (2, len(nodes)):
@@ -80,15 +83,30 @@ def _read_view(path: Path) -> ViewPoints:
         raise FormatError(f"{path} names {len(names)} tracks but holds {len(tracks)}.")
     position = tracks.transpose(3, 0, 2, 1)
     known: npt.NDArray[np.bool_] = np.asarray(np.isfinite(position).all(-1))
-    scored = np.full(known.shape, np.nan)
+    confidence: _Floats = np.where(known, np.nan, 0.0)
     if scores is not None:
         if scores.shape != (len(tracks), len(nodes), len(position)):
             raise FormatError(f"{path}: point_scores has the shape {scores.shape}, tracks {tracks.shape}.")
-        scored = scores.transpose(2, 0, 1)
-    confidence = _from_scores(scored, known)
+        confidence = _from_scores(scores.transpose(2, 0, 1), known)
     return ViewPoints(
         path, np.arange(len(position)), np.where(known[..., None], position, np.nan), confidence, nodes, names
     )
+
+
+def _read_axes(path: Path, values: h5py.Dataset, wanted: tuple[str, ...]) -> _Floats:
+    """An array with its axes in the order wanted, by the names that the file gives them; SLEAP's own order without."""
+    array = np.asarray(values, dtype=np.float64)
+    stated = values.attrs.get("dims")
+    if stated is None:
+        return array
+    try:
+        names = list(json.loads(stated))
+        return array.transpose([names.index(name) for name in wanted])
+    except (ValueError, TypeError) as error:
+        raise FormatError(
+            f"{path}: {values.name} has the axes {stated!r} and the shape {array.shape}; expected "
+            f"{', '.join(wanted)}, in any order."
+        ) from error
 
 
 def _from_scores(scores: _Floats, known: npt.NDArray[np.bool_]) -> _Floats:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -273,6 +274,43 @@ def test_sleap_scores_that_are_not_said_are_unknown(tmp_path: Path) -> None:
     np.testing.assert_array_equal(found["confidence"].values[0, :4, 0, 0], [np.nan, 1.0, 1.0, 0.5])
     without = sleap.read_keypoints({"front": write_sleap(tmp_path / "b.h5", None)})
     assert np.isnan(without["confidence"].values).all()
+
+
+@pytest.mark.parametrize(
+    "dims", [("frame", "track", "node", "xy"), ("track", "xy", "frame", "node"), ("xy", "node", "track", "frame")]
+)
+def test_the_axes_of_sleap_files_are_found_by_their_names(tmp_path: Path, dims: tuple[str, ...]) -> None:
+    plain = write_sleap(tmp_path / "a.h5", np.arange(12.0).reshape(1, 2, 6) / 12)
+    usual = ("track", "xy", "node", "frame")
+    with h5py.File(plain) as file, h5py.File(tmp_path / "b.h5", "w") as other:
+        other["node_names"] = file["node_names"][:]
+        for name, axes in (("tracks", usual), ("point_scores", ("track", "node", "frame"))):
+            order = [name for name in dims if name in axes]
+            other[name] = file[name][:].transpose([axes.index(axis) for axis in order])
+            other[name].attrs["dims"] = json.dumps(order)
+    found = sleap.read_keypoints({"front": tmp_path / "b.h5"})
+    xr.testing.assert_identical(found, sleap.read_keypoints({"front": plain}))
+    with h5py.File(tmp_path / "b.h5", "r+") as other:
+        other["tracks"].attrs["dims"] = '["track", "xyz", "node", "frame"]'
+    with pytest.raises(FormatError, match=r"b\.h5: /tracks has the axes.*xyz"):
+        sleap.read_keypoints({"front": tmp_path / "b.h5"})
+
+
+def test_sleap_files_hold_what_their_owners_reader_says(recordings: Callable[[str], Path]) -> None:
+    files = sorted((recordings("formats") / "sleap_analysis").glob("*.analysis.h5"))
+    assert len(files) >= 6
+    for path in files:
+        stem = path.name.removesuffix(".analysis.h5")
+        expected = json.loads(path.with_name(f"{stem}.expected.json").read_text())
+        found = sleap.read_keypoints({"front": path})
+        assert found["frame"].values[0].tolist() == expected["frameIndices"]
+        assert found["keypoint"].values.tolist() == expected["nodeNames"]
+        for frame in expected["frames"]:
+            for points in (instance["points"] for instance in frame["instances"]):
+                here = found.sel(view="front").isel(time=expected["frameIndices"].index(frame["frameIdx"]))
+                wanted = np.array([[np.nan if v is None else v for v in point[:2]] for point in points])
+                close = np.isclose(here["position"].values, wanted, equal_nan=True).all((-1, -2))
+                assert close.any(), (path.name, frame["frameIdx"])
 
 
 def write_sleap_csv(path: Path, rows: list[str]) -> Path:
