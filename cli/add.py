@@ -24,7 +24,12 @@ from multipose.cli.options import Result, project_option, reporting
 )
 @click.option("--calibration", default="", metavar="SESSION", help="Calibration session that holds for the recordings.")
 @click.option("--offset", "offsets", multiple=True, metavar="VIEW=N", help="Frame of a view that falls on time 0.")
-@click.option("--timestamps", multiple=True, metavar="VIEW=FILE", help="Times of a view's frames, one a line, seconds.")
+@click.option("--timestamps", multiple=True, metavar="VIEW=FILE", help="Times of a view's frames, one a line.")
+@click.option(
+    "--time-unit",
+    type=click.Choice(["s", "ms", "us", "ns"]),
+    help="Unit of the timestamps; without it seconds, if the videos' rate allows that.",
+)
 @click.option(
     "--keypoints", multiple=True, metavar="VIEW=FILE", help="2D key points of a view that another program made."
 )
@@ -47,9 +52,10 @@ def command(name: str | None, videos: tuple[str, ...], folder: str, **options: A
         raise click.UsageError("Give either the NAME of one recording with its videos, or --pattern for many.")
     project = Project.find(folder)
     if name is None:
-        for option in ("offsets", "timestamps", "keypoints"):
+        for option in ("offsets", "timestamps", "keypoints", "time_unit"):
             if options[option]:
-                raise click.UsageError(f"--{option.removesuffix('s')} goes with one recording, not with --pattern.")
+                named = "offset" if option == "offsets" else option.replace("_", "-")
+                raise click.UsageError(f"--{named} goes with one recording, not with --pattern.")
         found = find_recordings(project, options["pattern"], options["base"], options["calibration"])
     else:
         recording = make_recording(
@@ -60,6 +66,7 @@ def command(name: str | None, videos: tuple[str, ...], folder: str, **options: A
             offsets=options["offsets"],
             timestamps=options["timestamps"],
             keypoints=options["keypoints"],
+            time_unit=options["time_unit"] or "",
         )
         found = Found((recording,), ())
     extended = project.with_recordings(found.recordings, replace=options["replace"])
@@ -79,6 +86,7 @@ def command(name: str | None, videos: tuple[str, ...], folder: str, **options: A
                 "moments": len(clocks[recording.name].time),
                 "fps": clocks[recording.name].fps,
                 "matched_by": clocks[recording.name].rule,
+                "notes": clocks[recording.name].notes,
             }
             for recording in found.recordings
         },

@@ -52,6 +52,14 @@ from multipose.cli.options import Result, number, project_option, reporting, tab
     "poses from the others; instead of multipose.toml's.",
 )
 @click.option(
+    "--offset",
+    "offsets",
+    multiple=True,
+    metavar="VIEW=N",
+    help="Frame of a view that falls on instant 0 of the board's recording, where the videos have unequal numbers of "
+    "frames or did not begin together; 0 for all says that they did. Instead of multipose.toml's.",
+)
+@click.option(
     "--check",
     metavar="RECORDING",
     help="Calibrate nothing: test with the key points of this recording whether its rig still fits. With a SESSION: "
@@ -76,6 +84,7 @@ def command(
     check: str | None,
     baseline: str | None,
     refine: bool,
+    offsets: tuple[str, ...],
     threads: int,
     folder: str,
     **settings: Any,
@@ -85,6 +94,9 @@ def command(
     Without names all sessions in calibration/ that have pictures of the board are calibrated. With --check nothing is:
     key points of a recording say whether the rig still fits.
     """
+    from multipose.pipeline.recordings import read_offsets
+
+    settings["offsets"] = read_offsets(offsets) if offsets else None
     if check is not None:
         _refuse_with_check(settings)
         return _check(check, sessions, baseline, refine, threads, folder)
@@ -119,7 +131,11 @@ def command(
 
 
 def _refuse_with_check(settings: dict[str, Any]) -> None:
-    given = [f"--{name.replace('_', '-')}" for name, value in settings.items() if value is not None]
+    given = [
+        f"--{'offset' if name == 'offsets' else name.replace('_', '-')}"
+        for name, value in settings.items()
+        if value is not None
+    ]
     if given:
         raise click.UsageError(f"--check calibrates nothing, so {', '.join(given)} cannot go with it.")
 

@@ -105,7 +105,7 @@ def bring(path: Path, view: str, recording: str | None, replace: bool, keep: boo
         counts = import_labels(project, path, view, recording=recording, conflicts=conflicts)
     lines = [
         f"{counts['points']} points in {counts['pictures']} pictures of view {view}, "
-        f"recordings {', '.join(counts['recordings'])}"
+        f"recordings {', '.join(counts['recordings'])}" + (f"; {counts['numbered']}" if counts["numbered"] else "")
     ]
     if counts["conflicts"]:
         done = "replaced" if conflicts == "replace" else "left as they were"
@@ -139,7 +139,7 @@ def hand_out(target: Path, views: tuple[str, ...], scorer: str, folder: str) -> 
 @project_option
 @reporting
 def check(folder: str) -> Result:
-    """Find labels that look like slips: outside the picture, doubled, left and right swapped."""
+    """Find labels that look like slips: outside the picture, doubled, repeated, at (0, 0), left and right swapped."""
     from multipose.pipeline.labels import find_problems
     from multipose.project import Project
 

@@ -176,10 +176,11 @@ class Camera:
             raise DataError("a camera cannot be fisheye and telecentric at once")
         else:
             lens = TelecentricLens(*matrix_parameters(values["matrix"]), tuple(distortions.tolist()))
-        vectors = {key: as_array(values[key], (3,), key) for key in ("rotation", "translation")}
+        vectors = {key: as_array(values[key], (), key) for key in ("rotation", "translation")}
         for key, vector in vectors.items():
-            if vector.shape != (3,):
+            if vector.shape not in ((3,), (3, 1), (1, 3)):  # OpenCV gives columns
                 raise DataError(f"{key} must be 3 numbers, but has the shape {vector.shape}")
+            vectors[key] = vector.ravel()
         camera_from_world = pose(rotation_from_vector(vectors["rotation"]), vectors["translation"])
         extra = {key: value for key, value in values.items() if key not in (*_CAMERA_KEYS, "fisheye", "model")}
         return cls(values["name"], values["size"], lens, camera_from_world, extra)
@@ -336,8 +337,8 @@ class CameraRig:
         stated = metadata.pop("unit", None)
         if stated is None and unit is None:
             raise FormatError(
-                f"{path} does not say the unit of its lengths. Say it when loading: "
-                f"CameraRig.load({str(path)!r}, unit='mm')."
+                f"{path} does not say the unit of its lengths. Write it into that file, below a line [metadata]: "
+                'unit = "mm" (or whatever the board was measured in).'
             )
         if stated is not None and unit is not None and stated != unit:
             raise FormatError(

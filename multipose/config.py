@@ -158,6 +158,8 @@ class CalibrationConfig:
     intrinsics: a session of close-up recordings, each view by itself, from which the lenses come; "": from the session
         itself.
     sessions: the files of a session that do not lie in calibration/<session>/.
+    offsets: of a session, the frame of a view that falls on instant 0 (0 for views that are not named); given, its
+        videos may have unequal numbers of frames.
     views: what is done to the pictures of a view in one session, where that differs from `[view.<name>]`: close-ups of
         another resolution, say, scaled to the same one.
     """
@@ -171,6 +173,7 @@ class CalibrationConfig:
     scale: str = ""
     intrinsics: str = ""
     sessions: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    offsets: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     views: Mapping[str, Mapping[str, ViewConfig]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -377,6 +380,9 @@ class ProjectConfig:
         for session, sources in self.calibration.sessions.items():
             for name in sources:
                 self._check_view(name, f"[calibration.sessions.{session}]")
+        for session, offsets in self.calibration.offsets.items():
+            for name in offsets:
+                self._check_view(name, f"[calibration.offsets.{session}]")
         for session, views in self.calibration.views.items():
             for name in views:
                 self._check_view(name, f"[calibration.views.{session}]")
@@ -597,6 +603,11 @@ pairs = {_show_list([list(pair) for pair in skeleton.pairs])}
 # Files of a session that lie elsewhere (a video, a folder, or a pattern such as "pictures/left*.jpg"):
 # [calibration.sessions.<session>]
 # <view> = "path/to/board.avi"
+#
+# Where the board's videos of a session did not begin together, or end together: the frame of each that is instant 0
+# (0 for all of them says that they began together):
+# [calibration.offsets.<session>]
+# <view> = 12
 #
 # Where the pictures of one session differ from the others' (close-ups in full resolution, say):
 # [calibration.views.<session>.<view>]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import hashlib
 import io
 import json
@@ -25,6 +26,14 @@ MOST_TABLE = 256 << 20
 _ALWAYS = 64 << 20  # bytes that an array of an npz may have, however little of it is stored
 _MOST_COMPRESSION = 1100  # deflate cannot shrink by more than 1032
 _CHECKSUM = "sha256"
+_MARKS = (
+    (codecs.BOM_UTF8, "utf-8"),
+    (codecs.BOM_UTF32_LE, "utf-32-le"),  # before UTF-16, whose mark it begins with
+    (codecs.BOM_UTF32_BE, "utf-32-be"),
+    (codecs.BOM_UTF16_LE, "utf-16-le"),
+    (codecs.BOM_UTF16_BE, "utf-16-be"),
+)
+_SAVE_AS = "Save the file as UTF-8 (in Excel: CSV UTF-8)."
 
 
 def check_document(path: str | os.PathLike[str], most: int = _MOST_TEXT) -> None:
@@ -39,20 +48,30 @@ def check_document(path: str | os.PathLike[str], most: int = _MOST_TEXT) -> None
         raise FormatError(f"{path} has {size:,} bytes; a file of its kind has at most {most:,}.")
 
 
-def read_document(path: str | os.PathLike[str]) -> str:
-    """The text (UTF-8) of a small file.
+def read_document(path: str | os.PathLike[str], most: int = _MOST_TEXT) -> str:
+    """The text of a small file, whatever Unicode encoding its byte order mark says; without one UTF-8.
 
     Raises:
-        FormatError: it is missing, no regular file, too large, or no UTF-8.
+        FormatError: it is missing, no regular file, larger than `most` bytes, or no such text; the line is named.
     """
     place = Path(path)
-    check_document(place)
+    check_document(place, most)
     try:
-        return place.read_text(encoding="utf-8")
+        data = place.read_bytes()
     except OSError as error:
         raise FormatError(f"{place} cannot be read ({error.strerror}).") from error
+    mark, encoding = next(((mark, name) for mark, name in _MARKS if data.startswith(mark)), (b"", "utf-8"))
+    if not mark and b"\0" in data:
+        raise FormatError(f"{place} holds zero bytes: it is no text, or UTF-16 without a mark. {_SAVE_AS}")
+    try:
+        return data[len(mark) :].decode(encoding)
     except UnicodeDecodeError as error:
-        raise FormatError(f"{place} is not UTF-8 text ({error}). Save it as UTF-8.") from None
+        at = len(mark) + error.start
+        line = data.count("\n".encode(encoding), 0, at) + 1
+        said = f"the byte 0x{data[at]:02x} is no {encoding.upper()}"
+        if mark:
+            raise FormatError(f"{place}, line {line}: {said}, as its mark says. Copy the file again.") from None
+        raise FormatError(f"{place}, line {line}: {said} but of an older encoding (cp1252?). {_SAVE_AS}") from None
 
 
 def read_json(path: str | os.PathLike[str]) -> Any:

@@ -20,16 +20,17 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from multipose.documents import MOST_TABLE, check_document
 from multipose.errors import DataError, FormatError, LabelError
 from multipose.files import SCHEMA_VERSION, atomic_path, check_schema, path_inside
 from multipose.skeleton import Skeleton, guess_pairs
+from multipose.text import read_rows
 
 STATES = ("visible", "occluded", "absent", "unlabelled")
 KEY = ("recording", "view", "frame", "individual", "keypoint")
 COLUMNS = (*KEY, "x", "y", "state", "who", "when")
 _TEXTS = ("recording", "view", "individual", "keypoint", "state", "who", "when")
 _NAMES = ("recording", "view", "individual", "keypoint")
+_EXACT = 2.0**53  # below it float64 holds every whole number
 
 
 @dataclass(frozen=True, eq=False)
@@ -157,11 +158,10 @@ class Labels:
             FormatError: the file is missing, is no such table, or is of a newer schema.
         """
         place = Path(path)
-        check_document(place, MOST_TABLE)
-        try:
-            table = pd.read_csv(place, dtype=str, keep_default_na=False)
-        except (ValueError, UnicodeDecodeError) as error:
-            raise FormatError(f"{place} cannot be read as a table of labels ({error}).") from error
+        rows = read_rows(place)
+        table = pd.DataFrame(rows.columns(), dtype=object)
+        for name in set(table.columns) & {"x", "y"}:
+            table[name] = [rows.decimal(cell) for cell in table[name]]
         if "schema_version" in table:
             for version in table["schema_version"].unique().tolist():
                 check_schema(int(version) if version.isdecimal() else version, place)
@@ -257,14 +257,14 @@ def _check_table(given: pd.DataFrame) -> pd.DataFrame:
         table[name] = table[name].astype(str).astype(object)
     for name in _NAMES:
         _check_rows(table, table[name].str.strip() == "", f"{name} is empty")
-    for name in ("frame", "x", "y"):
+    for name in ("x", "y"):
         numbers = np.array([_number(cell) for cell in table[name]], dtype=np.float64)
         given_cell = (table[name].notna() & (table[name] != "")).to_numpy()
         _check_rows(table, np.isnan(numbers) & given_cell, f"{name} is not a number")
         table[name] = numbers
-    whole = (table["frame"] >= 0) & (table["frame"] % 1 == 0)
-    _check_rows(table, ~whole, "frame must be a whole number from 0 on")
-    table["frame"] = table["frame"].astype(np.int64)
+    frames = [_frame_number(cell) for cell in table["frame"]]
+    _check_rows(table, [frame is None for frame in frames], "frame must be a whole number from 0 on, of 64 bits")
+    table["frame"] = np.array(frames, dtype=np.int64)
     _check_rows(table, ~table["state"].isin(STATES), f"the state must be one of {', '.join(STATES)}")
     _check_rows(table, np.isinf(table["x"]) | np.isinf(table["y"]), "the position is infinite")
     _check_rows(table, table["x"].isna() != table["y"].isna(), "only one of x and y is given")
@@ -284,6 +284,20 @@ def _number(cell: Any) -> float:
         return float("nan")
 
 
+def _frame_number(cell: Any) -> int | None:
+    """A cell as an exact frame number ("7", 7, 7.0, "7.0"), None where it is none."""
+    try:
+        number = int(cell) if isinstance(cell, str | int | np.integer) else _whole(cell)
+    except ValueError:
+        number = _whole(cell)
+    return number if number is not None and 0 <= number < 2**63 else None
+
+
+def _whole(cell: Any) -> int | None:
+    value = _number(cell)
+    return int(value) if value % 1 == 0 and abs(value) < _EXACT else None
+
+
 def _check_rows(table: pd.DataFrame, wrong: Any, problem: str) -> None:
     rows = np.flatnonzero(np.asarray(wrong, dtype=bool))
     if len(rows):
@@ -297,7 +311,9 @@ class LabelProblem:
     """One label, or pair of labels, that looks like a slip.
 
     Attributes:
-        code: "outside" (of the picture), "doubled" (two key points on one spot) or "swapped" (left and right).
+        code: "outside" (of the picture), "doubled" (two key points on one spot), "swapped" (left and right), "origin"
+            (at (0, 0)) or "repeated" (on the same spot in several pictures); of the last two one for each key point, at
+            the first of its frames.
         text: the same in words.
     """
 
@@ -330,10 +346,22 @@ def check_labels(
         for individual in labels.individuals:
             frames, xy, _ = labels.points(view, individual=individual)
             places = [(str(recording), int(frame)) for recording, frame in frames.itertuples(index=False)]
-            found = [*_find_outside(labels.keypoints, xy, size), *_find_doubled(labels.keypoints, xy)]
-            for recording in labels.recordings:
-                rows = np.array([i for i, place in enumerate(places) if place[0] == recording], dtype=np.int64)
-                rows = rows[np.argsort([places[i][1] for i in rows], kind="stable")]
+            at_origin = (xy == 0).all(-1)
+            found: list[_Found] = []
+            rows_of = {
+                recording: np.array(
+                    sorted((i for i, place in enumerate(places) if place[0] == recording), key=lambda i: places[i][1]),
+                    dtype=np.int64,
+                )
+                for recording in labels.recordings
+            }
+            for rows in rows_of.values():
+                frames_here = [places[i][1] for i in rows]
+                repeats = _find_repeated(labels.keypoints, xy[rows], frames_here)
+                found += [(int(rows[i]), name, code, text) for i, name, code, text in repeats]
+            xy[at_origin] = np.nan
+            found += [*_find_outside(labels.keypoints, xy, size), *_find_doubled(labels.keypoints, xy)]
+            for rows in rows_of.values():
                 swaps = _find_swapped(labels.keypoints, pairs, xy[rows])
                 found += [(int(rows[i]), name, code, text) for i, name, code, text in swaps]
             for row, keypoint, code, text in sorted(found, key=lambda problem: problem[0]):
@@ -345,6 +373,7 @@ def check_labels(
 
 _Found = tuple[int, str, str, str]
 _SAME_SPOT_PX = 0.5
+_REPEATED = 3  # pictures with a point on exactly the same spot that are worth a word
 _NEIGHBOURS = 2  # labelled frames to look at on either side
 _CLOSER = 0.5  # swapped points must be nearer to a neighbour's than this share of the distance as they stand
 
@@ -363,6 +392,32 @@ def _find_outside(names: Sequence[str], xy: npt.NDArray[np.float64], size: tuple
 
 def _spot(point: npt.NDArray[np.float64]) -> str:
     return f"({point[0]:.1f}, {point[1]:.1f})"
+
+
+def _find_repeated(names: Sequence[str], xy: npt.NDArray[np.float64], frames: Sequence[int]) -> list[_Found]:
+    """Key points at (0, 0), and those on exactly the same spot in several pictures of one recording.
+
+    On whole pixels, to which some programs round, only a spot of more than half of the pictures counts: an animal may
+    hold still.
+    """
+    found: list[_Found] = []
+    for k, name in enumerate(names):
+        known = np.flatnonzero(np.isfinite(xy[:, k]).all(-1))
+        spots, inverse, counts = np.unique(xy[known, k], axis=0, return_inverse=True, return_counts=True)
+        for spot, (point, count) in enumerate(zip(spots, counts.tolist(), strict=True)):
+            rows = known[inverse.ravel() == spot]
+            listed = ", ".join(str(frames[i]) for i in rows[:5]) + (", ..." if count > 5 else "")
+            told = f"in {count} of {len(known)} pictures (frames {listed})"
+            if not point.any():
+                text = (
+                    f"{name} is at (0, 0) {told}: another program's way to say that it is not there? Empty these cells "
+                    "and bring the labels again (--replace)"
+                )
+                found.append((int(rows[0]), name, "origin", text))
+            elif count >= _REPEATED and ((point % 1).any() or count * 2 > len(known)):
+                text = f"{name} lies on exactly the same spot {_spot(point)} {told}: copied from picture to picture?"
+                found.append((int(rows[0]), name, "repeated", text))
+    return found
 
 
 def _find_doubled(names: Sequence[str], xy: npt.NDArray[np.float64]) -> list[_Found]:

@@ -425,10 +425,14 @@ class TelecentricLens(_PolynomialLens):
 def lens_from_matrix(matrix: ArrayLike, distortion: ArrayLike = (), fisheye: bool = False) -> Lens:
     """The lens of an OpenCV camera matrix (3, 3) and its distortion coefficients.
 
-    0, 4 or 5 coefficients make a BrownLens, 8 a RationalLens, 4 with `fisheye` a FisheyeLens. DataError for others.
+    0, 4 or 5 coefficients make a BrownLens, 8 a RationalLens, 4 with `fisheye` a FisheyeLens. OpenCV's longer vectors
+    (12 with thin prism, 14 with a tilted sensor) are read where what goes beyond that is 0. DataError for others.
     """
     fx, fy, cx, cy = matrix_parameters(matrix)
     coefficients = tuple(np.asarray(distortion, dtype=np.float64).ravel().tolist())
+    for known in (4,) if fisheye else (5, 8):
+        if len(coefficients) not in (0, 4, 5, 8) or (fisheye and len(coefficients) > 4):
+            coefficients = coefficients if any(coefficients[known:]) else coefficients[:known]
     if fisheye:
         if len(coefficients) != 4:
             raise DataError(f"A fisheye lens has 4 distortion coefficients, but {len(coefficients)} were given.")
@@ -439,7 +443,8 @@ def lens_from_matrix(matrix: ArrayLike, distortion: ArrayLike = (), fisheye: boo
         return RationalLens(fx, fy, cx, cy, coefficients)
     raise DataError(
         f"{len(coefficients)} distortion coefficients fit no lens: 0, 4 or 5 (Brown), 8 (rational) or 4 with the "
-        "fisheye flag are known. Calibrate again with one of these models."
+        "fisheye flag are known, and more where the others are 0 (thin prism and tilt are not). Calibrate again with "
+        "one of these models."
     )
 
 

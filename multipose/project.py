@@ -27,12 +27,15 @@ from pathlib import Path
 
 from multipose.config import CONFIG_NAME, ProjectConfig, check_name, load_config
 from multipose.documents import check_document
-from multipose.errors import ConfigError, ProjectError
+from multipose.errors import ConfigError, FormatError, ProjectError
 from multipose.files import file_lock, lock_owner, natural_key, write_text
+from multipose.text import read_rows
 
 MANIFEST_NAME = "recordings.csv"
 VIDEO_SUFFIXES = (".mp4", ".avi", ".mov", ".mkv", ".m4v", ".mpg", ".mpeg", ".wmv", ".webm", ".mjpeg", ".h264", ".ts")
 SHARED_MODEL = "shared"
+TIME_UNITS = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
+"""Units of timestamp files, and how many of them are a second."""
 
 
 @dataclass(frozen=True)
@@ -44,8 +47,9 @@ class Recording:
         videos: video file, folder of pictures or pattern of each view that was recorded.
         calibration: the session whose rig holds for it; "" where the project has exactly one.
         offsets: frame number of the view that falls on the rig's time 0; a statement that frame numbers differ.
-        timestamps: text file of a view with the time in seconds of each frame, one a line.
+        timestamps: text file of a view with the time of each frame, one a line.
         keypoints: file of 2D key points of a view that another program made; taken instead of a network's.
+        time_unit: of the timestamps, one of TIME_UNITS; "" where it is not said: seconds, if these can be.
     """
 
     name: str
@@ -54,9 +58,14 @@ class Recording:
     offsets: Mapping[str, int] = field(default_factory=dict)
     timestamps: Mapping[str, str] = field(default_factory=dict)
     keypoints: Mapping[str, str] = field(default_factory=dict)
+    time_unit: str = ""
 
     def __post_init__(self) -> None:
         check_name(self.name, "recording")
+        if self.time_unit not in ("", *TIME_UNITS):
+            raise ProjectError(
+                f"Recording {self.name!r}: time_unit must be {', '.join(TIME_UNITS)} or empty, got {self.time_unit!r}."
+            )
         if not self.videos and not self.keypoints:
             raise ProjectError(f"Recording {self.name!r} has neither a video nor a file of key points in any view.")
 
@@ -65,7 +74,8 @@ def read_manifest(path: Path, views: Iterable[str]) -> tuple[Recording, ...]:
     """Read recordings.csv; without the file there are no recordings.
 
     Columns: `name`; one per view with the path of its video; `calibration`; and, where needed, `offset_<view>` (whole
-    frames), `timestamps_<view>` and `keypoints_<view>` (paths). Empty cells mean nothing is said.
+    frames), `timestamps_<view>` and `keypoints_<view>` (paths), and `time_unit` of the timestamps. Empty cells mean
+    nothing is said.
 
     Raises:
         ProjectError: a column is unknown, a name stands twice, or a cell cannot be read; the line is named.
@@ -74,14 +84,17 @@ def read_manifest(path: Path, views: Iterable[str]) -> tuple[Recording, ...]:
         return ()
     check_document(path)
     names = list(views)
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        rows = list(csv.reader(file))
-    if not rows:
+    try:
+        rows = read_rows(path)
+    except FormatError as error:
+        raise ProjectError(str(error)) from None
+    if not rows.cells:
         raise ProjectError(f"{path} is empty; its first line must name the columns: {','.join(_columns(names, ()))}.")
-    header = [column.strip() for column in rows[0]]
+    header = rows.cells[0]
     known = [
         "name",
         "calibration",
+        "time_unit",
         *names,
         *(f"{kind}_{view}" for kind in ("offset", "timestamps", "keypoints") for view in names),
     ]
@@ -94,12 +107,10 @@ def read_manifest(path: Path, views: Iterable[str]) -> tuple[Recording, ...]:
     if doubled or "name" not in header:
         raise ProjectError(f"{path}: " + (f"column {doubled[0]!r} stands twice." if doubled else "no column 'name'."))
     recordings: dict[str, Recording] = {}
-    for number, row in enumerate(rows[1:], start=2):
-        if not any(cell.strip() for cell in row):
-            continue
+    for number, row in zip(rows.lines[1:], rows.cells[1:], strict=True):
         if len(row) != len(header):
             raise ProjectError(f"{path}, line {number}: {len(row)} cells, but {len(header)} columns.")
-        cells = dict(zip(header, (cell.strip() for cell in row), strict=True))
+        cells = dict(zip(header, row, strict=True))
         try:
             recording = _read_row(cells, names)
         except (ProjectError, ConfigError) as error:
@@ -127,6 +138,7 @@ def _read_row(cells: Mapping[str, str], views: list[str]) -> Recording:
         offsets=offsets,
         timestamps=of_views("timestamps_"),
         keypoints=of_views("keypoints_"),
+        time_unit=cells.get("time_unit", ""),
     )
 
 
@@ -138,7 +150,7 @@ def format_manifest(recordings: Iterable[Recording], views: Iterable[str]) -> st
     writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow(columns)
     for row in rows:
-        cells = {"name": row.name, "calibration": row.calibration, **row.videos}
+        cells = {"name": row.name, "calibration": row.calibration, "time_unit": row.time_unit, **row.videos}
         cells |= {f"offset_{view}": str(value) for view, value in row.offsets.items()}
         cells |= {f"timestamps_{view}": value for view, value in row.timestamps.items()}
         cells |= {f"keypoints_{view}": value for view, value in row.keypoints.items()}
@@ -154,7 +166,7 @@ def _columns(views: list[str], recordings: Iterable[Recording]) -> list[str]:
         "keypoints": {view for row in rows for view in row.keypoints},
     }
     extra = [f"{kind}_{view}" for kind, names in used.items() for view in views if view in names]
-    return ["name", *views, "calibration", *extra]
+    return ["name", *views, "calibration", *extra, *(["time_unit"] if any(row.time_unit for row in rows) else [])]
 
 
 @dataclass(frozen=True)
@@ -457,5 +469,5 @@ def _find_sources(folder: Path, view: str) -> list[Path]:
         child
         for child in folder.iterdir()
         if (child.is_dir() and child.name == view)
-        or (child.is_file() and child.stem == view and child.suffix.lower() in VIDEO_SUFFIXES)
+        or (child.is_file() and child.stem == view and child.suffix.lower() in (*VIDEO_SUFFIXES, ".tif", ".tiff"))
     )

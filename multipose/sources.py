@@ -17,7 +17,8 @@ import numpy.typing as npt
 
 from multipose.errors import DataError, VideoError
 from multipose.excerpt import Excerpt
-from multipose.files import atomic_path, natural_key
+from multipose.files import atomic_path
+from multipose.numbering import Numbering, number_names
 from multipose.opencv import cv2
 from multipose.picture_sizes import check_pixels, declared_size
 
@@ -25,8 +26,12 @@ Rgb: TypeAlias = npt.NDArray[np.uint8]
 Gray: TypeAlias = npt.NDArray[np.uint8]
 Floats: TypeAlias = npt.NDArray[np.float64]
 Ints: TypeAlias = npt.NDArray[np.int64]
+Levels: TypeAlias = npt.NDArray[np.uint8] | npt.NDArray[np.uint16]
 
 PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".pgm", ".ppm")
+_PAGED = (".tif", ".tiff")
+_ANY = cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH
+_LOOKED_AT = 64  # pictures of 16 bits that are looked at to learn how many bits they use
 
 
 @runtime_checkable
@@ -84,15 +89,16 @@ def wanted_frames(indices: Iterable[int], count: int, path: Path) -> list[int]:
 class ImageFolder:
     """Pictures as frames, in the order of their numbers.
 
-    A picture's frame number is the last whole number in its name (img0012.png: 12) if that tells all pictures apart;
-    else they are numbered from 0 in natural order of their names. Pictures that ask for rotation (EXIF) are turned.
+    Which number of a name is the frame's is decided by all names together (`multipose.numbering`); `numbering` says it
+    in words. Files whose names begin with a dot are left out. Pictures that ask for rotation (EXIF) are turned. Of
+    pictures with 16 bits as many are used as the pictures hold, the same for all.
 
     Args:
         pictures: a folder, a glob, or a list of files.
         fps: frames per second of the frame numbers, if known.
 
     Raises:
-        VideoError: there are no pictures there, or one is missing.
+        VideoError: there are no pictures there, one is missing, holds several pages, or its frame is not known.
     """
 
     def __init__(
@@ -109,18 +115,22 @@ class ImageFolder:
         for file in files:
             if not file.is_file():
                 raise VideoError(f"There is no picture {file}.")
-        files = sorted(files, key=lambda file: natural_key(str(file)))
-        numbers = [int(found[-1]) if (found := re.findall(r"\d+", file.stem)) else -1 for file in files]
-        if min(numbers) < 0 or len(set(numbers)) < len(numbers):
-            numbers = list(range(len(files)))
-        order = np.argsort(numbers, kind="stable")
+        if len(files) == 1 and not re.search(r"\d", files[0].stem):  # one picture needs no number to be told apart
+            self.numbering = Numbering(np.zeros(1, dtype=np.int64), "its being the only one", False)
+        else:
+            try:
+                self.numbering = number_names([file.stem for file in files], str(self.path))
+            except DataError as error:
+                raise VideoError(str(error)) from None
+        order = np.argsort(self.numbering.numbers)
         self.files: tuple[Path, ...] = tuple(files[i] for i in order)
-        self.frame_numbers: Ints = np.array(numbers, dtype=np.int64)[order]
+        self.frame_numbers: Ints = self.numbering.numbers[order]
         self.fps = fps
         since = (self.frame_numbers - self.frame_numbers[0]).astype(np.float64)
         self.times: Floats = np.full(len(files), np.nan) if fps is None else since / fps
-        height, width = read_picture(self.files[0]).shape[:2]
-        self.size: tuple[int, int] = (width, height)
+        first = _decode(self.files[0])
+        self._bits = _common_bits([first], self.files) if first.dtype == np.uint16 else 8
+        self.size: tuple[int, int] = (first.shape[1], first.shape[0])
 
     def __len__(self) -> int:
         return len(self.files)
@@ -134,13 +144,70 @@ class ImageFolder:
     def read(self, indices: Iterable[int]) -> Iterator[tuple[int, Rgb]]:
         """Give (index, picture) of the wanted pictures in ascending order, each once."""
         for index in wanted_frames(indices, len(self), self.path):
-            picture = read_picture(self.files[index])
+            picture = _to_rgb(_decode(self.files[index]), self._bits, self.files[index])
             if picture.shape[1::-1] != self.size:
                 raise VideoError(
                     f"{self.files[index]} has {picture.shape[1]}x{picture.shape[0]} pixels, but {self.files[0].name} "
                     f"has {self.size[0]}x{self.size[1]}. All pictures of a view must have one size."
                 )
             yield index, picture
+
+
+class PagedImage:
+    """The pages of one TIFF as frames 0, 1, 2, ..., with no rate known.
+
+    Raises:
+        VideoError: the file is missing, or a page cannot be read.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = Path(path)
+        self._count = count_pages(self.path)
+        self.fps: float | None = None
+        self.times: Floats = np.full(self._count, np.nan)
+        self.frame_numbers: Ints = np.arange(self._count)
+        first = self._page(0)
+        self._bits = 8
+        if first.dtype == np.uint16:
+            self._bits = _bits_of([first, *(self._page(i) for i in _some(self._count))])
+        self.size: tuple[int, int] = (first.shape[1], first.shape[0])
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __repr__(self) -> str:
+        return f"PagedImage({str(self.path)!r}: {len(self)} pages, {self.size[0]}x{self.size[1]})"
+
+    def __iter__(self) -> Iterator[tuple[int, Rgb]]:
+        return self.read(range(len(self)))
+
+    def read(self, indices: Iterable[int]) -> Iterator[tuple[int, Rgb]]:
+        """Give (index, picture) of the wanted pages in ascending order, each once."""
+        for index in wanted_frames(indices, len(self), self.path):
+            picture = _to_rgb(self._page(index), self._bits, self.path)
+            if picture.shape[1::-1] != self.size:
+                raise VideoError(f"{self.path}: page {index} has another size than the first. Save pages of one size.")
+            yield index, picture
+
+    def _page(self, index: int) -> Levels:
+        try:
+            done, pages = cv2.imreadmulti(str(self.path), start=index, count=1, flags=_ANY)
+        except cv2.error:
+            done, pages = False, ()
+        if not done:
+            raise VideoError(f"{self.path}: page {index} of {self._count} cannot be read. Copy the file again.")
+        return np.asarray(pages[0])
+
+
+def count_pages(path: Path) -> int:
+    """How many pictures a TIFF holds; 1 for every other kind of picture.
+
+    Raises:
+        VideoError: there is no such file.
+    """
+    if not path.is_file():
+        raise VideoError(f"There is no picture {path}.")
+    return max(1, int(cv2.imcount(str(path), _ANY))) if path.suffix.lower() in _PAGED else 1
 
 
 def _find_pictures(path: Path) -> list[Path]:
@@ -152,29 +219,69 @@ def _find_pictures(path: Path) -> list[Path]:
         files = [Path(name) for name in glob.glob(str(path), recursive=True) if Path(name).is_file()]
     else:
         raise VideoError(f"There is no folder {path}.")
+    files = sorted(child for child in files if not child.name.startswith("."))  # ._img000.png of macOS is no picture
     if not files:
         raise VideoError(f"No pictures were found in {path} (looked for {', '.join(PICTURE_SUFFIXES)}).")
     return files
 
 
 def read_picture(path: str | os.PathLike[str]) -> Rgb:
-    """Read a picture file as RGB (height, width, 3), uint8.
+    """Read a picture file as RGB (height, width, 3), uint8; of 16 bits as many are used as the picture holds.
 
     Raises:
-        VideoError: the file is missing or is no picture.
+        VideoError: the file is missing, is no picture, or holds several.
     """
     place = Path(path)
-    if not place.is_file():
-        raise VideoError(f"There is no picture {place}.")
-    data = place.read_bytes()
-    check_pixels(*(declared_size(data) or (0, 0)), place)
+    levels = _decode(place)
+    return _to_rgb(levels, _bits_of([levels]) if levels.dtype == np.uint16 else 8, place)
+
+
+def _decode(path: Path) -> Levels:
+    """The levels of a picture (height, width, 3) in OpenCV's order of colours, uint8 or uint16."""
+    if not path.is_file():
+        raise VideoError(f"There is no picture {path}.")
+    data = path.read_bytes()
+    check_pixels(*(declared_size(data) or (0, 0)), path)
     try:
-        picture = cv2.imdecode(np.frombuffer(data, dtype=np.uint8), cv2.IMREAD_COLOR) if data else None
-    except cv2.error as error:
-        raise VideoError(f"{place} cannot be read as a picture ({error.err or error}). Copy it again.") from error
+        picture = cv2.imdecode(np.frombuffer(data, dtype=np.uint8), _ANY) if data else None
+    except cv2.error:  # sizes that no picture has, say
+        picture = None
     if picture is None:
-        raise VideoError(f"{place} cannot be read as a picture; it is empty, damaged, or of an unknown kind.")
-    return np.ascontiguousarray(picture[:, :, ::-1])
+        raise VideoError(f"{path} cannot be read as a picture; it is empty, damaged, or of an unknown kind.")
+    if picture.dtype not in (np.uint8, np.uint16):
+        raise VideoError(f"{path} holds levels of the type {picture.dtype}. Save it with 8 or 16 bits.")
+    if path.suffix.lower() in _PAGED and count_pages(path) > 1:
+        raise VideoError(
+            f"{path} holds {count_pages(path)} pictures. Give the file itself as the view's video, one file for a view."
+        )
+    return np.asarray(picture)
+
+
+def _to_rgb(levels: Levels, bits: int, path: Path) -> Rgb:
+    if levels.dtype == np.uint16:
+        if int(levels.max()) >= 1 << bits:
+            raise VideoError(
+                f"{path} holds levels up to {levels.max()}, more than the {bits} bits of the other pictures that were "
+                "looked at. Convert all of them to 8 bits by one factor."
+            )
+        levels = (levels >> (bits - 8)).astype(np.uint8)
+    return np.ascontiguousarray(levels[:, :, ::-1], dtype=np.uint8)
+
+
+def _bits_of(pictures: Sequence[Levels]) -> int:
+    """How many bits pictures of 16 use: 8, 10, 12, 14 or 16."""
+    highest = max(int(picture.max()) for picture in pictures)
+    return next(bits for bits in (8, 10, 12, 14, 16) if highest < 1 << bits)
+
+
+def _common_bits(known: list[Levels], files: Sequence[Path]) -> int:
+    looked = (_decode(files[i]) for i in _some(len(files)))
+    return _bits_of([*known, *(picture for picture in looked if picture.dtype == np.uint16)])
+
+
+def _some(count: int) -> list[int]:
+    """Up to `_LOOKED_AT` evenly spaced places of `count`."""
+    return sorted({int(i) for i in np.linspace(0, count - 1, min(count, _LOOKED_AT)).round()})
 
 
 def check_picture(picture: object, where: str = "A picture") -> None:

@@ -10,7 +10,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -21,6 +21,7 @@ from multipose.files import SCHEMA_VERSION, atomic_path, check_room, check_schem
 from multipose.hdf5 import check_datasets
 
 Array = npt.NDArray[Any]
+TimeUnit = Literal["s", "frame"]
 
 USUAL_SHARED_ERROR = 0.44
 """Share of the variance of a point in space that all views have in common where networks found its 2D points, or people
@@ -81,6 +82,7 @@ def keypoints2d(
     frame: npt.ArrayLike | None = None,
     time: npt.ArrayLike | None = None,
     shared_error: float | None = None,
+    time_unit: TimeUnit | None = None,
 ) -> xr.Dataset:
     """2D key points of several views as a checked dataset.
 
@@ -98,6 +100,7 @@ def keypoints2d(
         shared_error: share of the variance of a point in space that the views' errors have in common, 0 to below 1
             (`USUAL_SHARED_ERROR` of points that networks found or people labelled); by default the errors of the views
             count as independent.
+        time_unit: "s" or "frame", what `time` counts; by default "s" where fps is known.
 
     Raises:
         DataError: a shape, a name or a value is not as described.
@@ -121,7 +124,7 @@ def keypoints2d(
             "position": points,
             "confidence": np.asarray(confidence, dtype=np.float64),
             "covariance": np.asarray(covariance, dtype=np.float64),
-            "frame": np.asarray(frame, dtype=np.int64),
+            "frame": _whole_numbers(frame),
         },
         {
             "view": _names(views, n_views, "view"),
@@ -129,7 +132,8 @@ def keypoints2d(
             "individual": _names(individuals, n_individuals, "individual"),
             "keypoint": _names(keypoints, n_keypoints, "keypoint"),
         },
-        _attributes("keypoints2d", "px", fps) | ({} if shared_error is None else {"shared_error": shared_error}),
+        _attributes("keypoints2d", "px", fps, time_unit)
+        | ({} if shared_error is None else {"shared_error": shared_error}),
     )
     return check_keypoints2d(dataset)
 
@@ -145,6 +149,7 @@ def trajectories3d(
     individuals: Sequence[str] | None = None,
     fps: float | None = None,
     time: npt.ArrayLike | None = None,
+    time_unit: TimeUnit | None = None,
     unit: str,
 ) -> xr.Dataset:
     """3D trajectories as a checked dataset.
@@ -159,6 +164,7 @@ def trajectories3d(
         individuals: names; by default individual_0, ...
         fps: frames per second of the rig's clock.
         time: (time,) seconds; by default frame / fps, or the frame number where fps is unknown.
+        time_unit: "s" or "frame", what `time` counts; by default "s" where fps is known.
         unit: the length unit of the rig, for example "mm".
 
     Raises:
@@ -193,7 +199,7 @@ def trajectories3d(
             "individual": _names(individuals, shape[1], "individual"),
             "keypoint": _names(keypoints, shape[2], "keypoint"),
         },
-        _attributes("trajectories3d", unit, fps),
+        _attributes("trajectories3d", unit, fps, time_unit),
     )
     return check_trajectories3d(dataset)
 
@@ -304,11 +310,34 @@ def _join(schema: _Schema, values: dict[str, Array], names: dict[str, Any], attr
     )
 
 
-def _attributes(kind: str, unit: str, fps: float | None) -> dict[str, Any]:
+def time_unit_of(dataset: xr.Dataset) -> TimeUnit:
+    """What a dataset's times count: seconds, or frames where neither a rate nor times are known.
+
+    Raises:
+        DataError: the attribute time_unit says something else.
+    """
+    stated = dataset.attrs.get("time_unit", "s" if dataset.attrs.get("fps") else "frame")
+    if stated not in ("s", "frame"):
+        raise DataError(f"The attribute time_unit must be 's' or 'frame', got {stated!r}.")
+    return "s" if stated == "s" else "frame"
+
+
+def _attributes(kind: str, unit: str, fps: float | None, counted: TimeUnit | None) -> dict[str, Any]:
     attributes: dict[str, Any] = {"kind": kind, "schema_version": SCHEMA_VERSION, "unit": unit}
     if fps is not None:
         attributes["fps"] = float(fps)
+    attributes["time_unit"] = counted or ("frame" if fps is None else "s")
     return attributes
+
+
+def _whole_numbers(frame: npt.ArrayLike) -> npt.NDArray[np.int64]:
+    """Frame numbers as exact 64-bit integers; DataError where they are not whole."""
+    given = np.asarray(frame)
+    if given.dtype.kind == "f" and not ((given % 1 == 0) & (np.abs(given) < 2.0**53)).all():
+        raise DataError("frame must be whole numbers (of 64 bits; as floats only those below 2^53 are exact).")
+    if given.dtype.kind not in "iuf":
+        raise DataError(f"frame must be whole numbers, got the type {given.dtype}.")
+    return given.astype(np.int64)
 
 
 def _names(names: Sequence[str] | None, count: int, what: str) -> list[str]:

@@ -33,9 +33,11 @@ from multipose.sources import (
     Gray,
     ImageFolder,
     Ints,
+    PagedImage,
     Rgb,
     SourceSpec,
     View,
+    count_pages,
     read_picture,
     wanted_frames,
     write_picture,
@@ -46,6 +48,7 @@ __all__ = [
     "FrameSource",
     "Gray",
     "ImageFolder",
+    "PagedImage",
     "Rgb",
     "SourceSpec",
     "VideoFile",
@@ -63,6 +66,7 @@ __all__ = [
 _FULL_RANGE = ("gray", "yuvj420p", "yuvj422p", "yuvj444p")
 _PLANAR = ("yuv420p", "yuv422p", "yuv444p", "nv12", *_FULL_RANGE)
 _CONTAINERS = {".mp4": "mp4", ".mov": "mov", ".mkv": "matroska", ".avi": "avi"}
+_RAW_STREAMS = ("h264", "hevc", "vvc", "mjpeg", "mpjpeg", "m4v", "mpegvideo", "obu", "vc1", "h263", "h261", "rawvideo")
 _SEEK_GAIN = 16  # frames between two wanted ones above which a seek to a key frame is cheaper than decoding on
 _STEADY = 0.1  # a frame may miss the steady clock by this share of the interval before the rate counts as variable
 _NEVER_WRITTEN = re.compile(rb"\x00\x00[\x00-\x02]")
@@ -72,7 +76,8 @@ _REPAIR = f"Copy the file again from the recording computer, or re-encode it {_R
 
 
 def open_source(spec: SourceSpec) -> FrameSource:
-    """Open a video file, a folder of pictures, a glob of pictures ("cal/*.png") or a list of pictures.
+    """Open a video file, a folder of pictures, a glob of pictures ("cal/*.png"), a TIFF of many pages or a list of
+    pictures.
 
     Raises:
         VideoError: there is nothing there, or it cannot be read.
@@ -85,7 +90,7 @@ def open_source(spec: SourceSpec) -> FrameSource:
     if path.is_dir() or (not path.exists() and glob.has_magic(str(path))):
         return ImageFolder(path)
     if path.suffix.lower() in PICTURE_SUFFIXES:
-        return ImageFolder([path])
+        return PagedImage(path) if count_pages(path) > 1 else ImageFolder([path])
     return VideoFile(path)
 
 
@@ -291,7 +296,7 @@ class _Opened:
         self._threads = threads
 
     def __enter__(self) -> tuple[Any, Any]:
-        self._container = av.open(str(self._path))
+        self._container = av.open(str(self._path), metadata_errors="replace")  # titles in any old encoding
         if not self._container.streams.video:
             self._container.close()
             raise VideoError(f"{self._path} holds no video (only sound or data). Give the file with the pictures.")
@@ -371,8 +376,13 @@ def _check_file(path: Path) -> None:
 
 
 def _index_packets(path: Path, container: Any, stream: Any) -> _Index:
-    # MP4's own index is complete before a packet is read; AVI says its number of frames in the header.
-    promised = max(len(stream.index_entries) if _is_mp4(container) else 0, stream.frames if _is_avi(container) else 0)
+    if container.format.name in _RAW_STREAMS:
+        raise VideoError(
+            f"{path} is a raw stream ({container.format.name}): it carries no times and no frame rate. Put it into a "
+            "container at the rate that it was filmed with, without loss: "
+            f"ffmpeg -framerate FPS -i {path.name} -c copy {path.stem}.mp4"
+        )
+    promised = len(stream.index_entries) if _is_mp4(container) else 0  # complete before a packet is read
     prefix = _length_prefix(stream.codec_context)
     unsound: list[int] = []
     packets = []
@@ -381,9 +391,15 @@ def _index_packets(path: Path, container: Any, stream: Any) -> _Index:
             packets.append((packet.pts, packet.dts, packet.is_keyframe, packet.is_discard))
             if prefix and packet.pts is not None and not _is_sound(bytes(packet), prefix):
                 unsound.append(packet.pts)
-    if len(packets) < promised:
+    there = len(packets)
+    if _is_avi(container):  # says its number of frames, and those that its writer left empty, in the header
+        promised = stream.frames
+        there = max((dts + 1 for _, dts, _, _ in packets if dts is not None), default=0)
+        if _is_whole_avi(path):
+            there = max(there, promised)  # the last ones are empty
+    if there < promised:
         raise VideoError(
-            f"{path} is truncated: its index promises {promised} frames, {len(packets)} are there. Copy it again from "
+            f"{path} is truncated: its index promises {promised} frames, {there} are there. Copy it again from "
             f"the recording computer, or keep what is there by re-encoding it {_REENCODE}."
         )
     shown = [(pts, dts, is_key) for pts, dts, is_key, is_discard in packets if not is_discard]
@@ -394,6 +410,12 @@ def _index_packets(path: Path, container: Any, stream: Any) -> _Index:
     if None in times:
         raise VideoError(f"{path}: frame {times.index(None)} carries no time at all. {_REPAIR}")
     order = np.sort(np.array(times, dtype=np.int64))
+    if counted and _is_avi(container) and (np.diff(order) > 1).any():
+        raise VideoError(
+            f"{path}: its writer left {int(order[-1]) + 1 - len(order)} frames empty, and its frames are reordered "
+            "without a time of their own, so that the times of the others are not known. Record without B-frames "
+            "(ffmpeg: -bf 0), or into .mp4 or .mkv."
+        )
     if (np.diff(order) == 0).any():
         frame = int(np.flatnonzero(np.diff(order) == 0)[0]) + 1
         raise VideoError(f"{path}: the frames {frame - 1} and {frame} carry the same time. {_REPAIR}")
@@ -455,6 +477,20 @@ def _is_avi(container: Any) -> bool:
     return "avi" in container.format.name.split(",")
 
 
+def _is_whole_avi(path: Path) -> bool:
+    """Whether the file is as long as the RIFF chunks that it is made of say."""
+    end, place = path.stat().st_size, 0
+    with path.open("rb") as file:
+        while place + 8 <= end:
+            file.seek(place)
+            head = file.read(8)
+            if head[:4] != b"RIFF":
+                break
+            size = int.from_bytes(head[4:], "little")
+            place += 8 + size + size % 2
+    return 0 < place <= end + 1  # a last byte of padding may be missing
+
+
 def _check_duration(path: Path, stream: Any, pts: Ints) -> None:
     """Matroska has no count of frames, but says how long the track lasts once the recording was closed properly."""
     stated = re.fullmatch(r"(\d+):(\d+):(\d+\.\d+)", stream.metadata.get("DURATION", ""))
@@ -478,7 +514,13 @@ def _steady_rate(times: Floats, nominal: float | None, tick: float) -> float | N
     if nominal is not None and abs(nominal - rate) * float(times[-1]) < 0.5:
         rate = nominal  # the exact figure, free of the rounding of the last frame's time
     missed = np.abs(times - np.arange(len(times)) / rate).max()
-    return rate if missed <= max(_STEADY / rate, 1.5 * tick) else None
+    # Times are rounded to ticks; yet one lost frame, which bends the line by half an interval or more, must show.
+    rounding = max(min(1.5 * tick, 0.45 / rate), 0.0 if _is_whole(1 / (rate * tick)) else 0.55 * tick)
+    return rate if missed <= max(_STEADY / rate, rounding) else None
+
+
+def _is_whole(value: float) -> bool:
+    return abs(value - round(value)) < 0.05
 
 
 def _display_turn(path: Path, frame: av.VideoFrame) -> tuple[int, int, int, int]:

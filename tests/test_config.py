@@ -189,3 +189,20 @@ def test_views_that_share_a_network() -> None:
 def test_groups_of_views_that_cannot_be(value: str, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         parse_config(sharing(value))
+
+
+def test_offsets_of_board_recordings() -> None:
+    text = """
+    name = "mice"
+    views = ["left", "right"]
+    [skeleton]
+    keypoints = ["nose"]
+    [calibration.offsets.day1]
+    left = 12
+    right = -3
+    """
+    assert parse_config(text).calibration.offsets == {"day1": {"left": 12, "right": -3}}
+    with pytest.raises(ConfigError, match=r"\[calibration\.offsets\.day1\]: there is no view 'lefd'.*'left'"):
+        parse_config(text.replace("left = 12", "lefd = 12"))
+    with pytest.raises(ConfigError, match="whole number"):
+        parse_config(text.replace("left = 12", "left = 1.5"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -44,7 +45,7 @@ def table(*rows: dict[str, object]) -> pd.DataFrame:
         ([row(), row(x=4.0)], "the point stands twice"),
         ([row(frame=-1)], "frame must be a whole number"),
         ([row(frame=1.5)], "frame must be a whole number"),
-        ([row(frame="seven")], "frame is not a number"),
+        ([row(frame="seven")], "frame must be a whole number"),
         ([row(x="left")], "x is not a number"),
         ([row(view="")], "view is empty"),
         ([row(keypoint=None)], "keypoint is empty"),
@@ -147,7 +148,7 @@ def test_files_that_are_no_labels(tmp_path: Path) -> None:
     with pytest.raises(FormatError, match="There is no file"):
         Labels.load(path)
     path.write_text("")
-    with pytest.raises(FormatError, match="cannot be read"):
+    with pytest.raises(FormatError, match="is empty"):
         Labels.load(path)
     path.write_text("a,b\n1,2\n")
     with pytest.raises(FormatError, match=r"labels\.csv: .*lacks recording"):
@@ -238,3 +239,84 @@ def test_real_labels_have_one_swap_and_made_ones_are_found(recordings: Callable[
         made = labels_from_points("m4s1", "top", frames["frame"], swapped, labels.keypoints)
         hits += any(p.frame == frames["frame"][place] for p in check_labels(made))
     assert hits >= 0.7 * len(places)  # 74 of all 93 when measured: with frames far apart the rest cannot be told
+
+
+def _walk(n: int = 6) -> np.ndarray:
+    """(frame, keypoint, 2) px of two points that move by fractions of a pixel."""
+    return np.random.default_rng(0).uniform(20, 80, (n, 2, 2))
+
+
+@pytest.mark.parametrize(
+    ("rows", "text"),
+    [
+        (slice(None), r"frame 0: nose is at \(0, 0\) in 6 of 6 pictures \(frames 0, 1, 2, 3, 4, ...\)"),
+        (slice(2, 4), r"frame 2: nose is at \(0, 0\) in 2 of 6 pictures \(frames 2, 3\)"),
+        (slice(5, 6), r"frame 5: nose is at \(0, 0\) in 1 of 6 pictures"),
+    ],
+)
+def test_points_at_the_origin_are_named(rows: slice, text: str) -> None:
+    """Another program's way to say that a point is not there."""
+    xy = _walk()
+    xy[rows, 0] = 0
+    (problem,) = check_labels(labels_from_points("day1", "top", range(6), xy, ["nose", "tail"]))
+    assert (problem.code, problem.keypoint) == ("origin", "nose")
+    assert re.search(text, problem.text)
+
+
+def test_points_copied_from_picture_to_picture_are_named() -> None:
+    xy = _walk()
+    xy[1:4, 1] = xy[0, 1]
+    (problem,) = check_labels(labels_from_points("day1", "top", range(6), xy, ["nose", "tail"]))
+    assert (problem.code, problem.keypoint, problem.frame) == ("repeated", "tail", 0)
+    assert "in 4 of 6 pictures (frames 0, 1, 2, 3)" in problem.text
+
+
+@pytest.mark.parametrize("repeated", [2, 3])
+def test_whole_pixels_may_repeat(repeated: int) -> None:
+    """An animal may hold still for some pictures; on whole pixels that looks like a copy."""
+    xy = np.round(_walk())
+    xy[:repeated, 1] = [40.0, 50.0]
+    assert not check_labels(labels_from_points("day1", "top", range(6), xy, ["nose", "tail"]))
+    xy[:4, 1] = [40.0, 50.0]
+    (problem,) = check_labels(labels_from_points("day1", "top", range(6), xy, ["nose", "tail"]))
+    assert problem.code == "repeated"
+
+
+@pytest.mark.parametrize("frame", [2**53 + 1, 1668520371123456789, 2**63 - 1])
+def test_frame_numbers_are_exact(tmp_path: Path, frame: int) -> None:
+    labels = labels_from_points("day1", "top", [frame], np.ones((1, 1, 2)), ["nose"])
+    assert labels.table["frame"].tolist() == [frame]
+    labels.save(tmp_path / "labels.csv")
+    assert Labels.load(tmp_path / "labels.csv").table["frame"].tolist() == [frame]
+    assert picture_path(tmp_path, "day1", "top", frame).name == f"{frame}.png"
+
+
+@pytest.mark.parametrize("frame", ["-1", "7.5", "1e400", str(2**63), "9007199254740993.0", ""])
+def test_other_frame_numbers_are_refused(frame: str) -> None:
+    with pytest.raises(LabelError, match="whole number from 0 on"):
+        Labels(table(row(frame=frame)))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda text: text.replace(",", ";"),
+        lambda text: "\n".join(",".join(f'"{cell}"' for cell in line.split(",")) for line in text.splitlines()),
+        lambda text: text + ",,,,,,,,,,\n\n",
+        lambda text: "\ufeff" + text,
+    ],
+)
+def test_tables_that_a_spreadsheet_saved(tmp_path: Path, change: Callable[[str], str]) -> None:
+    path = tmp_path / "labels.csv"
+    labels = labels_from_points("day1", "top", [3, 4], np.full((2, 1, 2), 12.5), ["nose"])
+    labels.save(path)
+    path.write_text(change(path.read_text()), encoding="utf-8")
+    assert Labels.load(path).table.equals(labels.table)
+
+
+def test_a_decimal_comma_is_read_where_semicolons_separate(tmp_path: Path) -> None:
+    path = tmp_path / "labels.csv"
+    labels = labels_from_points("day1", "top", [3, 4], np.full((2, 1, 2), 12.5), ["nose"])
+    labels.save(path)
+    path.write_text(path.read_text().replace(",", ";").replace("12.5", "12,5"), encoding="utf-16")
+    assert Labels.load(path).table.equals(labels.table)

@@ -383,9 +383,25 @@ def test_lens_from_matrix_chooses_by_the_coefficients() -> None:
     assert lens_from_matrix(RATIONAL.matrix, RATIONAL.distortion) == RATIONAL
     assert lens_from_matrix(FISHEYE.matrix, FISHEYE.distortion, fisheye=True) == FISHEYE
     with pytest.raises(DataError, match="12 distortion coefficients fit no lens"):
-        lens_from_matrix(m, np.zeros(12))
+        lens_from_matrix(m, [*np.zeros(11), 1e-3])
     with pytest.raises(DataError, match="fisheye lens has 4.*5 were given"):
-        lens_from_matrix(m, np.zeros(5), fisheye=True)
+        lens_from_matrix(m, np.ones(5), fisheye=True)
+
+
+@pytest.mark.parametrize("length", [12, 14])
+@pytest.mark.parametrize("lens", [BROWN, RATIONAL])
+def test_trailing_zeros_of_opencvs_longer_vectors_change_nothing(lens: Lens, length: int) -> None:
+    given = list(lens.distortion)
+    padded = given + [0.0] * (length - len(given))
+    for shape in ((length,), (1, length), (length, 1)):
+        assert lens_from_matrix(lens.matrix, np.reshape(padded, shape)) == lens
+    padded[-1] = 1e-4
+    with pytest.raises(DataError, match="thin prism and tilt"):
+        lens_from_matrix(lens.matrix, padded)
+
+
+def test_trailing_zeros_of_a_fisheye_lens_change_nothing() -> None:
+    assert lens_from_matrix(FISHEYE.matrix, [*FISHEYE.distortion, 0.0], fisheye=True) == FISHEYE
 
 
 @pytest.mark.parametrize(

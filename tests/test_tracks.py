@@ -16,6 +16,7 @@ from multipose.tracks import (
     keypoints2d,
     load_tracks,
     save_tracks,
+    time_unit_of,
     trajectories3d,
 )
 
@@ -182,3 +183,27 @@ def test_files_with_values_that_cannot_be_are_refused_by_file(tmp_path: Path) ->
     ]:
         with pytest.raises(FormatError, match=rf"a\.nc: .*{problem}"):
             load_tracks(saved(dataset))
+
+
+@pytest.mark.parametrize("frame", [[[0.5, 1.0]], [[2.0**60, 2.0**61]], [["a", "b"]], [[np.nan, 1.0]]])
+def test_frame_numbers_are_whole(frame: list[list[object]]) -> None:
+    with pytest.raises(DataError, match="frame must be whole numbers"):
+        keypoints2d(np.zeros((1, 2, 1, 1, 2)), views=["a"], frame=frame)
+
+
+@pytest.mark.parametrize("frame", [[[0, 1]], [[2**60 + 1, 2**60 + 2]], [[5.0, 6.0]]])
+def test_frame_numbers_are_kept_exactly(tmp_path: Path, frame: list[list[int]]) -> None:
+    save_tracks(keypoints2d(np.zeros((1, 2, 1, 1, 2)), views=["a"], frame=frame), tmp_path / "a.nc")
+    found = load_tracks(tmp_path / "a.nc")["frame"]
+    assert found.dtype == np.int64
+    assert found.values.tolist() == frame
+
+
+@pytest.mark.parametrize(("fps", "given", "expected"), [(30.0, None, "s"), (None, None, "frame"), (None, "s", "s")])
+def test_what_times_count_is_said(fps: float | None, given: str | None, expected: str) -> None:
+    points = keypoints2d(np.zeros((1, 2, 1, 1, 2)), views=["a"], fps=fps, time_unit=given)
+    assert points.attrs["time_unit"] == time_unit_of(points) == expected
+    del points.attrs["time_unit"]  # of files that were written before
+    assert time_unit_of(points) == ("frame" if fps is None else "s")
+    with pytest.raises(DataError, match="time_unit must be"):
+        time_unit_of(points.assign_attrs(time_unit="hours"))

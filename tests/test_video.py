@@ -40,12 +40,20 @@ def number_of(picture: Rgb) -> int:
 
 
 def encode(
-    path: Path, times: list[int], *, rate: int = 30, rotation: int | None = None, options: dict[str, str] | None = None
+    path: Path,
+    times: list[int],
+    *,
+    rate: int = 30,
+    rotation: int | None = None,
+    options: dict[str, str] | None = None,
+    codec: str = "libx264",
+    pixel_format: str = "yuv420p",
 ) -> None:
     """Write numbered frames at the given times (in ticks of 1 / rate), by PyAV itself."""
     with av.open(str(path), "w") as container:
-        stream = container.add_stream("libx264", rate=rate, options=options or {"g": "12", "bf": "3"})
-        stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuv420p"
+        options = options or ({"g": "12", "bf": "3"} if codec == "libx264" else {})
+        stream = container.add_stream(codec, rate=rate, options=options)
+        stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, pixel_format
         stream.codec_context.time_base = Fraction(1, rate)
         if rotation is not None:
             stream.set_display_rotation(rotation)
@@ -256,6 +264,51 @@ def test_truncated_video_is_refused(folder: Path, steady: Path, name: str, text:
         VideoFile(cut)
 
 
+@pytest.mark.parametrize("lost", [range(5, 10), range(1, 2), range(20, 25)])
+def test_empty_frames_of_an_avi_are_gaps(folder: Path, lost: range) -> None:
+    """Nothing is missing: the writer noted frames that the camera dropped by empty chunks."""
+    there = [i for i in range(25) if i not in lost]
+    encode(folder / "gaps.avi", there, codec="mjpeg", pixel_format="yuvj420p")
+    encode(folder / "gaps.mkv", there, codec="mjpeg", pixel_format="yuvj420p")
+    source, same = VideoFile(folder / "gaps.avi"), VideoFile(folder / "gaps.mkv")
+    assert len(source) == len(there)
+    np.testing.assert_allclose(source.times, same.times, atol=2e-3)
+    assert (source.fps is None) == (same.fps is None)
+    assert [index for index, _ in source] == list(range(len(there)))
+
+
+def test_an_avi_that_ends_with_empty_frames_is_whole(folder: Path) -> None:
+    path = folder / "end.avi"
+    encode(path, list(range(20)), codec="mjpeg", pixel_format="yuvj420p")
+    data = bytearray(path.read_bytes())
+    at = data.find(b"strh") + 8 + 32  # the length of the stream, in frames
+    assert int.from_bytes(data[at : at + 4], "little") == 20
+    data[at : at + 4] = (23).to_bytes(4, "little")
+    path.write_bytes(data)
+    assert len(VideoFile(path)) == 20
+    path.write_bytes(data[: len(data) // 2])
+    with pytest.raises(VideoError, match="truncated"):
+        VideoFile(path)
+
+
+def test_empty_frames_among_reordered_ones_are_refused(folder: Path) -> None:
+    there = [i for i in range(25) if i not in range(5, 10)]
+    encode(folder / "holes.avi", there)
+    with pytest.raises(VideoError, match="left 5 frames empty.*without B-frames"):
+        VideoFile(folder / "holes.avi")
+
+
+@pytest.mark.parametrize(
+    ("name", "codec", "pixel_format"),
+    [("a.h264", "libx264", "yuv420p"), ("a.mjpeg", "mjpeg", "yuvj420p"), ("a.hevc", "libx265", "yuv420p")],
+)
+def test_raw_streams_say_that_they_have_no_times(folder: Path, name: str, codec: str, pixel_format: str) -> None:
+    path = folder / name
+    encode(path, list(range(12)), codec=codec, pixel_format=pixel_format)
+    with pytest.raises(VideoError, match=rf"{name} is a raw stream.*no times.*-framerate FPS -i {name} -c copy a.mp4"):
+        VideoFile(path)
+
+
 def test_recording_that_was_never_finished_is_explained(folder: Path) -> None:
     encode(folder / "unfinished.mp4", list(range(30)))  # this one has its index at the end
     data = (folder / "unfinished.mp4").read_bytes()
@@ -313,12 +366,67 @@ def test_image_folder_is_ordered_by_number(tmp_path: Path) -> None:
     assert ImageFolder(tmp_path, fps=10).times.tolist() == [0, 0.1, 0.9]
 
 
-def test_pictures_whose_numbers_do_not_tell_them_apart_are_counted(tmp_path: Path) -> None:
-    for name in ("b_1", "a_1", "c_1"):
-        write_picture(tmp_path / f"{name}.png", numbered(ord(name[0])))
-    source = ImageFolder(tmp_path)
-    assert source.frame_numbers.tolist() == [0, 1, 2]
-    assert [number_of(picture) for _, picture in source] == [ord(letter) for letter in "abc"]
+@pytest.mark.parametrize("stray", ["mean", "mean2", "a_img001", "img001_2"])
+def test_an_odd_picture_is_refused_by_name(tmp_path: Path, stray: str) -> None:
+    """It used to renumber all the others without a word."""
+    for name in ("img001", "img002", "img004", stray):
+        write_picture(tmp_path / f"{name}.png", numbered(1))
+    with pytest.raises(VideoError, match=f"'{stray}'.*take it out"):
+        ImageFolder(tmp_path)
+
+
+@pytest.mark.parametrize("hidden", ["._img001.png", ".DS_Store.png", "._img002.png"])
+def test_hidden_files_are_no_pictures(tmp_path: Path, hidden: str) -> None:
+    write_picture(tmp_path / "img001.png", numbered(1))
+    (tmp_path / hidden).write_bytes(b"\0\5\x16\7" + b"\0" * 200)
+    assert ImageFolder(tmp_path).frame_numbers.tolist() == [1]
+    assert ImageFolder(tmp_path / "*.png").frame_numbers.tolist() == [1]
+
+
+@pytest.mark.parametrize("bits", [8, 10, 12, 14, 16])
+def test_pictures_of_16_bits_are_scaled_by_what_they_hold(tmp_path: Path, bits: int) -> None:
+    """One factor for the folder, from its brightest picture."""
+    levels = np.arange(256, dtype=np.uint16).reshape(16, 16)
+    bright, dark = levels << (bits - 8), levels << max(bits - 10, 0)
+    cv2.imwrite(str(tmp_path / "img1.tif"), dark)
+    cv2.imwrite(str(tmp_path / "img2.png"), bright)
+    pictures = [picture[..., 0] for _, picture in ImageFolder(tmp_path)]
+    assert (pictures[1] == levels).all()
+    assert (pictures[0] == dark >> (bits - 8)).all()
+    assert (read_picture(tmp_path / "img2.png")[..., 1] == levels).all()
+
+
+def test_a_picture_beyond_the_bits_of_the_others_is_told(tmp_path: Path) -> None:
+    for i in range(200):  # more than are looked at
+        cv2.imwrite(str(tmp_path / f"img{i}.tif"), np.full((4, 4), 4000 if i == 1 else 900, np.uint16))
+    with pytest.raises(VideoError, match=r"img1\.tif holds levels up to 4000, more than the 10 bits"):
+        list(ImageFolder(tmp_path))
+
+
+def test_a_tiff_of_many_pages_is_a_sequence(tmp_path: Path) -> None:
+    path = tmp_path / "front.tif"
+    cv2.imwritemulti(str(path), [np.full((6, 8), 9 * i, np.uint8) for i in range(25)])
+    source = open_source(path)
+    assert (len(source), source.size, source.fps) == (25, (8, 6), None)
+    assert source.frame_numbers.tolist() == list(range(25))
+    assert [int(picture[0, 0, 0]) for _, picture in source.read([24, 0, 3])] == [0, 27, 216]
+    with pytest.raises(VideoError, match=r"front\.tif holds 25 pictures"):
+        read_picture(path)
+    with pytest.raises(VideoError, match="holds 25 pictures"):
+        ImageFolder(tmp_path)
+    with pytest.raises(DataError, match="frames 0 to 24; asked for 25"):
+        list(source.read([25]))
+
+
+def test_a_tiff_of_one_page_is_a_picture(tmp_path: Path) -> None:
+    cv2.imwrite(str(tmp_path / "front7.tif"), np.full((6, 8), 9, np.uint8))
+    assert open_source(tmp_path / "front7.tif").frame_numbers.tolist() == [7]
+
+
+def test_pages_of_12_bits(tmp_path: Path) -> None:
+    path = tmp_path / "front.tiff"
+    cv2.imwritemulti(str(path), [np.full((6, 8), level, np.uint16) for level in (400, 4095)])
+    assert [int(picture[0, 0, 0]) for _, picture in open_source(path)] == [25, 255]
 
 
 def test_bad_folders_of_pictures(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ from multipose.errors import DataError
 from multipose.files import natural_key
 from multipose.opencv import cv2, set_threads
 from multipose.progress import SILENT, Progress
-from multipose.sources import excerpt_of
+from multipose.sources import ImageFolder, excerpt_of
 from multipose.video import FrameSource, SourceSpec, VideoFile, View, open_source, tell_damage
 
 FloatArray: TypeAlias = NDArray[np.float64]
@@ -38,16 +38,18 @@ def detect_board(
     *,
     views: Mapping[str, Mapping[str, Any]] | None = None,
     frames: Iterable[int] | None = None,
+    offsets: Mapping[str, int] | None = None,
     max_frames: int | None = 300,
     threads: int | None = None,
     progress: Progress = SILENT,
 ) -> Corners:
     """Find the board's corners in all views.
 
-    Frames are matched by their numbers: those of a video count from 0, that of a picture is the last whole number in
-    its name. Videos must have the same number of frames, unless `frames` says which to look at; a picture that one view
-    lacks is told in the reasons. Views that are parts of one video are cut from the same decoded frames. All are worked
-    on in parallel, and the result does not depend on the number of threads.
+    Frames are matched by their numbers: those of a video count from 0, those of pictures stand in their names
+    (`multipose.numbering`). Videos must have the same number of frames, unless `offsets` says how they belong together
+    or `frames` which to look at; a picture that one view lacks is told in the reasons. Views that are parts of one
+    video are cut from the same decoded frames. All are worked on in parallel, and the result does not depend on the
+    number of threads.
 
     In a recording with more than `max_frames` instants, 2 in 5 of these are spread evenly, on key frames of the first
     video where there are some near; the others go, round after round, to where the board is seen and moves, first to
@@ -59,21 +61,28 @@ def detect_board(
         board: what to look for.
         views: crop, flip, quarter_turns and scale of some of the views (the arguments of multipose.video.View).
         frames: numbers of the instants that may be looked at; all by default.
+        offsets: the frame number of a view that falls on instant 0, 0 for views that are not named; given (be it 0 for
+            all, where all cameras began together), the videos may have unequal numbers of frames.
         max_frames: at most so many instants are looked at; None for no limit.
         threads: at most so many at once; by default one for each core.
 
     Raises:
-        DataError: no views, settings for an unknown view, or videos of unequal length.
+        DataError: no views, settings for an unknown view, videos of unequal length, or no number that two views share.
         VideoError: a source cannot be read.
     """
     if not sources:
         raise DataError("No views were given to look for a board in.")
-    opened = _open(sources, views or {})
-    reels = _reels(opened)
-    numbers = _instants(opened, frames)
+    opened = _open(sources, views or {}, offsets or {})
+    own = {name: source.frame_numbers - (offsets or {}).get(name, 0) for name, source in opened.items()}
+    for name, source in opened.items():
+        root = _root(source)
+        if isinstance(root, ImageFolder) and root.numbering.chosen:
+            progress.note(f"{name}: frames are numbered by {root.numbering.rule}")
+    reels = _reels(opened, own)
+    numbers = _instants(opened, own, frames, stated=bool(offsets))
     budget = len(numbers) if max_frames is None else min(max_frames, len(numbers))
     sizes = {name: source.size for name, source in opened.items()}
-    cheap = _key_instants(opened, numbers)
+    cheap = _key_instants(opened, own, numbers)
     looked = np.empty(0, dtype=np.int64)
     px = np.empty((len(opened), 0, board.n_corners, 2))
     reasons = np.empty((len(opened), 0), dtype=object)
@@ -88,7 +97,7 @@ def detect_board(
             reasons = np.concatenate([reasons, new_reasons], axis=1)[:, order]
             sides = np.array(list(sizes.values()), dtype=float)
             more = further_instants(looked, px, sides, len(numbers), budget, cheap)
-        diagnoses = _diagnose(opened, board, numbers[looked], px, reasons, workers, progress)
+        diagnoses = _diagnose(opened, own, board, numbers[looked], px, reasons, workers, progress)
     tell_damage({", ".join(list(opened)[view] for view in reel.views): reel.source for reel in reels}, progress)
     excerpts = {name: excerpt_of(source) for name, source in opened.items()}
     return Corners(board, tuple(opened), sizes, numbers[looked], px, reasons, diagnoses, excerpts)
@@ -107,7 +116,7 @@ def _look(
     reasons = np.full((n_views, len(numbers)), "", dtype=object)
     jobs: list[tuple[_Reel, dict[int, int]]] = []
     for reel in reels:
-        places = _places(reel.source, numbers)
+        places = _places(reel.numbers, numbers)
         reasons[np.ix_(np.array(reel.views), np.flatnonzero(places < 0))] = "this view has no picture of the instant"
         advance(len(reel.views) * int((places < 0).sum()))
         present = np.flatnonzero(places >= 0)
@@ -137,6 +146,7 @@ def _look(
 
 def _diagnose(
     opened: Mapping[str, FrameSource],
+    own: Mapping[str, IntArray],
     board: Board,
     numbers: IntArray,
     px: FloatArray,
@@ -151,7 +161,7 @@ def _diagnose(
         progress.note(f"No board in {', '.join(empty)}: trying other boards to say why.")
 
     def say(name: str) -> str:
-        samples = _samples(opened[name], _places(opened[name], numbers))
+        samples = _samples(opened[name], _places(own[name], numbers))
         return diagnose(board, samples, [reason for reason in reasons[list(opened).index(name)] if reason])
 
     with ThreadPoolExecutor(workers) as pool:
@@ -160,21 +170,29 @@ def _diagnose(
 
 @dataclass(frozen=True, eq=False)
 class _Reel:
-    """What is read once for all views that are parts of it: the source, and places and sources of these views."""
+    """What is read once for all views that are parts of it: the source, its frames' numbers of instants, and places and
+    sources of these views.
+    """
 
     source: FrameSource
+    numbers: IntArray
     views: tuple[int, ...]
     looks: tuple[FrameSource, ...]
 
 
-def _reels(opened: Mapping[str, FrameSource]) -> list[_Reel]:
-    groups: dict[object, list[tuple[int, FrameSource]]] = {}
-    for view, source in enumerate(opened.values()):
+def _reels(opened: Mapping[str, FrameSource], own: Mapping[str, IntArray]) -> list[_Reel]:
+    groups: dict[object, list[tuple[int, str, FrameSource]]] = {}
+    for view, (name, source) in enumerate(opened.items()):
         root = _root(source)
-        key = root.path.resolve() if isinstance(root, VideoFile) else id(root)
-        groups.setdefault(key, []).append((view, source))
+        file = root.path.resolve() if isinstance(root, VideoFile) else id(root)
+        groups.setdefault((file, own[name].tobytes()), []).append((view, name, source))
     return [
-        _Reel(_root(members[0][1]), tuple(view for view, _ in members), tuple(source for _, source in members))
+        _Reel(
+            _root(members[0][2]),
+            own[members[0][1]],
+            tuple(view for view, _, _ in members),
+            tuple(source for _, _, source in members),
+        )
         for members in groups.values()
     ]
 
@@ -196,18 +214,22 @@ def _read_gray(root: FrameSource, indices: Iterable[int]) -> Iterator[tuple[int,
         yield index, np.asarray(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY), dtype=np.uint8)
 
 
-def _key_instants(opened: Mapping[str, FrameSource], numbers: IntArray) -> IntArray:
+def _key_instants(opened: Mapping[str, FrameSource], own: Mapping[str, IntArray], numbers: IntArray) -> IntArray:
     """Ascending places among the instants of these numbers of the key frames of the first video."""
-    video = next((root for root in map(_root, opened.values()) if isinstance(root, VideoFile)), None)
-    if video is None:
-        return np.empty(0, dtype=np.int64)
-    return np.flatnonzero(np.isin(numbers, video.frame_numbers[video.key_frames]))
+    for name, source in opened.items():
+        root = _root(source)
+        if isinstance(root, VideoFile):
+            return np.flatnonzero(np.isin(numbers, own[name][root.key_frames]))
+    return np.empty(0, dtype=np.int64)
 
 
-def _open(sources: Mapping[str, SourceSpec], views: Mapping[str, Mapping[str, Any]]) -> dict[str, FrameSource]:
-    unknown = [name for name in views if name not in sources]
-    if unknown:
-        raise DataError(f"Settings are given for the view {unknown[0]!r}, but the views are {', '.join(sources)}.")
+def _open(
+    sources: Mapping[str, SourceSpec], views: Mapping[str, Mapping[str, Any]], offsets: Mapping[str, int]
+) -> dict[str, FrameSource]:
+    for what, named in (("Settings are", views), ("An offset is", offsets)):
+        unknown = [name for name in named if name not in sources]
+        if unknown:
+            raise DataError(f"{what} given for the view {unknown[0]!r}, but the views are {', '.join(sources)}.")
     opened: dict[str, FrameSource] = {}
     for name, spec in sources.items():
         source = open_source(spec)
@@ -215,35 +237,45 @@ def _open(sources: Mapping[str, SourceSpec], views: Mapping[str, Mapping[str, An
     return opened
 
 
-def _instants(opened: Mapping[str, FrameSource], frames: Iterable[int] | None) -> IntArray:
-    """The numbers of the instants that may be looked at, ascending."""
+def _instants(
+    opened: Mapping[str, FrameSource], own: Mapping[str, IntArray], frames: Iterable[int] | None, stated: bool
+) -> IntArray:
+    """The numbers of the instants that may be looked at, ascending.
+
+    own: number of the instant of each view's frames. stated: whether somebody said how views belong together.
+    """
+    known, counts = np.unique(np.concatenate(list(own.values())), return_counts=True)
     if frames is not None:
         numbers = np.unique(np.fromiter(frames, dtype=np.int64))
-        known = np.concatenate([source.frame_numbers for source in opened.values()])
         absent = numbers[~np.isin(numbers, known)]
         if len(absent):
             raise DataError(
                 f"No view has the frame {absent[0]} ({len(absent)} of {len(numbers)} frames asked for are in no view)."
             )
-    else:
-        videos = {name: source for name, source in opened.items() if isinstance(_root(source), VideoFile)}
-        if len({len(source) for source in videos.values()}) > 1:
-            counts = ", ".join(
-                f"{name} {len(source)}"
-                for name, source in sorted(videos.items(), key=lambda item: natural_key(item[0]))
-            )
-            raise DataError(
-                f"The board videos differ in their numbers of frames ({counts}), so it is not known which frames "
-                "belong together. Cut them to the same frames (in Python, `frames` of detect_board says which numbers "
-                "mean the same instants)."
-            )
-        numbers = np.unique(np.concatenate([source.frame_numbers for source in opened.values()]))
-    return numbers
+        return numbers
+    names = sorted(opened, key=natural_key)
+    lengths = {name: len(opened[name]) for name in names if not isinstance(_root(opened[name]), ImageFolder)}
+    if len(set(lengths.values())) > 1 and not stated:
+        listed = ", ".join(f"{name} {length}" for name, length in lengths.items())
+        zeros = " ".join(f"--offset {name}=0" for name in lengths)
+        raise DataError(
+            f"The board videos differ in their numbers of frames ({listed}), so it is not known which frames belong "
+            "together. Say which frame of each falls on the same instant: `multipose calibrate --offset VIEW=N` or "
+            f"[calibration.offsets.<session>] in multipose.toml; {zeros} if all cameras began together."
+        )
+    if len(own) > 1 and counts.max() < 2:
+        reach = ", ".join(f"{name} {own[name].min()} to {own[name].max()}" for name in names)
+        raise DataError(
+            f"No frame number of the board's pictures is in two views ({reach}), so it is not known which belong "
+            "together. Rename the pictures so that equal numbers are of the same instant, or say which number of each "
+            "view falls on it: `multipose calibrate --offset VIEW=N`, or [calibration.offsets.<session>] in "
+            "multipose.toml."
+        )
+    return known
 
 
-def _places(source: FrameSource, numbers: IntArray) -> NDArray[np.intp]:
-    """Index in the source of each frame number, -1 where it has none."""
-    own = source.frame_numbers
+def _places(own: IntArray, numbers: IntArray) -> NDArray[np.intp]:
+    """Index in the source of each number, -1 where it has none; own: the numbers of its frames."""
     order = np.argsort(own)
     at = np.minimum(np.searchsorted(own, numbers, sorter=order), len(own) - 1)
     result: NDArray[np.intp] = np.where(own[order[at]] == numbers, order[at], -1)

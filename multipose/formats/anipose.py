@@ -15,6 +15,7 @@ import xarray as xr
 
 from multipose.errors import DataError, FormatError
 from multipose.files import atomic_path
+from multipose.text import read_rows
 from multipose.tracks import check_trajectories3d, trajectories3d
 
 _FIELDS = ("x", "y", "z", "error", "ncams", "score")
@@ -65,31 +66,35 @@ def read_trajectories(
         FormatError: the file is missing or no such table.
     """
     place = Path(path)
-    if not place.is_file():
-        raise FormatError(f"There is no file {place}.")
-    try:
-        table = pd.read_csv(place)
-    except (ValueError, UnicodeDecodeError) as error:
-        raise FormatError(f"{place} cannot be read as a table ({error}).") from error
+    rows = read_rows(place)
+    table = pd.DataFrame(rows.columns(), dtype=object)
     names = [column[: -len("_error")] for column in table.columns if column.endswith("_error")]
     missing = [f"{name}_{field}" for name in names for field in _FIELDS if f"{name}_{field}" not in table]
     if not names or missing or "fnum" not in table:
         what = ", ".join(missing[:5]) or "columns ending in _error, or fnum"
         raise FormatError(f"{place} is no table of 3D points as anipose writes them; it lacks {what}.")
+    wanted = [*(f"{name}_{field}" for name in names for field in _FIELDS), "fnum"]
+    try:
+        table = pd.DataFrame({name: [float(rows.decimal(cell) or "nan") for cell in table[name]] for name in wanted})
+    except ValueError as error:
+        raise FormatError(f"{place}: a cell is no number ({error}).") from None
     values = {field: table[[f"{name}_{field}" for name in names]].to_numpy(dtype=np.float64) for field in _FIELDS}
     frames = table["fnum"].to_numpy(dtype=np.float64)
     score = np.where(values["score"] > 1, np.nan, values["score"])  # anipose marks "no view" by 2
-    return trajectories3d(
-        np.stack([values["x"], values["y"], values["z"]], axis=-1)[:, None],
-        score[:, None],
-        values["error"][:, None],
-        np.nan_to_num(values["ncams"]).astype(np.int64)[:, None],
-        keypoints=names,
-        individuals=[individual],
-        fps=fps,
-        time=frames / (1.0 if fps is None else fps),
-        unit=unit,
-    )
+    try:
+        return trajectories3d(
+            np.stack([values["x"], values["y"], values["z"]], axis=-1)[:, None],
+            score[:, None],
+            values["error"][:, None],
+            np.nan_to_num(values["ncams"]).astype(np.int64)[:, None],
+            keypoints=names,
+            individuals=[individual],
+            fps=fps,
+            time=frames / (1.0 if fps is None else fps),
+            unit=unit,
+        )
+    except DataError as error:
+        raise FormatError(f"{place}: {error}") from error
 
 
 def _table(dataset: xr.Dataset) -> pd.DataFrame:

@@ -8,11 +8,11 @@ DeepLabCut's HDF5 files are read and written without PyTables, and nothing that 
 
 from __future__ import annotations
 
-import csv
 import os
 import re
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -21,25 +21,30 @@ import xarray as xr
 
 from multipose.errors import DataError, FormatError
 from multipose.files import atomic_path, path_inside
+from multipose.formats.joining import ViewPoints, check_confidence, join_views
 from multipose.formats.pandas_hdf import read_frame, write_frame
 from multipose.labels import Labels
-from multipose.sources import read_picture, write_picture
-from multipose.tracks import USUAL_SHARED_ERROR, check_keypoints2d, keypoints2d
+from multipose.numbering import number_names
+from multipose.sources import PICTURE_SUFFIXES, read_picture, write_picture
+from multipose.text import read_rows
+from multipose.tracks import check_keypoints2d
 
 Pictures = dict[tuple[str, int], Path]
 """The picture of each labelled frame, by recording and frame number."""
 
 _KEY = "df_with_missing"
 _LEVELS = ("scorer", "individuals", "bodyparts", "coords")
+_COORDS = ("x", "y", "likelihood")
 _INDIVIDUAL = "individual_0"
+_NOTHING = ("", "na", "n/a", "#n/a", "nan", "none", "null")
+_FRAME = re.compile(r"(\d+)(\.0*)?")  # 7, or 7.0 where a spreadsheet or pandas made it so
 
 
 def read_labels(path: str | os.PathLike[str], *, view: str, recording: str | None = None) -> tuple[Labels, Pictures]:
     """Read a table of labels.
 
     An empty point of a picture that has any label is absent; in a picture without a label all points are unlabelled.
-    Frame numbers are the last whole numbers of the pictures' names; where a name of a recording has none, or two
-    pictures share one, that recording's pictures are numbered from 0 in the order of the table.
+    Frame numbers are those in the pictures' names, of each recording as `multipose.numbering` finds them.
 
     Args:
         path: CollectedData_*.csv or .h5, with either kind of index, of one animal or several.
@@ -49,14 +54,19 @@ def read_labels(path: str | os.PathLike[str], *, view: str, recording: str | Non
 
     Returns:
         The labels, and each frame's picture: where it exists relative to the table's folder or one of the two above it,
-        as DeepLabCut lays them out, else relative to the table's folder.
+        as DeepLabCut lays them out, or beside the table, where the names are of another computer or folder.
 
     Raises:
-        FormatError: the file is missing or no such table.
+        FormatError: the file is missing or no such table, or a name tells no frame.
     """
     place = Path(path)
     table = _read_table(place)
     names = [_picture_name(row) for row in table.index]
+    nameless = [i for i, name in enumerate(names) if not name.strip("/ ")]
+    if nameless:
+        raise FormatError(
+            f"{place}: row {nameless[0] + 1} of the labels names no picture. Fill its name in or delete it."
+        )
     coords = set(table.columns.get_level_values("coords"))
     if coords != {"x", "y"}:
         raise FormatError(
@@ -67,9 +77,9 @@ def read_labels(path: str | os.PathLike[str], *, view: str, recording: str | Non
     if doubled:
         raise FormatError(f"{place} has more than one row for {', '.join(doubled[:5])}. Keep one of them.")
     recordings = [recording or _recording_of(name, place) for name in names]
-    frames = _number_pictures(recordings, names)
-    base = _find_base(place, names)
-    pictures = {(recordings[i], frames[i]): base / name for i, name in enumerate(names)}
+    frames = _number_pictures(place, recordings, names)
+    found = _find_pictures(place, names)
+    pictures = {(recordings[i], frames[i]): found[i] for i in range(len(names))}
     return Labels(_long_table(table, place, view, recordings, frames), _parts(table)), pictures
 
 
@@ -123,46 +133,53 @@ def write_labels(
 def read_keypoints(paths: Mapping[str, str | os.PathLike[str]], *, fps: float | None = None) -> xr.Dataset:
     """Read one analysed video (CSV or HDF5) for each view as a Keypoints2D; likelihood becomes confidence.
 
+    Rows are frames by the numbers that the table gives them, whatever their order; gaps stay gaps, and views are
+    matched by these numbers. Predictions on labelled pictures have the numbers in the pictures' names. Columns are read
+    by name; others than x, y and likelihood are told in the attribute `notes`. Without a likelihood nothing is said.
+
     Args:
         paths: name of each view and its file.
         fps: frames per second of the videos.
 
     Raises:
-        FormatError: a file is missing or no such table, or the views differ in frames, body parts or individuals.
+        FormatError: a file is missing or no such table, a frame's number is missing or stands twice, a likelihood is no
+            probability, or the views differ in body parts or individuals.
     """
     if not paths:
         raise FormatError("No DeepLabCut file was given; give one for each view.")
-    tables = {view: _read_table(Path(path)) for view, path in paths.items()}
-    first_view, first = next(iter(tables.items()))
-    for view, table in tables.items():
-        coords = set(table.columns.get_level_values("coords"))
-        if coords != {"x", "y", "likelihood"}:
-            raise FormatError(
-                f"{paths[view]} has {', '.join(sorted(map(str, coords)))} for each point; analysed videos have x, y "
-                "and likelihood. If it holds labels, read it as labels."
-            )
-        if not table.index.equals(first.index):
-            raise FormatError(
-                f"The views {first_view} ({len(first)} frames) and {view} ({len(table)} frames) do not hold the same "
-                "frames. Read them one by one, or give the recording's offsets."
-            )
-        if set(_parts(table)) != set(_parts(first)) or _individuals(table) != _individuals(first):
-            raise FormatError(f"The views {first_view} and {view} differ in body parts or individuals.")
-    parts, individuals = _parts(first), _individuals(first)
-    shape = (len(first), len(individuals), len(parts), 3)
-    values = np.stack([_sorted_values(table, individuals, parts).reshape(shape) for table in tables.values()])
-    frames = first.index.to_numpy(dtype=np.int64)
-    return keypoints2d(
-        values[..., :2],
-        np.where(np.isfinite(values[..., :2]).all(-1), values[..., 2], 0.0),
-        views=list(tables),
-        keypoints=parts,
-        individuals=individuals,
-        fps=fps,
-        frame=np.broadcast_to(frames, (len(tables), len(frames))),
-        time=frames / (1.0 if fps is None else fps),
-        shared_error=USUAL_SHARED_ERROR,
+    return join_views({view: _read_view(Path(path), view) for view, path in paths.items()}, fps)
+
+
+def _read_view(path: Path, view: str) -> ViewPoints:
+    table = _read_table(path)
+    coords = list(dict.fromkeys(map(str, table.columns.get_level_values("coords"))))
+    if not {"x", "y"} <= set(coords):
+        raise FormatError(f"{path} has {', '.join(coords)} for each point; analysed videos have x, y and likelihood.")
+    if set(coords) == {"x", "y"} and _names_pictures(table.index):
+        raise FormatError(
+            f"{path} has x and y for each point of pictures; analysed videos have x, y and likelihood. If it holds "
+            "labels, read it as labels."
+        )
+    frames = _number_rows(path, table.index)
+    order = np.argsort(frames, kind="stable")
+    frames = frames[order]
+    doubled = np.flatnonzero(np.diff(frames) == 0)
+    if len(doubled):
+        raise FormatError(f"{path} has more than one row for frame {frames[int(doubled[0])]}. Keep one of them.")
+    parts, individuals = _parts(table), _individuals(table)
+    values = _sorted_values(table, individuals, parts).reshape(len(table), len(individuals), len(parts), 3)[order]
+    if np.isinf(values).any():
+        row, _, part, _ = (int(i) for i in np.argwhere(np.isinf(values))[0])
+        raise FormatError(f"{path}, view {view}, keypoint {parts[part]}, frame {frames[row]}: a value is infinite.")
+    known = np.asarray(np.isfinite(values[..., :2]).all(-1))
+    position = np.where(known[..., None], values[..., :2], np.nan)
+    confidence, notes = check_confidence(
+        values[..., 2], position, path=path, view=view, frames=frames, individuals=individuals, keypoints=parts
     )
+    unused = [name for name in coords if name not in _COORDS]
+    if unused:
+        notes = (*notes, f"{path}: of each point x, y and likelihood are read, not {', '.join(unused)}")
+    return ViewPoints(path, frames, position, confidence, parts, individuals, notes)
 
 
 def write_keypoints(
@@ -214,7 +231,7 @@ def _read_table(path: Path) -> pd.DataFrame:
         raise FormatError(f"{path} holds a point in two columns, or several scorers. Save one scorer's labels alone.")
     try:
         return table.astype(np.float64)
-    except ValueError as error:
+    except (ValueError, TypeError) as error:
         raise FormatError(f"{path} holds something that is no number ({error}).") from error
 
 
@@ -226,29 +243,51 @@ def _read_hdf(path: Path) -> pd.DataFrame:
 
 
 def _read_csv(path: Path) -> pd.DataFrame:
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            rows = [row for row in csv.reader(file) if row]
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise FormatError(f"{path} cannot be read as a CSV table ({error}).") from error
-    head = [row for row in rows[:4] if row[0] in _LEVELS]
+    rows = read_rows(path)
+    cells = rows.cells
+    for row in cells[: len(_LEVELS)]:  # of the header; pandas calls columns without a name so
+        row[:] = ["" if cell.startswith("Unnamed:") else cell for cell in row]
+    if len(cells) > 2 and not cells[0][0] and all(len(row) > 1 and row[1] in _LEVELS for row in cells[:3]):
+        for row in cells:  # pandas put an index of its own before the table
+            del row[0]
+    head = [row for row in cells[: len(_LEVELS)] if row[0] in _LEVELS]
     names = [row[0] for row in head]
     if names not in (list(_LEVELS), [level for level in _LEVELS if level != "individuals"]):
         raise FormatError(
             f"{path} is no table of DeepLabCut: its first rows must begin with {', '.join(_LEVELS)} (individuals only "
-            f"with several animals); they begin with {', '.join(row[0] for row in rows[:4]) or 'nothing'}."
+            f"with several animals); they begin with {', '.join(repr(row[0]) for row in cells[:4]) or 'nothing'}."
         )
-    width = len(head[-1])
+    width = 1 + max(i for i, cell in enumerate(head[-1]) if cell)
     # the picture's name takes one column or three; the cells of the header above it are empty
     indexing = 1 + sum(1 for cell in head[-1][1:3] if cell == "")
-    body = rows[len(head) :]
-    wrong = [i for i, row in enumerate(body) if len(row) != width]
-    if wrong:
-        raise FormatError(f"{path}, row {wrong[0] + len(head) + 1}: {len(body[wrong[0]])} cells, expected {width}.")
+    if width <= indexing:
+        raise FormatError(f"{path} has no column of a point.")
+    for row, line in zip(cells, rows.lines, strict=True):
+        if len(row) < width or any(row[width:]):
+            raise FormatError(f"{path}, line {line}: {len(row)} cells, expected {width}. Fill the row up.")
+    header = [row[indexing:width] for row in head]
+    if all(re.fullmatch(re.escape(header[0][0]) + r"(\.\d+)?", name) for name in header[0]):
+        header[0] = [header[0][0]] * len(header[0])  # net, net.1, net.2, ...: pandas read and wrote the first row
+    columns = pd.MultiIndex.from_arrays(header, names=names)
+    body, lines = cells[len(head) :], rows.lines[len(head) :]
+    values = np.empty((len(body), len(columns)))
+    for place, row in enumerate(body):
+        read = [_number(rows.decimal(cell)) for cell in row[indexing:width]]
+        if None in read:
+            column = read.index(None)
+            point = " ".join(str(part) for part in columns[column][1:])
+            raise FormatError(f"{path}, line {lines[place]}: {point} is {row[indexing + column]!r}, no number.")
+        values[place] = read
     index = [row[0] if indexing == 1 else "/".join(row[:indexing]) for row in body]
-    columns = pd.MultiIndex.from_arrays([row[indexing:] for row in head], names=names)
-    cells = [[cell if cell.strip() else "nan" for cell in row[indexing:]] for row in body]
-    return pd.DataFrame(cells, index=pd.Index(index), columns=columns)
+    return pd.DataFrame(values, pd.Index(index, dtype=object), columns)
+
+
+def _number(cell: str) -> float | None:
+    """A cell as a number, NaN where it says nothing, None where it is no number."""
+    try:
+        return float(cell)
+    except ValueError:
+        return np.nan if cell.lower() in _NOTHING else None
 
 
 def _write_table(table: pd.DataFrame, stem: Path) -> list[Path]:
@@ -273,23 +312,60 @@ def _recording_of(name: str, path: Path) -> str:
     return folder if folder not in ("", "labeled-data") else path.absolute().parent.name
 
 
-def _number_pictures(recordings: list[str], names: list[str]) -> list[int]:
-    found = [re.findall(r"\d+", PurePosixPath(name).stem) for name in names]
-    frames = [int(numbers[-1]) if numbers else -1 for numbers in found]
-    for recording in set(recordings):
+def _number_pictures(path: Path, recordings: list[str], names: list[str]) -> list[int]:
+    frames = [0] * len(names)
+    for recording in dict.fromkeys(recordings):
         rows = [i for i, of in enumerate(recordings) if of == recording]
-        numbers = [frames[i] for i in rows]
-        if min(numbers) < 0 or len(set(numbers)) < len(numbers):
-            for number, i in enumerate(rows):
-                frames[i] = number
+        try:
+            numbers = number_names(
+                [PurePosixPath(names[i]).stem for i in rows], f"{path}, recording {recording}"
+            ).numbers
+        except DataError as error:
+            raise FormatError(str(error)) from None
+        for i, number in zip(rows, numbers.tolist(), strict=True):
+            frames[i] = number
     return frames
 
 
-def _find_base(path: Path, names: list[str]) -> Path:
-    """The folder that the pictures' names start from: the table's own, or one of the two above it."""
+def _names_pictures(index: pd.Index[Any]) -> bool:
+    return any(isinstance(row, tuple) or PurePosixPath(str(row)).suffix.lower() in PICTURE_SUFFIXES for row in index)
+
+
+def _number_rows(path: Path, index: pd.Index[Any]) -> npt.NDArray[np.int64]:
+    """The frame numbers of the rows of an analysed video, exact."""
+    if _names_pictures(index):
+        names = [_picture_name(row) for row in index]
+        folders = list(dict.fromkeys(str(PurePosixPath(name).parent) for name in names))
+        if len(folders) > 1:
+            raise FormatError(f"{path} holds pictures of {len(folders)} videos ({', '.join(folders[:3])}). Part it.")
+        return np.array(_number_pictures(path, ["its pictures"] * len(names), names), dtype=np.int64)
+    numbers = []
+    for row, value in enumerate(index, start=1):
+        match = _FRAME.fullmatch(str(value).strip())
+        if match is None or int(match[1]) >= 2**63:
+            said = "is empty" if str(value).strip().lower() in _NOTHING else f"is {value!r}, no whole number from 0 on"
+            raise FormatError(
+                f"{path}: the frame number of row {row} of the points {said}. Write the video's frame numbers, counted "
+                "from 0, into the first column."
+            )
+        numbers.append(int(match[1]))
+    return np.array(numbers, dtype=np.int64)
+
+
+def _find_pictures(path: Path, names: list[str]) -> list[Path]:
+    """Where the pictures of these names are, whatever computer they were named on; where one should be, if nowhere."""
     folder = path.absolute().parent
-    candidates = [folder, *folder.parents[:2]]
-    return next((base for base in candidates if any((base / name).is_file() for name in names)), folder)
+    one_video = len({PurePosixPath(name).parent for name in names}) == 1
+    found = []
+    for name in names:
+        parts = PurePosixPath(name).parts
+        below = "/".join(parts[parts.index("labeled-data") :]) if "labeled-data" in parts else ""
+        absolute = name.startswith("/") or re.match(r"[A-Za-z]:/", name) is not None
+        relative = [tail for tail in (name if not absolute else "", below) if tail]
+        candidates = [base / tail for tail in relative for base in (folder, *folder.parents[:2])]
+        candidates += [folder / parts[-1]] if one_video or not candidates else []
+        found.append(next((place for place in candidates if place.is_file()), candidates[0]))
+    return found
 
 
 def _parts(table: pd.DataFrame) -> tuple[str, ...]:
@@ -304,7 +380,7 @@ def _sorted_values(
     table: pd.DataFrame, individuals: tuple[str, ...], parts: tuple[str, ...]
 ) -> npt.NDArray[np.float64]:
     scorer = table.columns.get_level_values("scorer")[0]
-    columns = pd.MultiIndex.from_product([[scorer], individuals, parts, ("x", "y", "likelihood")])
+    columns = pd.MultiIndex.from_product([[scorer], individuals, parts, _COORDS])
     return table.reindex(columns=columns).to_numpy(dtype=np.float64)
 
 

@@ -13,13 +13,29 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import xarray as xr
 
 from multipose.errors import DataError, FormatError
 from multipose.files import SCHEMA_VERSION, check_schema
-from multipose.tracks import USUAL_SHARED_ERROR, check_keypoints2d, check_trajectories3d, load_netcdf, save_netcdf
+from multipose.formats.joining import check_confidence
+from multipose.tracks import (
+    USUAL_SHARED_ERROR,
+    check_keypoints2d,
+    check_trajectories3d,
+    load_netcdf,
+    save_netcdf,
+    time_unit_of,
+)
 
 _PLURALS = {"keypoint": "keypoints", "individual": "individuals"}
+_PER_SECOND = {
+    **dict.fromkeys(("seconds", "second", "sec", "s", "frames"), 1.0),
+    **dict.fromkeys(("milliseconds", "ms"), 1e3),
+    **dict.fromkeys(("microseconds", "us", "µs"), 1e6),
+    **dict.fromkeys(("nanoseconds", "ns"), 1e9),
+}
+_WHOLE_FRAME = 0.05  # a time may miss a frame's by this share of the frame
 _ORDER = ("view", "time", "space", "space_", "keypoint", "individual")
 
 
@@ -84,28 +100,71 @@ def read_trajectories(path: str | os.PathLike[str], *, unit: str | None = None) 
 def read_keypoints(path: str | os.PathLike[str], *, view: str = "view_0") -> xr.Dataset:
     """Read a netCDF file of 2D poses, from movement or from `write_keypoints`, as a Keypoints2D.
 
+    Frame numbers are those of our variable `frame`, else the times where these count frames or are whole numbers of
+    frames at the rate of the file (or at their own step), else the rows. A confidence that is missing or NaN says
+    nothing.
+
     Args:
         path: the file.
         view: name for the view of a file without the dimension view.
 
     Raises:
-        FormatError: the file is missing or no such dataset.
+        FormatError: the file is missing or no such dataset, or a confidence is no probability.
     """
-    dataset = _read(Path(path), ("x", "y"))
+    place = Path(path)
+    dataset = _read(place, ("x", "y"))
     if "view" not in dataset.dims:
         dataset = dataset.expand_dims(view=[view])
-    filled = _fill(dataset, ("view", "time", "individual", "keypoint"))
+    try:
+        filled = _fill(dataset, ("view", "time", "individual", "keypoint"))
+    except DataError as error:
+        raise FormatError(f"{place}: {error}") from error
+    times = filled["time"].values
+    attributes = _attributes(dataset, "keypoints2d", "px")
     if "frame" not in filled:
-        numbers = np.broadcast_to(np.arange(filled.sizes["time"]), (filled.sizes["view"], filled.sizes["time"]))
-        filled["frame"] = (("view", "time"), numbers)
-    filled.attrs = _attributes(dataset, "keypoints2d", "px") | {"shared_error": USUAL_SHARED_ERROR}
-    return check_keypoints2d(filled)
+        in_frames = dataset.attrs.get("time_unit") == "frames"
+        numbers, rate = _number_times(times, 1.0 if in_frames else attributes.get("fps"))
+        if rate is not None and not in_frames:
+            attributes.setdefault("fps", rate)
+        shape = (filled.sizes["view"], len(numbers))
+        filled["frame"] = (("view", "time"), np.broadcast_to(numbers, shape))
+    filled = filled.assign_coords({dim: filled[dim].astype(str) for dim in ("view", "individual", "keypoint")})
+    notes: tuple[str, ...] = ()
+    for v, name in enumerate(filled["view"].values):
+        confidence, said = check_confidence(
+            filled["confidence"].values[v],
+            filled["position"].values[v],
+            path=place,
+            view=str(name),
+            frames=filled["frame"].values[v],
+            individuals=[str(item) for item in filled["individual"].values],
+            keypoints=[str(item) for item in filled["keypoint"].values],
+            called="confidence",
+        )
+        filled["confidence"].values[v] = confidence
+        notes += said
+    filled.attrs = attributes | {"shared_error": USUAL_SHARED_ERROR} | ({"notes": list(notes)} if notes else {})
+    try:
+        return check_keypoints2d(filled)
+    except DataError as error:
+        raise FormatError(f"{place}: {error}") from error
+
+
+def _number_times(times: npt.NDArray[np.float64], fps: float | None) -> tuple[npt.NDArray[np.int64], float | None]:
+    """Frame numbers of times, and the rate at which they are whole; the rows, and None, where they are at none."""
+    steps = np.diff(times)
+    rate = fps or (1 / float(np.median(steps)) if len(steps) and (steps > 0).all() else None)
+    if rate is not None and np.isfinite(times).all() and len(times):
+        frames = np.rint(times * rate)
+        if np.abs(times * rate - frames).max() < _WHOLE_FRAME and frames.min() >= 0 and (np.diff(frames) > 0).all():
+            return frames.astype(np.int64), rate
+    return np.arange(len(times)), None
 
 
 def _write(dataset: xr.Dataset, path: Path, singular: bool) -> list[Path]:
     fps = dataset.attrs.get("fps")
     times = dataset["time"].values
-    in_frames = fps is None and np.array_equal(times, np.round(times))
+    in_frames = time_unit_of(dataset) == "frame" and np.array_equal(times, np.round(times))
     attributes = {
         "ds_type": "poses",
         "source_software": "multipose",
@@ -145,17 +204,38 @@ def _fill(dataset: xr.Dataset, point: tuple[str, ...]) -> xr.Dataset:
     """The dataset in our order of dimensions, with what movement does not have filled as unknown."""
     space = dataset["space"].values
     order = (*point, "space", "space_")
-    filled = dataset.assign_coords(space_=space, time=dataset["time"].astype(np.float64))
-    if "confidence" not in filled:
-        filled["confidence"] = filled["position"].notnull().all("space").astype(np.float64)
+    filled = dataset.assign_coords(space_=space, time=_in_numbers(dataset))
+    if "confidence" not in filled:  # nothing is said of a point that is there
+        known = filled["position"].notnull().all("space")
+        filled["confidence"] = known.copy(data=np.where(known.values, np.nan, 0.0))
     if "covariance" not in filled:
         shape = tuple(filled.sizes[dim] for dim in point)
         filled["covariance"] = ((*point, "space", "space_"), np.full((*shape, len(space), len(space)), np.nan))
     return filled.transpose(*(dim for dim in order if dim in filled.dims))
 
 
+def _in_numbers(dataset: xr.Dataset) -> npt.NDArray[np.float64]:
+    """Times in seconds, or in frames where the file says so.
+
+    Raises:
+        DataError: they are no numbers, or of a unit that is not known.
+    """
+    times = dataset["time"].values
+    if times.dtype.kind in "mM":  # units such as "seconds since ..." made durations or dates of them
+        kind = "timedelta64[ns]" if times.dtype.kind == "m" else "datetime64[ns]"
+        return np.asarray(times.astype(kind).astype(np.int64) / 1e9)
+    unit = str(dataset["time"].attrs.get("units", dataset.attrs.get("time_unit", "seconds"))).lower()
+    if unit not in _PER_SECOND:
+        raise DataError(f"the unit of time is {unit!r}; known are {', '.join(_PER_SECOND)}.")
+    try:
+        return np.asarray(times.astype(np.float64) / _PER_SECOND[unit])
+    except (ValueError, TypeError) as error:
+        raise DataError(f"time must be numbers, got {times.dtype} ({error}).") from None
+
+
 def _attributes(dataset: xr.Dataset, kind: str, unit: str | None) -> dict[str, Any]:
     attributes: dict[str, Any] = {"kind": kind, "schema_version": SCHEMA_VERSION, "unit": unit}
     if dataset.attrs.get("fps") is not None:
         attributes["fps"] = float(dataset.attrs["fps"])
+    attributes["time_unit"] = "frame" if dataset.attrs.get("time_unit") == "frames" else "s"
     return attributes

@@ -1,9 +1,9 @@
 """Plain CSV, one row for each point: for spreadsheets, R, and everything without a reader of its own.
 
 Trajectories: time, individual, keypoint, x, y, z, confidence, reprojection_error, n_views, cov_xx, cov_xy, cov_xz,
-cov_yy, cov_yz, cov_zz, unit, fps, schema_version; and where trajectories state them region_scale_50 and
+cov_yy, cov_yz, cov_zz, unit, fps, time_unit, schema_version; and where trajectories state them region_scale_50 and
 region_scale_95, by what the covariance is multiplied for an ellipsoid that holds 50 and 95 % of the points. Key points:
-view, frame, time, individual, keypoint, x, y, confidence, cov_xx, cov_xy, cov_yy, unit, fps, schema_version.
+view, frame, time, individual, keypoint, x, y, confidence, cov_xx, cov_xy, cov_yy, unit, fps, time_unit, schema_version.
 Quantities: time, individual, name, quantity, value, sd, calibration_sd, low, high (95 % interval), unit,
 schema_version; angles in radians. Empty cells are unknown. Every digit is kept.
 """
@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import re
 from pathlib import Path
 
 import numpy as np
@@ -21,15 +22,20 @@ import xarray as xr
 
 from multipose.errors import DataError, FormatError
 from multipose.files import SCHEMA_VERSION, atomic_path, check_schema
+from multipose.text import read_rows
 from multipose.tracks import (
     USUAL_SHARED_ERROR,
+    TimeUnit,
     check_keypoints2d,
     check_trajectories3d,
     keypoints2d,
+    time_unit_of,
     trajectories3d,
 )
 
 _TEXTS = ("view", "individual", "keypoint", "unit")
+_WHOLE = ("frame", "n_views", "schema_version")
+_WHOLE_NUMBER = re.compile(r"([+-]?\d+)(\.0*)?")
 
 
 def write_trajectories(dataset: xr.Dataset, path: str | os.PathLike[str]) -> list[Path]:
@@ -111,12 +117,13 @@ def read_trajectories(path: str | os.PathLike[str]) -> xr.Dataset:
             table[["x", "y", "z"]].to_numpy(dtype=np.float64).reshape(*shape, 3),
             table["confidence"].to_numpy(dtype=np.float64).reshape(shape),
             table["reprojection_error"].to_numpy(dtype=np.float64).reshape(shape),
-            _whole(table, "n_views", place).reshape(shape),
+            table["n_views"].to_numpy(dtype=np.int64).reshape(shape),
             _covariance(table, "xyz").reshape(*shape, 3, 3),
             keypoints=names[2],
             individuals=names[1],
             time=names[0],
             fps=_fps(table),
+            time_unit=_time_unit(table),
             unit=str(table["unit"].iloc[0]),
         )
     except DataError as error:
@@ -141,9 +148,10 @@ def read_keypoints(path: str | os.PathLike[str]) -> xr.Dataset:
             keypoints=names[3],
             individuals=names[2],
             time=names[1],
-            frame=_whole(table, "frame", place).reshape(shape)[:, :, 0, 0],
+            frame=table["frame"].to_numpy(dtype=np.int64).reshape(shape)[:, :, 0, 0],
             fps=_fps(table),
             shared_error=USUAL_SHARED_ERROR,
+            time_unit=_time_unit(table),
         )
     except DataError as error:
         raise FormatError(f"{place}: {error}") from error
@@ -167,7 +175,10 @@ def _tidy(dataset: xr.Dataset, point: tuple[str, ...], space: str, variables: tu
 
 def _write(table: pd.DataFrame, dataset: xr.Dataset, path: Path) -> list[Path]:
     table = table.assign(
-        unit=dataset.attrs["unit"], fps=dataset.attrs.get("fps", np.nan), schema_version=SCHEMA_VERSION
+        unit=dataset.attrs["unit"],
+        fps=dataset.attrs.get("fps", np.nan),
+        time_unit=time_unit_of(dataset),
+        schema_version=SCHEMA_VERSION,
     )
     with atomic_path(path) as temporary:
         table.to_csv(temporary, index=False, lineterminator="\n")
@@ -178,25 +189,26 @@ def _read(
     path: Path, point: tuple[str, ...], space: str, further: tuple[str, ...]
 ) -> tuple[pd.DataFrame, list[list[str]]]:
     """The table with its rows in order of the point dimensions, and the names along each."""
-    if not path.is_file():
-        raise FormatError(f"There is no file {path}.")
-    try:
-        table = pd.read_csv(path, dtype=str, keep_default_na=False)
-    except (ValueError, UnicodeDecodeError) as error:
-        raise FormatError(f"{path} cannot be read as a table ({error}).") from error
+    rows = read_rows(path)
+    table = pd.DataFrame(rows.columns(), dtype=object)
     covariances = [f"cov_{space[i]}{space[j]}" for i, j in _pairs(space)]
     columns = (*point, *space, "confidence", *further, *covariances, "unit", "fps", "schema_version")
     missing = [name for name in columns if name not in table]
     if missing or table.empty:
         what = f"it lacks the columns {', '.join(missing)}" if missing else "it has no rows"
         raise FormatError(f"{path} is no table of points as multipose writes it: {what}.")
-    for name in table.columns.difference(list(_TEXTS)):
-        try:  # cell by cell, because the reader of pandas may be off by the last digit
-            table[name] = [float(cell) if cell else np.nan for cell in table[name]]
-        except ValueError as error:
-            raise FormatError(f"{path}: a cell of the column {name} is no number ({error}).") from error
+    for name in columns:
+        if name in _TEXTS:
+            continue
+        read = _read_whole if name in _WHOLE else _read_number
+        values = [read(rows.decimal(cell)) for cell in table[name]]
+        if None in values:
+            at = values.index(None)
+            kind = "whole number" if name in _WHOLE else "number"
+            raise FormatError(f"{path}, line {rows.lines[at + 1]}: {name} is {table[name].iloc[at]!r}, no {kind}.")
+        table[name] = np.array(values, dtype=np.int64 if name in _WHOLE else np.float64)
     for version in table["schema_version"].unique().tolist():
-        check_schema(int(version) if version == version // 1 else version, path)
+        check_schema(version, path)
     names = [list(dict.fromkeys(table[dim].tolist())) for dim in point]
     expected = pd.MultiIndex.from_product(names, names=point)
     if len(table) != len(expected) or table.duplicated(list(point)).any():
@@ -207,11 +219,19 @@ def _read(
     return table.set_index(list(point)).loc[expected].reset_index(), names
 
 
-def _whole(table: pd.DataFrame, name: str, path: Path) -> npt.NDArray[np.int64]:
-    values = table[name].to_numpy(dtype=np.float64)
-    if not (np.isfinite(values) & (values % 1 == 0)).all():
-        raise FormatError(f"{path}: the column {name} must hold whole numbers.")
-    return values.astype(np.int64)
+def _read_number(cell: str) -> float | None:
+    """A cell as a number, NaN for an empty one, None for another; cell by cell, to the last digit."""
+    try:
+        return float(cell) if cell else np.nan
+    except ValueError:
+        return None
+
+
+def _read_whole(cell: str) -> int | None:
+    """A cell as an exact whole number of 64 bits, None where it is none; a spreadsheet may have written 7 as 7.0."""
+    match = _WHOLE_NUMBER.fullmatch(cell)
+    value = int(match[1]) if match else None
+    return value if value is not None and abs(value) < 2**63 else None
 
 
 def _covariance(table: pd.DataFrame, space: str) -> npt.NDArray[np.float64]:
@@ -224,3 +244,10 @@ def _covariance(table: pd.DataFrame, space: str) -> npt.NDArray[np.float64]:
 def _fps(table: pd.DataFrame) -> float | None:
     fps = float(table["fps"].iloc[0])
     return None if np.isnan(fps) else fps
+
+
+def _time_unit(table: pd.DataFrame) -> TimeUnit | None:
+    stated = str(table["time_unit"].iloc[0]) if "time_unit" in table else ""
+    if stated not in ("", "s", "frame"):
+        raise DataError(f"time_unit must be s or frame, got {stated!r}.")
+    return None if stated == "" else "s" if stated == "s" else "frame"

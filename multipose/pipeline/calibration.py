@@ -35,8 +35,8 @@ def calibrate_session(
     """Calibrate one session.
 
     Args:
-        settings: lens, max_boards, bent_board, origin, up, axes, scale and intrinsics instead of those of the
-            configuration, this once; None counts as not given.
+        settings: lens, max_boards, bent_board, origin, up, axes, scale, intrinsics and offsets (by view) instead of
+            those of the configuration, this once; None counts as not given.
 
     Returns:
         The report's values, with the session and the paths written.
@@ -47,6 +47,9 @@ def calibrate_session(
     """
     project.check_session(session, "asked for")
     given = {key: value for key, value in (settings or {}).items() if value is not None}
+    if "offsets" in given:
+        project.select_views(given["offsets"])
+        given["offsets"] = {**project.config.calibration.offsets, session: given["offsets"]}
     product = calibration_product(project, session)
     project = _with_settings(project, given)
     product = replace(product, lacking=calibration_product(project, session).lacking)
@@ -61,7 +64,12 @@ def calibrate_session(
             view: open_view(project, view, spec, session) for view, spec in project.board_sources(session).items()
         }
         corners = detect_board(
-            sources, project_board(project), max_frames=chosen.max_boards, threads=threads, progress=progress
+            sources,
+            project_board(project),
+            offsets=chosen.offsets.get(session),
+            max_frames=chosen.max_boards,
+            threads=threads,
+            progress=progress,
         )
         corners.save(folder / "corners.npz")
 

@@ -76,6 +76,7 @@ def check_boards(
     corners = detect_board(
         {view: open_view(project, view, spec, filmed) for view, spec in shown.items()},
         project_board(project),
+        offsets=project.config.calibration.offsets.get(filmed),
         max_frames=project.config.calibration.max_boards,
         threads=threads,
         progress=progress,

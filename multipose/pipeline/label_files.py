@@ -19,6 +19,7 @@ from multipose.pipeline.sources import open_view
 from multipose.progress import SILENT, Progress
 from multipose.project import Project
 from multipose.sources import View, read_picture, write_picture
+from multipose.text import read_rows
 
 _SAME_PX = 1e-3  # labels that differ by less went through another program's rounding
 _SAME_GREY = 8.0  # pictures that differ by less on average may be of one frame
@@ -26,7 +27,7 @@ _SAME_GREY = 8.0  # pictures that differ by less on average may be of one frame
 
 def is_own_table(path: Path) -> bool:
     """Whether a file is a table as labels.csv, which names recordings and views itself."""
-    return path.suffix.lower() == ".csv" and "recording" in _first_line(path)
+    return path.suffix.lower() == ".csv" and "recording" in next(iter(read_rows(path).cells), [])
 
 
 def read_label_file(project: Project, path: Path, view: str) -> tuple[Labels, Pictures]:
@@ -101,7 +102,8 @@ def import_labels(
             label there is by the file's, or "keep" it.
 
     Returns:
-        pictures, points and conflicts (their numbers), recordings, and unlisted: those not in recordings.csv.
+        pictures, points and conflicts (their numbers), numbered: an example of which frame a picture's name means,
+        recordings, and unlisted: those not in recordings.csv.
 
     Raises:
         FormatError: the file is no file of labels.
@@ -138,6 +140,7 @@ def import_labels(
             f"{n_conflicts} points of {path} are labelled already, otherwise. Say --replace to take the file's labels, "
             "or --keep to leave those that are there."
         )
+    _check_frames(project, path, view, found)
     new: dict[Path, Path] = {}
     for (name, frame), source in pictures.items():
         target = picture_path(project.frames_folder, name, view, frame)
@@ -164,9 +167,33 @@ def import_labels(
         "pictures": n_pictures,
         "points": n_points,
         "conflicts": n_conflicts,
+        "numbered": "" if own or not pictures else _say_numbering(pictures),
         "recordings": list(recordings),
         "unlisted": [name for name in recordings if name not in listed],
     }
+
+
+def _say_numbering(pictures: Pictures) -> str:
+    (_, frame), picture = next(iter(pictures.items()))
+    return f"{picture.name} is frame {frame}"
+
+
+def _check_frames(project: Project, path: Path, view: str, labels: Labels) -> None:
+    """Raise LabelError where labels are of frames that the recording's video does not have."""
+    for recording in project.recordings:
+        numbers = [frame for name, frame in frames_of(labels, view) if name == recording.name]
+        written = recording.videos.get(view, "")
+        if not numbers or not ((project.path(written).exists() and written) or any(sign in written for sign in "*?[")):
+            continue
+        source = open_view(project, view, str(project.path(written)))
+        absent = np.setdiff1d(np.array(numbers, dtype=np.int64), source.frame_numbers)
+        if len(absent):
+            raise LabelError(
+                f"{path} has labels of frame {absent[0]} of recording {recording.name!r} ({len(absent)} of "
+                f"{len(numbers)} such), but {source.path} has the frames {source.frame_numbers[0]} to "
+                f"{source.frame_numbers[-1]}. Are they of another video, or counted from 1? Say --recording NAME for "
+                "the one that they are of, or number them as the video's frames."
+            )
 
 
 def _read_as_view(project: Project, view: str, path: Path, own: bool) -> npt.NDArray[np.uint8]:
@@ -214,8 +241,3 @@ def _in_view(project: Project, view: str, labels: Labels, pictures: Mapping[tupl
 def frames_of(labels: Labels, view: str) -> list[tuple[str, int]]:
     """Recording and frame of the labelled pictures of a view."""
     return [(str(recording), int(frame)) for recording, frame in labels.frames(view).itertuples(index=False)]
-
-
-def _first_line(path: Path) -> list[str]:
-    with path.open(encoding="utf-8-sig", errors="replace") as file:
-        return file.readline().strip().split(",")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
@@ -22,6 +21,7 @@ from multipose.pipeline.sources import open_view
 from multipose.progress import SILENT, Progress
 from multipose.project import Project, Recording
 from multipose.sources import FrameSource, read_picture
+from multipose.text import read_rows
 from multipose.video import tell_damage
 
 _SOURCE_RECORD = "extracted.json"
@@ -117,11 +117,11 @@ def read_frames(path: Path) -> dict[tuple[str, str], list[int]]:
         FormatError: the file is no such table.
     """
     frames: dict[tuple[str, str], list[int]] = {}
+    columns = read_rows(path).columns()
     try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            for row in csv.DictReader(file):
-                frames.setdefault((row["recording"], row["view"]), []).append(int(row["frame"]))
-    except (KeyError, TypeError, ValueError) as error:
+        for recording, view, frame in zip(*(columns[name] for name in ("recording", "view", "frame")), strict=True):
+            frames.setdefault((recording, view), []).append(int(frame))
+    except (KeyError, ValueError) as error:
         raise FormatError(
             f"{path} is no table of frames to label ({type(error).__name__}: {error}). It needs the columns recording, "
             "view and frame, and numbers of frames from 0."
@@ -248,7 +248,8 @@ def export_labels(project: Project, folder: Path, views: Iterable[str], scorer: 
 
 
 def find_problems(project: Project) -> list[LabelProblem]:
-    """Labels that look like slips: outside the picture, two on one spot, left and right swapped.
+    """Labels that look like slips: outside the picture, two on one spot, one spot again and again, left and right
+    swapped.
 
     Raises:
         LabelError: nothing is labelled yet.

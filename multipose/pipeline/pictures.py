@@ -78,8 +78,9 @@ def keypoints_page(
         if view not in recording.videos or number < 0:
             continue
         source = open_view(project, view, str(project.path(recording.videos[view])))
-        index = _index_of(source, number, view)
-        picture = next(rgb for _, rgb in source.read([index]))
+        if not (source.frame_numbers == number).any():  # another program's table is longer than the video
+            continue
+        picture = next(rgb for _, rgb in source.read([_index_of(source, number, view)]))
         points = dataset.sel(view=view).isel(time=moment)
         figure = keypoints_on_frame(
             picture,
@@ -128,7 +129,11 @@ def sheet_picture(
     source = open_view(project, name, str(project.path(recording.videos[name])))
     points = dataset.sel(view=name)
     frames = points["frame"].values
-    there = np.flatnonzero(frames >= 0)
+    there = np.flatnonzero(np.isin(frames, source.frame_numbers))
+    if not len(there):
+        raise ProjectError(
+            f"Recording {recording.name!r}: no key points of view {name} are of a frame of {source.path}."
+        )
     chosen = there[np.linspace(0, len(there) - 1, min(count, len(there))).round().astype(int)]
     indices = [_index_of(source, int(frames[moment]), name) for moment in chosen]
     pictures = [rgb for _, rgb in source.read(indices)]
@@ -160,9 +165,10 @@ def labelled_videos(
     for view in project.select_views(views):
         if view in recording.videos and view in dataset["view"].values:
             path = folder / f"labelled_{view}.mp4"
+            source = open_view(project, view, str(project.path(recording.videos[view])))
             labelled_video(
-                open_view(project, view, str(project.path(recording.videos[view]))),
-                dataset,
+                source,
+                dataset.assign(frame=dataset["frame"].where(dataset["frame"].isin(source.frame_numbers), -1)),
                 view,
                 path,
                 skeleton=project.config.skeleton,

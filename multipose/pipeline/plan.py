@@ -6,7 +6,6 @@ Nothing here does the work, so that `multipose status` is quick.
 
 from __future__ import annotations
 
-import csv
 import dataclasses
 import glob
 from collections.abc import Iterable
@@ -21,6 +20,7 @@ from multipose.files import content_hash, hash_value
 from multipose.pipeline.provenance import Hashes, Judgement, Product, judge
 from multipose.progress import Progress
 from multipose.project import SHARED_MODEL, Project, Recording
+from multipose.text import read_rows
 
 # A change of what a stage computes from the same inputs raises its number; products of the older one are stale then.
 VERSIONS = {
@@ -35,6 +35,8 @@ VERSIONS = {
 
 HELD_OUT_FILE = "held_out.npz"
 """Beside a network: its points on labelled pictures that it did not learn from."""
+_CLOCK = 2  # version of how tables of key points and timestamps are matched; networks' points need not be made anew
+
 _WEIGHTS = ("weights.safetensors", "weights.new.safetensors")  # as in `pose2d.model`, which takes seconds to import
 
 
@@ -127,6 +129,11 @@ def calibration_product(project: Project, session: str) -> Product:
         f"{', '.join(project.sessions)}."
         for named in sorted(set(settings.views) - {*project.sessions, *settings.side_sessions})
     ]
+    lacking += [
+        f"multipose.toml, [calibration.offsets.{named}]: there is no session {named!r}; there are "
+        f"{', '.join(project.sessions)}."
+        for named in sorted(set(settings.offsets) - {*project.sessions, *settings.side_sessions})
+    ]
     pictures = {f"the board's pictures of {view}": spec for view, spec in sources.items()}
     for side in sorted(settings.side_sessions - {session}):
         pictures |= {f"the pictures of {side} in {view}": spec for view, spec in project.board_sources(side).items()}
@@ -155,6 +162,7 @@ def calibration_product(project: Project, session: str) -> Product:
             "axes": settings.axes,
             "scale": settings.scale,
             "intrinsics": settings.intrinsics,
+            **({"offsets": dict(settings.offsets[session])} if settings.offsets.get(session) else {}),
             **_view_parameters(project, project.views, session),
             **{
                 f"{side}: {name}": value
@@ -294,6 +302,8 @@ def keypoints_product(project: Project, recording: Recording) -> Product:
         facts=facts,
         parameters={
             "offsets": dict(recording.offsets),
+            **({"time_unit": recording.time_unit} if recording.time_unit else {}),
+            **({"clock": _CLOCK} if recording.keypoints or recording.timestamps else {}),
             "thorough": project.config.prediction.thorough,
             "mirror": project.config.prediction.mirror,
             "runtime": project.config.prediction.runtime,
@@ -475,15 +485,12 @@ def label_rows(path: Path, views: Iterable[str]) -> list[dict[str, str]]:
         return []
     check_document(path, MOST_TABLE)
     wanted = set(views)
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        reader = csv.DictReader(file)
-        if not {"recording", "view"} <= set(reader.fieldnames or ()):
-            raise FormatError(f"{path} has no columns 'recording' and 'view'; its columns are {reader.fieldnames}.")
-        return [
-            {key: value for key, value in row.items() if key not in ("who", "when")}
-            for row in reader
-            if row["view"] in wanted and row.get("state") != "unlabelled"
-        ]
+    columns = read_rows(path).columns()
+    if not {"recording", "view"} <= set(columns):
+        raise FormatError(f"{path} has no columns 'recording' and 'view'; its columns are {', '.join(columns)}.")
+    told = [key for key in columns if key not in ("who", "when")]
+    rows = (dict(zip(told, cells, strict=True)) for cells in zip(*(columns[key] for key in told), strict=True))
+    return [row for row in rows if row["view"] in wanted and row.get("state") != "unlabelled"]
 
 
 def hash_rows(rows: Iterable[dict[str, str]], view: str) -> str:

@@ -13,18 +13,17 @@ import xarray as xr
 
 from multipose.errors import ProjectError
 from multipose.files import write_text
-from multipose.pipeline.clock import Clock, Strip, check_overlap, set_clock
-from multipose.pipeline.foreign import read_keypoints
+from multipose.pipeline.clock import Clock
 from multipose.pipeline.plan import keypoints_product
 from multipose.pipeline.provenance import Hashes, making
-from multipose.pipeline.sources import check_files, open_recording, read_all_timestamps
+from multipose.pipeline.recordings import match_views, read_tables
+from multipose.pipeline.sources import check_files, open_recording
 from multipose.pose2d import PoseModel, ViewReport, predict, predict_to_file
 from multipose.pose2d.engines import installed_runtimes
 from multipose.pose2d.runtime import choose_device
 from multipose.pose2d.runtime_choice import WORTH_MEASURING
 from multipose.progress import SILENT, Progress
 from multipose.project import Project, Recording
-from multipose.sources import FrameSource
 from multipose.tracks import USUAL_SHARED_ERROR, keypoints2d, save_tracks
 
 Array = npt.NDArray[np.float64]
@@ -55,24 +54,19 @@ def predict_recording(
     product = keypoints_product(project, recording)
     with making(product, hashes):
         check_files(project, recording)
-        tables = {view: read_keypoints(project.path(path), view) for view, path in recording.keypoints.items()}
+        tables = read_tables(project, recording)
         videos = open_recording(project, recording)
         sources = {view: source for view, source in videos.items() if view not in recording.keypoints}
-        strips = {
-            view: Strip.from_source(sources[view])
-            if view in sources
-            else _strip_of_table(tables[view], videos.get(view))
-            for view in project.views
-            if view in sources or view in tables
-        }
-        clock = set_clock(recording, strips, read_all_timestamps(project, recording))
-        check_overlap(recording, clock)
-        progress.note(f"{recording.name}: {len(clock.time)} moments; views matched by {clock.rule}")
+        clock = match_views(project, recording, videos, tables)
+        for note in (f"{len(clock.time)} moments; views matched by {clock.rule}", *clock.notes):
+            progress.note(f"{recording.name}: {note}")
         models = _load_models(project, sources)
         frames = {view: clock.index[clock.views.index(view)] for view in sources}
         settings: dict[str, Any] = {
             "frames": frames,
             "time": clock.time,
+            "time_unit": clock.time_unit,
+            "fps": clock.fps,
             "batch_size": project.config.prediction.batch_size if batch_size is None else batch_size,
             "threads": threads,
             "runtime": project.config.prediction.runtime,
@@ -144,12 +138,6 @@ def _recommend_openvino(reports: Iterable[ViewReport], progress: Progress) -> No
         progress.note("OpenVINO runs networks 2 to 4 times as fast on a CPU: pip install 'multipose[openvino]'")
 
 
-def _strip_of_table(table: xr.Dataset, video: FrameSource | None) -> Strip:
-    """The frames of a view whose key points another program found, at the rate of its video where that is known."""
-    count, fps = table.sizes["time"], table.attrs.get("fps")
-    return Strip(count, video.fps if fps is None and video is not None else fps)
-
-
 def _load_models(project: Project, views: Mapping[str, Any]) -> dict[str, PoseModel]:
     settings = project.config.prediction
     loaded: dict[str, PoseModel] = {}
@@ -193,7 +181,7 @@ def join_keypoints(
         if view in tables:
             there = clock.index[place] >= 0
             rows = clock.index[place][there]
-            table = _in_order(tables[view], view, names, progress)
+            table = _in_order(tables[view], view, names, individuals, progress)
             position[place, there] = table["position"].values[0][rows]
             confidence[place, there] = table["confidence"].values[0][rows]
             covariance[place, there] = table["covariance"].values[0][rows]
@@ -215,6 +203,7 @@ def join_keypoints(
         frame=frame,
         time=clock.time,
         shared_error=USUAL_SHARED_ERROR,
+        time_unit=clock.time_unit,
     )
 
 
@@ -224,7 +213,7 @@ def _individuals(tables: Mapping[str, xr.Dataset], with_network: bool) -> list[s
     if all(len(names) == 1 for names in counts.values()):
         return ["individual_0"]
     first = next(iter(counts.values()))
-    if with_network or any(names != first for names in counts.values()):
+    if with_network or any(set(names) != set(first) for names in counts.values()):
         raise ProjectError(
             "The files of key points name different animals, or several while other views come from a network: "
             + "; ".join(f"{view}: {', '.join(names)}" for view, names in counts.items())
@@ -232,8 +221,10 @@ def _individuals(tables: Mapping[str, xr.Dataset], with_network: bool) -> list[s
     return first
 
 
-def _in_order(table: xr.Dataset, view: str, names: tuple[str, ...], progress: Progress) -> xr.Dataset:
-    """A file's key points in the skeleton's order; those it lacks are unknown."""
+def _in_order(
+    table: xr.Dataset, view: str, names: tuple[str, ...], individuals: list[str], progress: Progress
+) -> xr.Dataset:
+    """A file's key points and animals in the order of these names; key points it lacks are unknown."""
     there = [str(name) for name in table["keypoint"].values]
     if not set(there) & set(names):
         raise ProjectError(
@@ -245,4 +236,6 @@ def _in_order(table: xr.Dataset, view: str, names: tuple[str, ...], progress: Pr
         progress.note(f"View {view}: left out, since multipose.toml does not list them: {', '.join(surplus)}")
     if missing:
         progress.note(f"View {view}: the file of key points has no {', '.join(missing)}")
-    return table.reindex(keypoint=list(names)).fillna({"confidence": 0.0})
+    if len(individuals) > 1:
+        table = table.sel(individual=individuals)
+    return table.reindex(keypoint=list(names), fill_value={"confidence": 0.0})

@@ -9,6 +9,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+import xarray as xr
+
 from multipose.errors import ProjectError
 from multipose.files import natural_key
 from multipose.pipeline.clock import Clock, Strip, check_overlap, set_clock
@@ -16,6 +19,7 @@ from multipose.pipeline.foreign import read_keypoints
 from multipose.pipeline.sources import check_files, open_recording, read_all_timestamps
 from multipose.progress import SILENT, Progress
 from multipose.project import Project, Recording
+from multipose.sources import FrameSource
 
 _FIELD = re.compile(r"\{(\w+)\}")
 
@@ -121,10 +125,8 @@ def look_into(project: Project, recordings: Iterable[Recording], progress: Progr
                 project.check_session(recording.calibration, f"recording {recording.name!r}")
             check_files(project, recording)
             _check_doubles(project, recording)
-            clocks[recording.name] = set_clock(
-                recording, count_frames(project, recording), read_all_timestamps(project, recording)
-            )
-            check_overlap(recording, clocks[recording.name])
+            sources = open_recording(project, recording)
+            clocks[recording.name] = match_views(project, recording, sources, read_tables(project, recording))
             task.advance(note=recording.name)
     return clocks
 
@@ -142,19 +144,30 @@ def _check_doubles(project: Project, recording: Recording) -> None:
         seen[key] = view
 
 
-def count_frames(project: Project, recording: Recording) -> dict[str, Strip]:
-    """Frames of each view of a recording, in the order of the project's views."""
-    strips: dict[str, Strip] = {}
-    sources = open_recording(project, recording)
-    for view in project.views:
-        table = None  # read also where the video says how many frames there are: an unusable file is told now
-        if view in recording.keypoints:
-            table = read_keypoints(project.path(recording.keypoints[view]), view)
-        if view in sources:
-            strips[view] = Strip.from_source(sources[view])
-        elif table is not None:
-            strips[view] = Strip(table.sizes["time"], table.attrs.get("fps"))
-    return strips
+def read_tables(project: Project, recording: Recording) -> dict[str, xr.Dataset]:
+    """The key points of each view of a recording that another program found."""
+    return {view: read_keypoints(project.path(path), view) for view, path in recording.keypoints.items()}
+
+
+def match_views(
+    project: Project, recording: Recording, sources: Mapping[str, FrameSource], tables: Mapping[str, xr.Dataset]
+) -> Clock:
+    """The clock of a recording from its videos and tables of key points, which count where a view has both.
+
+    Raises:
+        ProjectError: the views' frames cannot be matched, or no moment is in two of them.
+    """
+    strips = {
+        view: Strip.from_table(tables[view], project.path(recording.keypoints[view]), sources.get(view))
+        if view in tables
+        else Strip.from_source(sources[view])
+        for view in project.views
+        if view in sources or view in tables
+    }
+    clock = set_clock(recording, strips, read_all_timestamps(project, recording))
+    check_overlap(recording, clock, strips)
+    notes = (note.replace(f"{project.folder}{os.sep}", "") for note in clock.notes)
+    return dataclasses.replace(clock, notes=tuple(notes))
 
 
 def make_recording(
@@ -166,26 +179,37 @@ def make_recording(
     offsets: Iterable[str] = (),
     timestamps: Iterable[str] = (),
     keypoints: Iterable[str] = (),
+    time_unit: str = "",
 ) -> Recording:
     """A recording from the words of a command line, `VIEW=VALUE` each; paths are relative to the current folder.
 
     Raises:
         ProjectError: a word is not as described.
     """
-    numbers = {}
-    for view, text in read_assignments(offsets, "an offset").items():
-        try:
-            numbers[view] = int(text)
-        except ValueError:
-            raise ProjectError(f"The offset of view {view!r} must be a whole number of frames, got {text!r}.") from None
     return Recording(
         name,
         _relative(project, read_assignments(videos, "a video")),
         calibration,
-        numbers,
+        read_offsets(offsets),
         _relative(project, read_assignments(timestamps, "a timestamp file")),
         _relative(project, read_assignments(keypoints, "a file of key points")),
+        time_unit,
     )
+
+
+def read_offsets(words: Iterable[str]) -> dict[str, int]:
+    """`VIEW=N` words of a command line: the frame of each view that falls on time 0.
+
+    Raises:
+        ProjectError: a word is not as described.
+    """
+    numbers = {}
+    for view, text in read_assignments(words, "an offset").items():
+        try:
+            numbers[view] = int(text)
+        except ValueError:
+            raise ProjectError(f"The offset of view {view!r} must be a whole number of frames, got {text!r}.") from None
+    return numbers
 
 
 def take_keypoints_from(project: Project, recording: Recording, files: Iterable[str]) -> Project:
@@ -217,9 +241,17 @@ def read_assignments(words: Iterable[str], what: str) -> dict[str, str]:
 
 
 def describe_recording(recording: Recording, clock: Clock, views: Iterable[str]) -> str:
-    """One line for a person: name, length, what the views were matched by, files, and which of the views is missing."""
-    seconds = f", {len(clock.time) / clock.fps:.1f} s" if clock.fps else ""
+    """For a person: name, length, what the views were matched by, files, which of the views is missing, and notes."""
+    seconds = f", {_duration(clock):.1f} s" if clock.time_unit == "s" else ""
     files = ", ".join(f"{view} {path}" for view, path in {**recording.videos, **recording.keypoints}.items())
     missing = [view for view in views if view not in recording.videos and view not in recording.keypoints]
     lack = f"; NO view {', '.join(missing)}" if missing else ""
-    return f"{recording.name}: {len(clock.time)} moments{seconds}, matched by {clock.rule}; {files}{lack}"
+    line = f"{recording.name}: {len(clock.time)} moments{seconds}, matched by {clock.rule}; {files}{lack}"
+    return "\n".join([line, *(f"  {note}" for note in clock.notes)])
+
+
+def _duration(clock: Clock) -> float:
+    """Seconds from the first moment to the end of the last."""
+    if clock.fps:
+        return float(clock.time[-1] - clock.time[0]) + 1 / clock.fps
+    return float(clock.time[-1] - clock.time[0] + (np.median(np.diff(clock.time)) if len(clock.time) > 1 else 0.0))

@@ -10,8 +10,9 @@ import xarray as xr
 
 from multipose.camera import CameraRig
 from multipose.config import ViewConfig
+from multipose.documents import read_document
 from multipose.errors import FormatError, ProjectError
-from multipose.project import Project, Recording
+from multipose.project import TIME_UNITS, Project, Recording
 from multipose.sources import FrameSource, SourceSpec, View
 from multipose.tracks import load_tracks
 from multipose.video import open_source
@@ -78,29 +79,33 @@ def open_recording(project: Project, recording: Recording) -> dict[str, FrameSou
     }
 
 
-def read_timestamps(path: Path) -> npt.NDArray[np.float64]:
+def read_timestamps(path: Path, unit: str = "s") -> npt.NDArray[np.float64]:
     """Times in seconds (frame,) from a text file: one a line; a first line that is no number is a heading.
+
+    Args:
+        path: the file.
+        unit: one of TIME_UNITS that its numbers are in; whole numbers of any size are read exactly.
 
     Raises:
         FormatError: the file is missing, or a line is no number.
     """
-    try:
-        lines = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
-    except FileNotFoundError:
-        raise FormatError(f"There is no timestamp file {path}.") from None
     times = []
-    for number, line in enumerate(lines, start=1):
+    for number, line in enumerate(read_document(path).splitlines(), start=1):
+        cell = line.strip().strip('"').strip()
+        if not cell:
+            continue
         try:
-            times.append(float(line))
+            times.append((int(cell) if cell.lstrip("+-").isdecimal() else float(cell)) / TIME_UNITS[unit])
         except ValueError:
-            if number > 1:
-                raise FormatError(f"{path}, line {number}: expected a time in seconds, got {line!r}.") from None
+            if times or number > 1:
+                raise FormatError(f"{path}, line {number}: expected a time in seconds, got {cell!r}.") from None
     return np.array(times, dtype=np.float64)
 
 
 def read_all_timestamps(project: Project, recording: Recording) -> dict[str, npt.NDArray[np.float64]]:
     """Times of the frames of each view that has a timestamp file."""
-    return {view: read_timestamps(project.path(written)) for view, written in recording.timestamps.items()}
+    unit = recording.time_unit or "s"
+    return {view: read_timestamps(project.path(written), unit) for view, written in recording.timestamps.items()}
 
 
 def check_files(project: Project, recording: Recording) -> None:

@@ -35,10 +35,12 @@ def see_floor(project: Project, session: str, origin: str, threads: int | None) 
     if not shown:
         raise ProjectError(f"Session {named!r}, on whose board the world is to lie, has no pictures of the board.")
     sources = {view: open_view(project, view, spec, named or session) for view, spec in shown.items()}
-    known = np.unique(np.concatenate([source.frame_numbers for source in sources.values()]))
+    offsets = project.config.calibration.offsets.get(named or session, {})
+    numbers = [source.frame_numbers - offsets.get(view, 0) for view, source in sources.items()]
+    known = np.unique(np.concatenate(numbers))
     if frame not in known:
         raise ProjectError(f"There is no {name}: its frames are {known.min()} to {known.max()}.")
-    corners = detect_board(sources, project_board(project), frames=[frame], threads=threads)
+    corners = detect_board(sources, project_board(project), frames=[frame], offsets=offsets, threads=threads)
     if not corners.seen.any():
         said = "; ".join(f"{view}: {reason}" for view, (reason,) in zip(corners.views, corners.reasons, strict=True))
         raise CalibrationError(f"No view shows the board in {name}, on which the world is to lie ({said}).")

@@ -36,7 +36,7 @@ from multipose.pose2d.runtime import (
 from multipose.pose2d.runtime_choice import SAMPLES, WORTH_MEASURING, choose_runtime
 from multipose.progress import SILENT, Progress
 from multipose.sources import FrameSource, SourceSpec
-from multipose.tracks import CALIBRATED_ON_LABELS, USUAL_SHARED_ERROR, keypoints2d
+from multipose.tracks import CALIBRATED_ON_LABELS, USUAL_SHARED_ERROR, TimeUnit, keypoints2d
 from multipose.video import count_corrupt, open_source, tell_damage
 
 Ints = npt.NDArray[np.int64]
@@ -76,6 +76,7 @@ class _Plan:
     indices: dict[str, Ints]  # (time,) index into the source, -1 where the view has no picture
     fps: float | None
     time: Array
+    time_unit: TimeUnit
 
     def frame_numbers(self, view: str) -> Ints:
         indices = self.indices[view]
@@ -93,6 +94,7 @@ class _Plan:
             fps=self.fps,
             frame=np.stack([self.frame_numbers(view)[:n_times] for view in self.sources]),
             time=self.time[:n_times],
+            time_unit=self.time_unit,
             shared_error=USUAL_SHARED_ERROR,
         ).assign_attrs(covariance_source=CALIBRATED_ON_LABELS)
 
@@ -103,6 +105,8 @@ def predict(
     *,
     frames: Mapping[str, npt.ArrayLike] | None = None,
     time: npt.ArrayLike | None = None,
+    time_unit: TimeUnit = "s",
+    fps: float | None = None,
     batch_size: int | None = None,
     threads: int | None = None,
     device: str = "auto",
@@ -117,7 +121,9 @@ def predict(
         sources: for each view a video, a folder or list of pictures, or a FrameSource.
         frames: for each view, which of its pictures (from 0; -1 for none) falls on each time of the rig's clock.
             Without it the views must have equally many pictures, and the same ones belong together.
-        time: (time,) seconds of the rig's clock; by default the first view's timestamps.
+        time: (time,) of the rig's clock; by default the first view's timestamps.
+        time_unit: what `time` counts, "s" or "frame".
+        fps: frames per second of `time`, where it is even.
         batch_size: pictures that the network gets at once; by default as of `runtime.choose_batch_size`.
         threads: of the CPU; None for all.
         device: as for `runtime.choose_device`.
@@ -137,7 +143,7 @@ def predict(
         InstallationError, ModelError: the networks find different key points; the runtime or device is not there.
         VideoError: a video cannot be read, or ends before its end.
     """
-    plan = _make_plan(models, sources, frames, time)
+    plan = _make_plan(models, sources, frames, time, time_unit, fps)
     settings = _Settings.choose(batch_size, threads, device, runtime, follow)
     dataset = plan.empty(len(plan.time))
     reports: dict[str, ViewReport] = {}
@@ -158,6 +164,8 @@ def predict_to_file(
     *,
     frames: Mapping[str, npt.ArrayLike] | None = None,
     time: npt.ArrayLike | None = None,
+    time_unit: TimeUnit = "s",
+    fps: float | None = None,
     attributes: Mapping[str, Any] | None = None,
     batch_size: int | None = None,
     threads: int | None = None,
@@ -171,7 +179,8 @@ def predict_to_file(
     Args:
         path: netCDF file; appears whole or not at all.
         attributes: more attributes of the file (hashes of its inputs, say).
-        models, sources, frames, time, batch_size, threads, device, runtime, follow, progress: as for `predict`.
+        models, sources, frames, time, time_unit, fps, batch_size, threads, device, runtime, follow, progress: as for
+            `predict`.
 
     Returns:
         For each view what was done.
@@ -179,7 +188,7 @@ def predict_to_file(
     Raises:
         DataError, InstallationError, ModelError, VideoError: as of `predict`.
     """
-    plan = _make_plan(models, sources, frames, time)
+    plan = _make_plan(models, sources, frames, time, time_unit, fps)
     settings = _Settings.choose(batch_size, threads, device, runtime, follow)
     reports: dict[str, ViewReport] = {}
     with atomic_path(path) as temporary:
@@ -198,6 +207,8 @@ def _make_plan(
     specs: Mapping[str, SourceSpec],
     frames: Mapping[str, npt.ArrayLike] | None,
     time: npt.ArrayLike | None,
+    time_unit: TimeUnit,
+    fps: float | None,
 ) -> _Plan:
     if not specs:
         raise DataError("Prediction needs the video of at least one view.")
@@ -228,17 +239,18 @@ def _make_plan(
                     f"View {view}: frames must rise from 0 to at most {counts[view] - 1}, -1 standing for no picture."
                 )
     n_times = len(next(iter(indices.values())))
-    rates = {source.fps for source in sources.values()}
-    fps = rates.pop() if len(rates) == 1 else None
     first = next(iter(sources.values()))
-    if time is None and frames is None and fps is None and np.isfinite(first.times).all():
-        time = first.times
     if time is None:
-        time = np.arange(n_times) / (fps or 1.0)
+        rates = {source.fps for source in sources.values()}
+        fps = rates.pop() if len(rates) == 1 else None
+        if frames is None and fps is None and np.isfinite(first.times).all():
+            time = first.times
+        else:
+            time, time_unit = np.arange(n_times) / (fps or 1.0), "frame" if fps is None else "s"
     clock = np.asarray(time, dtype=np.float64)
     if clock.shape != (n_times,):
         raise DataError(f"time must have the shape ({n_times},), one value a frame, got {clock.shape}.")
-    return _Plan(sources, keypoints, indices, fps, clock)
+    return _Plan(sources, keypoints, indices, fps, clock, time_unit)
 
 
 def _estimates(

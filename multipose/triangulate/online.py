@@ -7,7 +7,7 @@ import xarray as xr
 
 from multipose.camera import CameraRig
 from multipose.errors import DataError
-from multipose.tracks import check_keypoints2d, trajectories3d
+from multipose.tracks import check_keypoints2d, time_unit_of, trajectories3d
 from multipose.triangulate.layout import POINT
 from multipose.triangulate.reconstruction import reconstruct
 from multipose.triangulate.smoothing import ORDERS, smooth
@@ -124,6 +124,7 @@ def _unknown(keypoints: xr.Dataset, rig: CameraRig) -> xr.Dataset:
         individuals=[str(name) for name in keypoints["individual"].values],
         fps=keypoints.attrs.get("fps"),
         time=keypoints["time"].values,
+        time_unit=time_unit_of(keypoints),
         unit=rig.unit,
     )
     dataset = dataset.assign_coords(view=keypoints["view"].values)

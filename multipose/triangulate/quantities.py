@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from multipose.errors import DataError
 from multipose.files import SCHEMA_VERSION
 from multipose.kinematics_config import WORLD_AXES, EgocentricConfig, KinematicsConfig
-from multipose.tracks import check_trajectories3d, save_netcdf
+from multipose.tracks import check_trajectories3d, save_netcdf, time_unit_of
 from multipose.triangulate.propagation import UncertainPoints, uncertain_points, velocities
 from multipose.triangulate.rig_covariance import RigCovariance
 from multipose.triangulate.tails import region_scale
@@ -95,7 +95,7 @@ def kinematics(
         raise DataError("The trajectories hold no time at all.")
     result = xr.concat(parts, "time", data_vars="minimal", coords="minimal", compat="override", join="override")
     said = "carried on" if calibration is not None else "not known, taken as exact"
-    kept = {key: tracks.attrs[key] for key in ("fps", "recording") if key in tracks.attrs}
+    kept = {key: tracks.attrs[key] for key in ("fps", "time_unit", "recording") if key in tracks.attrs}
     return result.assign_attrs(
         {"kind": "kinematics", "schema_version": SCHEMA_VERSION, "length_unit": tracks.attrs["unit"], **kept}
         | {"calibration_error": said}
@@ -170,7 +170,7 @@ def _scalars(
         yield name, said("distance", unit, f"from {ends[0]} to {ends[1]}"), one
     if definitions.speeds:
         moving = _velocities(tracks, points, definitions.speed_reach)
-        per = "s" if tracks.attrs.get("fps") else "frame"
+        per = time_unit_of(tracks)
         for name, keypoints in definitions.speeds.items():
             one = length(moving.pick(place(keypoints)).combine([1 / len(keypoints)] * len(keypoints)))
             text = f"of the mean of {', '.join(keypoints)}" if len(keypoints) > 1 else f"of {keypoints[0]}"

@@ -13,7 +13,13 @@ from numpy.typing import NDArray
 from multipose.camera import CameraRig
 from multipose.errors import DataError
 from multipose.progress import SILENT, Progress
-from multipose.tracks import CALIBRATED_ON_LABELS, check_keypoints2d, check_trajectories3d, trajectories3d
+from multipose.tracks import (
+    CALIBRATED_ON_LABELS,
+    check_keypoints2d,
+    check_trajectories3d,
+    time_unit_of,
+    trajectories3d,
+)
 from multipose.triangulate.points import STATES, FloatArray, Points, triangulate
 from multipose.triangulate.shared_errors import check_share, shared_shares
 from multipose.triangulate.tails import LEVELS, LIGHTEST_TAILS, region_scale
@@ -427,6 +433,7 @@ def _dataset(
         individuals=[str(name) for name in keypoints["individual"].values],
         fps=keypoints.attrs.get("fps"),
         time=keypoints["time"].values,
+        time_unit=time_unit_of(keypoints),
         unit=seen.rig.unit,
     )
     point = ("time", "individual", "keypoint")

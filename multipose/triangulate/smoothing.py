@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from multipose.camera import CameraRig
 from multipose.errors import DataError
 from multipose.progress import SILENT, Progress
-from multipose.tracks import check_trajectories3d, trajectories3d
+from multipose.tracks import check_trajectories3d, time_unit_of, trajectories3d
 from multipose.triangulate import smoothing_kernels as kernels
 from multipose.triangulate.layout import POINT, Layout
 from multipose.triangulate.motion import (
@@ -342,6 +342,7 @@ def _dataset(
         individuals=[str(name) for name in tracks["individual"].values],
         fps=tracks.attrs.get("fps"),
         time=tracks["time"].values,
+        time_unit=time_unit_of(tracks),
         unit=layout.rig.unit,
     )
     dataset = dataset.assign_coords(view=list(layout.rig.names))

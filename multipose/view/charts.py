@@ -12,7 +12,7 @@ import xarray as xr
 from plotly.subplots import make_subplots
 
 from multipose.errors import DataError
-from multipose.tracks import check_trajectories3d
+from multipose.tracks import check_trajectories3d, time_unit_of
 from multipose.view.theme import HUES, SEQUENTIAL, keypoint_styles, template
 
 Array = npt.NDArray[np.float64]
@@ -78,7 +78,7 @@ def reprojection_errors(
     statement = f"<br><sup>over time: in blocks of {size} times</sup>" if size > 1 else ""
     top = None if max_px is None else [0, max_px]
     figure.update_yaxes(title_text="error (px)", rangemode="tozero", range=top)
-    figure.update_xaxes(title_text="time (s)" if tracks.attrs.get("fps") else "time (frame number)", row=2, col=1)
+    figure.update_xaxes(title_text="time (s)" if time_unit_of(tracks) == "s" else "time (frame number)", row=2, col=1)
     figure.update_layout(
         template=template(),
         title={"text": title + statement},

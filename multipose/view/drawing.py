@@ -51,7 +51,7 @@ def draw_keypoints(
     points = _individuals(xy, skeleton)
     if confidence is not None:
         trust = np.asarray(confidence, dtype=np.float64).reshape(points.shape[:2])
-        points = np.where((trust >= min_confidence)[..., None], points, np.nan)
+        points = np.where((trust < min_confidence)[..., None], np.nan, points)  # NaN is not said, and counts
     size = _default_radius(picture) if radius is None else radius
     canvas = picture.copy()
     styles = keypoint_styles(skeleton.keypoints, skeleton)

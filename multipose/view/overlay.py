@@ -101,7 +101,7 @@ def keypoints_on_frame(
                     "color": style.color,
                     "symbol": style.symbol,
                     "size": 9,
-                    "opacity": 1.0 if trust is None else np.clip(np.nan_to_num(values), 0.15, 1.0),
+                    "opacity": 1.0 if trust is None else np.clip(np.nan_to_num(values, nan=1.0), 0.15, 1.0),
                     "line": {"color": "white", "width": 1},
                 },
                 hovertemplate=f"<b>{style.name}</b><br>%{{x:.2f}}, %{{y:.2f}} px{certain}<extra></extra>",

@@ -17,7 +17,7 @@ import xarray as xr
 from multipose.camera import CameraRig
 from multipose.errors import DataError
 from multipose.skeleton import Skeleton
-from multipose.tracks import check_trajectories3d
+from multipose.tracks import check_trajectories3d, time_unit_of
 from multipose.view.scene import (
     aspect,
     box_around,
@@ -125,7 +125,7 @@ def trajectories(
         },
         uirevision="view",
         updatemenus=[_play_menu(times, step), _view_menu(views)],
-        sliders=[_slider(shown, times, tracks.attrs.get("fps"))],
+        sliders=[_slider(shown, times, time_unit_of(tracks) == "s")],
     )
     return figure
 
@@ -247,12 +247,12 @@ def _view_menu(views: dict[str, Array]) -> dict[str, Any]:
     }
 
 
-def _slider(shown: npt.NDArray[np.int64], times: Array, fps: float | None) -> dict[str, Any]:
+def _slider(shown: npt.NDArray[np.int64], times: Array, in_seconds: bool) -> dict[str, Any]:
     options = {"mode": "immediate", "frame": {"duration": 0, "redraw": True}, "transition": {"duration": 0}}
-    digits = 3 if fps and fps > 50 else 2
+    digits = 3 if len(times) > 1 and float(np.median(np.diff(times))) < 0.02 else 2
     steps = [
         {
-            "label": f"{time:.{digits}f}" if fps else f"{time:g}",
+            "label": f"{time:.{digits}f}" if in_seconds else f"{time:g}",
             "method": "animate",
             "args": [[str(number)], options],
         }
@@ -263,5 +263,5 @@ def _slider(shown: npt.NDArray[np.int64], times: Array, fps: float | None) -> di
         "x": 0.01,
         "len": 0.98,
         "pad": {"t": 12, "b": 12},
-        "currentvalue": {"prefix": "time ", "suffix": " s" if fps else " (frame number)", "xanchor": "left"},
+        "currentvalue": {"prefix": "time ", "suffix": " s" if in_seconds else " (frame number)", "xanchor": "left"},
     }

@@ -10,6 +10,7 @@ import xarray as xr
 from plotly.subplots import make_subplots
 
 from multipose.errors import DataError
+from multipose.tracks import time_unit_of
 from multipose.view.pages import Page, Section, Table, Text
 from multipose.view.theme import HUES, hex_to_rgb, template
 
@@ -66,7 +67,7 @@ def kinematics(dataset: xr.Dataset, kind: str, *, individual: str | None = None,
         )  # fmt: skip
         figure.update_yaxes(title_text=f"{name}<br>({unit})", row=row, col=1)
     figure.update_xaxes(
-        title_text="time (s)" if dataset.attrs.get("fps") else "time (frame number)", row=len(names), col=1
+        title_text="time (s)" if time_unit_of(dataset) == "s" else "time (frame number)", row=len(names), col=1
     )
     n_times = chosen.sizes["time"]
     cut = f"; the first {_LONGEST} of {n_times} times" if n_times > _LONGEST else ""

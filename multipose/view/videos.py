@@ -12,7 +12,7 @@ import xarray as xr
 from multipose.errors import DataError
 from multipose.progress import SILENT, Progress
 from multipose.skeleton import Skeleton
-from multipose.tracks import check_keypoints2d
+from multipose.tracks import check_keypoints2d, time_unit_of
 from multipose.video import FrameSource, SourceSpec, open_source, write_video
 from multipose.view.drawing import draw_keypoints
 
@@ -43,7 +43,8 @@ def labelled_video(
         path: where to write, .mp4.
         skeleton: edges to draw; its key points must be those of the dataset.
         min_confidence: points below it are not drawn.
-        fps: of the new video; by default that of the key points, else that of the source.
+        fps: of the new video; by default that of the key points, else that of the source, else (where the rate varies)
+            that of the usual step of the key points' times.
         names: write the names beside the points.
         progress: told about the frames written.
 
@@ -62,7 +63,7 @@ def labelled_video(
             f"({', '.join(names_here)})."
         )
     opened = open_source(source)
-    rate = fps or keypoints.attrs.get("fps") or opened.fps
+    rate = fps or keypoints.attrs.get("fps") or opened.fps or _usual_rate(keypoints)
     if not rate:
         raise DataError(f"{opened.path}: neither the key points nor the source know a frame rate; give `fps`.")
     here = keypoints.sel(view=view).transpose("time", "individual", "keypoint", ...)
@@ -88,6 +89,12 @@ def labelled_video(
                 task.advance()
 
         return write_video(path, frames(), rate, crf=21, preset="veryfast")
+
+
+def _usual_rate(keypoints: xr.Dataset) -> float | None:
+    """Frames per second by the usual step of times in seconds."""
+    steps = np.diff(keypoints["time"].values)
+    return 1 / float(np.median(steps)) if time_unit_of(keypoints) == "s" and len(steps) else None
 
 
 def _frame_indices(source: FrameSource, numbers: npt.NDArray[np.int64], view: str) -> npt.NDArray[np.int64]:

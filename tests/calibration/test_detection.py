@@ -204,6 +204,49 @@ def test_videos_must_have_equal_lengths_unless_frames_are_given(tmp_path: Path) 
         detect_board(sources, CHESS, frames=[1, 7])
 
 
+@pytest.mark.parametrize(
+    ("offsets", "expected"),
+    [
+        ({"left": 0, "right": 0}, {"left": [0, 1, 2, 3, 4], "right": [0, 1, 2, 3]}),
+        ({"right": 1}, {"left": [0, 1, 2, 3, 4], "right": [-1, 0, 1, 2]}),
+        ({"left": 2, "right": 1}, {"left": [-2, -1, 0, 1, 2], "right": [-1, 0, 1, 2]}),
+    ],
+)
+def test_board_videos_of_unequal_length_by_their_offsets(
+    tmp_path: Path, offsets: dict[str, int], expected: dict[str, list[int]]
+) -> None:
+    """Each frame shows the board 2 px farther on, so that its place tells the frame."""
+    for name, n in (("left", 5), ("right", 4)):
+        frames = [rgb(picture_of(CHESS, QUAD + np.array([2.0 * k, 0]))[0]) for k in range(n)]
+        write_video(tmp_path / f"{name}.mp4", frames, fps=10, crf=10, threads=1)
+    sources = {name: tmp_path / f"{name}.mp4" for name in ("left", "right")}
+    corners = detect_board(sources, CHESS, offsets=offsets)
+    x = corners.px[..., 0].mean(-1)
+    for view, name in enumerate(corners.views):
+        seen = corners.frames[np.isfinite(x[view])].tolist()
+        assert seen == expected[name]
+        frames_seen = [number + offsets.get(name, 0) for number in seen]
+        here = x[view][np.isfinite(x[view])]
+        np.testing.assert_allclose(here - here[0], 2.0 * (np.array(frames_seen) - frames_seen[0]), atol=0.3)
+    with pytest.raises(DataError, match="offset is given for the view 'top'"):
+        detect_board(sources, CHESS, offsets={"top": 3})
+
+
+def test_pictures_without_a_common_number_are_told(tmp_path: Path) -> None:
+    """A camera numbers its pictures on and on: GOPR0012.JPG of one belongs to GOPR0145.JPG of the other."""
+    pictures = [picture_of(CHESS, QUAD + np.array([2.0 * k, 0]))[0] for k in range(3)]
+    for name, first in (("left", 12), ("right", 145)):
+        (tmp_path / name).mkdir()
+        for k, picture in enumerate(pictures):
+            write_picture(tmp_path / name / f"GOPR{first + k:04d}.png", rgb(picture))
+    sources = {name: tmp_path / name for name in ("left", "right")}
+    with pytest.raises(DataError, match=r"in two views \(left 12 to 14, right 145 to 147\).*--offset"):
+        detect_board(sources, CHESS)
+    corners = detect_board(sources, CHESS, offsets={"left": 12, "right": 145})
+    assert corners.frames.tolist() == [0, 1, 2]
+    assert (corners.counts() == 28).all()
+
+
 def test_parts_of_one_video_are_cut_from_frames_decoded_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     frames = [rgb(picture_of(CHARUCO, QUAD * 0.5 + [k, 0])[0][:, :240]) for k in range(4)]
     path = tmp_path / "both.mp4"

@@ -156,7 +156,7 @@ def test_the_view_to_write_must_be_known(tmp_path: Path) -> None:
         (OLD.replace("1.5,2.5", "1.5,"), r"day1/img0003\.png: only one of x and y of nose"),
         (OLD.replace("1.5", "left"), "no number"),
         (OLD.replace("scorer", "author"), "no table of DeepLabCut"),
-        (OLD.replace("1.5,2.5,,", "1.5,2.5"), "row 4: 3 cells, expected 5"),
+        (OLD.replace("1.5,2.5,,", "1.5,2.5"), "line 4: 3 cells, expected 5"),
         (OLD.replace("coords,x,y", "coords,x,likelihood"), "labels have x and y"),
         (OLD.replace("img0010", "img0003"), r"more than one row for labeled-data/day1/img0003\.png"),
         ("\n".join(OLD.splitlines()[:3]), "holds no rows"),
@@ -179,13 +179,14 @@ def test_missing_and_broken_hdf5(tmp_path: Path) -> None:
         read_labels(tmp_path / "a.h5", view="top")
 
 
-def test_pictures_without_numbers_are_counted(tmp_path: Path) -> None:
+@pytest.mark.parametrize("names", [("left", "right"), ("img1", "img1"), ("img1", "img2", "mean")])
+def test_pictures_whose_frame_is_not_known_are_refused(tmp_path: Path, names: tuple[str, ...]) -> None:
+    """They used to be counted, and with them all the others."""
     path = tmp_path / "mine.csv"
-    path.write_text("scorer,me,me\nbodyparts,nose,nose\ncoords,x,y\nleft.png,1,2\nright.png,3,4\n")
-    labels, pictures = read_labels(path, view="top", recording="trial")
-    assert labels.frames("top").to_numpy().tolist() == [["trial", 0], ["trial", 1]]
-    assert pictures["trial", 1] == tmp_path / "right.png"
-    assert read_labels(path, view="top")[0].recordings == (tmp_path.name,)
+    rows = [f"{folder}/{name}.png,1,2" for folder, name in zip("abc", names, strict=False)]
+    path.write_text("\n".join(["scorer,me,me", "bodyparts,nose,nose", "coords,x,y", *rows]))
+    with pytest.raises(FormatError, match=r"mine\.csv, recording trial: the names? '"):
+        read_labels(path, view="top", recording="trial")
 
 
 def test_real_tables(recordings: Callable[[str], Path]) -> None:

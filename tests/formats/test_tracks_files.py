@@ -205,13 +205,16 @@ def test_times_without_a_frame_are_left_out(tmp_path: Path) -> None:
     assert pd.read_hdf(path).index.tolist() == [2, 3, 4, 5]
 
 
-def test_views_must_agree(tmp_path: Path) -> None:
+def test_views_are_matched_by_frame_numbers_and_names(tmp_path: Path) -> None:
+    """`back` has the frames 0 to 5, `cam 10` the frames 10 to 15: no frame is in both."""
     points = keypoints()
     paths = deeplabcut.write_keypoints(points, tmp_path)
-    with pytest.raises(FormatError, match="do not hold the same frames"):
-        deeplabcut.read_keypoints({"back": paths[1], "cam 10": paths[3]})
+    both = deeplabcut.read_keypoints({"back": paths[1], "cam 10": paths[3]})
+    assert both["frame"].values.tolist() == [[*range(6), *[-1] * 6], [*[-1] * 6, *range(10, 16)]]
+    np.testing.assert_allclose(both["position"].values[1, 6:], points["position"].values[1])
+    assert np.isnan(both["position"].values[1, :6]).all()
     other = deeplabcut.write_keypoints(points.isel(view=[0], keypoint=[0, 1]), tmp_path / "other")
-    with pytest.raises(FormatError, match="differ in body parts"):
+    with pytest.raises(FormatError, match="differ in keypoints: .*only"):
         deeplabcut.read_keypoints({"back": paths[1], "side": other[1]})
 
 

@@ -126,7 +126,8 @@ def test_labels_beyond_the_video(filmed: Project) -> None:
 def test_importing_brings_pictures(filmed: Project, tmp_path: Path) -> None:
     path = write_deeplabcut(tmp_path / "dlc", "m4", [5, 7])
     assert import_labels(filmed, path, "top") == {
-        "pictures": 2, "points": 4, "conflicts": 0, "recordings": ["m4"], "unlisted": ["m4"],
+        "pictures": 2, "points": 4, "conflicts": 0, "numbered": "img005.png is frame 5", "recordings": ["m4"],
+        "unlisted": ["m4"],
     }  # fmt: skip
     assert read_picture(picture_path(filmed.frames_folder, "m4", "top", 7)).mean() == 7
     labels = load_labels(filmed)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -9,10 +10,13 @@ import pytest
 
 from multipose.errors import ConfigError, FormatError, ProjectError, VideoError
 from multipose.pipeline.beginning import make_project, read_board
+from multipose.pipeline.clock import Clock
+from multipose.pipeline.prediction import join_keypoints
 from multipose.pipeline.recordings import find_recordings, look_into, make_recording
 from multipose.pipeline.sources import read_timestamps
 from multipose.project import Project, Recording
-from multipose.video import write_video
+from multipose.tracks import keypoints2d
+from multipose.video import write_picture, write_video
 
 
 @pytest.fixture
@@ -130,7 +134,7 @@ def test_timestamps_name_the_line(tmp_path: Path) -> None:
     path.write_text("0.0\n0.1\nx\n", encoding="utf-8")
     with pytest.raises(FormatError, match="line 3: expected a time in seconds, got 'x'"):
         read_timestamps(path)
-    with pytest.raises(FormatError, match="no timestamp file"):
+    with pytest.raises(FormatError, match="no file"):
         read_timestamps(tmp_path / "none.txt")
 
 
@@ -166,3 +170,112 @@ def test_views_that_cannot_belong_together(two_views: Project) -> None:
     text = make_recording(two_views, "text", [f"back={one}"], keypoints=[f"top={folder / 'k.mp4'}"])
     with pytest.raises(FormatError):
         look_into(two_views, [text])
+
+
+def write_folder(folder: Path, frames: Iterable[int], name: str = "img{:03d}.png") -> str:
+    for frame in frames:
+        write_picture(folder / name.format(frame), np.full((8, 12, 3), frame % 200, np.uint8))
+    return str(folder)
+
+
+@pytest.mark.parametrize(
+    ("back", "top", "moments"),
+    [
+        ([0, 1, 2, 4, 5], [0, 2, 3, 4, 5], 6),
+        ([0, 1, 2, 3], [0, 1, 2], 4),
+        ([100, 101, 103], [101, 102, 103], 4),
+    ],
+)
+def test_folders_that_lost_different_pictures_go_by_their_numbers(
+    two_views: Project, back: list[int], top: list[int], moments: int
+) -> None:
+    """As a calibration does: the n-th picture of one view need not be the n-th of the other."""
+    videos = [f"{view}={write_folder(two_views.folder / view, own)}" for view, own in (("back", back), ("top", top))]
+    clock = look_into(two_views, [make_recording(two_views, "r", videos)])["r"]
+    assert len(clock.time) == moments
+    for row, own in zip(clock.index, (back, top), strict=True):
+        assert [int(time) for time, place in zip(clock.time, row, strict=True) if place >= 0] == own
+
+
+def test_a_choice_among_the_numbers_of_names_is_told(two_views: Project) -> None:
+    videos = [
+        f"{view}={write_folder(two_views.folder / view, range(3), 'cam2_{0:03d}_exp' + exposure + '.png')}"
+        for view, exposure in (("back", "500"), ("top", "400"))
+    ]
+    recording = make_recording(two_views, "r", videos)
+    assert not look_into(two_views, [recording])["r"].notes
+    for frame in range(3):
+        (two_views.folder / f"back/cam2_{frame:03d}_exp500.png").rename(
+            two_views.folder / f"back/cam2_{frame:03d}_exp{500 - frame}.png"
+        )
+    clock = look_into(two_views, [recording])["r"]
+    assert clock.index.tolist() == [[0, 1, 2], [0, 1, 2]]
+    assert "number 2 of 3 in the names" in clock.notes[0]
+
+
+def test_folders_without_a_common_number_are_told_with_their_ranges(two_views: Project) -> None:
+    videos = [
+        f"{view}={write_folder(two_views.folder / view, range(n, n + 3))}" for view, n in (("back", 12), ("top", 145))
+    ]
+    with pytest.raises(ProjectError, match=r"back 12 to 14, top 145 to 147.*offset_<view>"):
+        look_into(two_views, [make_recording(two_views, "r", videos)])
+    said = make_recording(two_views, "r", videos, offsets=["back=12", "top=145"])
+    assert look_into(two_views, [said])["r"].index.tolist() == [[0, 1, 2], [0, 1, 2]]
+
+
+@pytest.mark.parametrize("unit", ["s", "ms", "us", "ns"])
+def test_the_unit_of_timestamps_stays_in_the_manifest(two_views: Project, unit: str) -> None:
+    recording = Recording("r", {"back": "b.mp4"}, timestamps={"back": "t.txt"}, time_unit=unit)
+    two_views.with_recordings([recording]).save_manifest()
+    assert Project.open(two_views.folder).recordings == (recording,)
+    with pytest.raises(ProjectError, match="time_unit must be s, ms, us, ns or empty, got 'hours'"):
+        Recording("r", {"back": "b.mp4"}, time_unit="hours")
+
+
+@pytest.mark.parametrize(
+    ("text", "unit", "expected"),
+    [
+        ("0\n1000\n2000\n", "ms", [0, 1, 2]),
+        ("time_ns\n1668520371123456789\n1668520371223456789\n", "ns", [1668520371.123456789, 1668520371.223456789]),
+        ('"0.5"\n\n"0.75"\n\n', "s", [0.5, 0.75]),
+    ],
+)
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_timestamps_in_every_spelling(
+    tmp_path: Path, text: str, unit: str, expected: list[float], encoding: str
+) -> None:
+    path = tmp_path / "t.txt"
+    path.write_text(text, encoding=encoding)
+    assert read_timestamps(path, unit).tolist() == expected
+
+
+@pytest.mark.parametrize("order", [("a", "b", "c"), ("c", "a", "b")])
+def test_individuals_of_files_are_joined_by_name(two_views: Project, order: tuple[str, ...]) -> None:
+    points = {name: np.full((4, 1, 2), 10.0 * place) for place, name in enumerate("abc")}
+    tables = {
+        view: keypoints2d(
+            np.stack([points[name] for name in names], 1)[None], views=[view], keypoints=["nose"], individuals=names
+        )
+        for view, names in (("back", ("a", "b", "c")), ("top", order))
+    }
+    index = np.tile(np.arange(4), (2, 1))
+    clock = Clock(("back", "top"), index, np.arange(4.0), None, "frame numbers")
+    joined = join_keypoints(two_views, clock, None, tables)
+    for name in "abc":
+        assert set(joined["position"].sel(individual=name).values.ravel()) == {10.0 * "abc".index(name)}
+    lacking = {"back": tables["back"], "top": tables["top"].sel(individual=["a", "b"])}
+    with pytest.raises(ProjectError, match="different animals"):
+        join_keypoints(two_views, clock, None, lacking)
+
+
+@pytest.mark.parametrize("confidence", [np.nan, 0.2, 1.0])
+def test_a_confidence_keeps_its_meaning_when_files_are_joined(two_views: Project, confidence: float) -> None:
+    """NaN, nothing said, stays NaN; a key point that the file lacks has none."""
+    position = np.ones((1, 3, 1, 1, 2))
+    position[0, 1] = np.nan
+    table = keypoints2d(
+        position, np.array([confidence, 0.0, confidence])[None, :, None, None], views=["back"], keypoints=["nose"]
+    )
+    clock = Clock(("back",), np.arange(3)[None], np.arange(3.0), None, "frame numbers")
+    joined = join_keypoints(two_views, clock, None, {"back": table})
+    np.testing.assert_array_equal(joined["confidence"].values[0, :, 0, 0], [confidence, 0.0, confidence])
