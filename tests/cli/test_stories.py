@@ -197,11 +197,18 @@ def test_timestamps_in_milliseconds_are_asked_about(lab: Path) -> None:
     ]
     assert "--time-unit ms, it seems" in said(call(*words, code=1))
     call(*words, "--time-unit", "ms")
+    toml = lab / "multipose.toml"
+    toml.write_text(toml.read_text() + f'\n[kinematics.speeds]\nfast = ["{KEYPOINTS[0]}"]\n')
     assert "time_unit" in (lab / "recordings.csv").read_text().splitlines()[0]
     reconstruct()
     times, xyz = points_of(lab)
     np.testing.assert_allclose(times, np.arange(COUNT) / FPS, atol=1e-5)
     np.testing.assert_allclose(xyz, truth, atol=1e-6)
+    call("kinematics")
+    measured = pd.read_csv(lab / "recordings/day1/kinematics.csv")
+    speed = np.median(np.linalg.norm(np.gradient(truth[:, 0], 1 / FPS, axis=0), axis=-1))
+    assert set(measured["unit"]) == {"mm/s"}  # though no steady rate is known
+    assert np.nanmedian(measured["value"]) == pytest.approx(speed, rel=0.05)
 
 
 @pytest.mark.parametrize("first", [{"mid": 10}, {"back": 3, "top": 7}])
