@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from multipose.project import Project
 
 _OFTEN_OFF = 0.02  # share of a view's points
+_WORSE = 1.02  # ratio of distances of views held out from which smoothed points are not better
 
 
 @click.command("reconstruct")
@@ -173,6 +174,13 @@ def _describe_smoothed(name: str, result: dict[str, Any]) -> list[str]:
         f"deviation of a coordinate {number(result['median_sd'])} {result['unit']} (median)",
         f"  2D errors correlate by {number(lasting['1'])} from frame to frame, by {number(lasting['10'])} over ten",
     ]
+    worse = {key: ratio for key, ratio in result["held_out_ratio"].items() if ratio is not None and ratio > _WORSE}
+    if worse:
+        listed = ", ".join(f"{key} {100 * (ratio - 1):.0f} %" for key, ratio in worse.items())
+        lines.append(
+            f"  ! worse than single frames at foretelling a view that was held out: {listed}. They move faster than "
+            "smoothing believes; take these key points from trajectories3d.nc, or film at a higher rate."
+        )
     if result["limbs"]:
         limbs = ", ".join(
             f"{limb} {number(one['length'])} ({number(one['sd'])})" for limb, one in result["limbs"].items()

@@ -622,6 +622,7 @@ pairs = {_show_list([list(pair) for pair in skeleton.pairs])}
 # min_confidence = {reconstruction.min_confidence}       # 2D points below it are not used
 #   max_error_px = 10.0     # robust: a view farther off is left out; by default 6 times the noise in the data
 # min_views = {reconstruction.min_views}
+#   shared_error = 0.44     # share of a point's variance common to all views; unsaid: from labels, or usual
 
 # Trajectories over time (`multipose reconstruct --smooth`); how smoothly each key point moves is learned.
 [smoothing]

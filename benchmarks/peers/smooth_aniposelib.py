@@ -37,8 +37,12 @@ def smooth(group, case, settings):
 def single(group, case, way):
     """Points of single frames."""
     px = case["px"]
-    found = getattr(group, way)(px.reshape(len(px), -1, 2))
-    return np.asarray(found[0] if isinstance(found, tuple) else found).reshape(*px.shape[1:3], 3)
+    flat = px.reshape(len(px), -1, 2)
+    seen = np.isfinite(flat).all(-1).sum(0) >= 2  # it fails on others
+    found = getattr(group, way)(flat[:, seen])
+    position = np.full((flat.shape[1], 3), np.nan)
+    position[seen] = np.asarray(found[0] if isinstance(found, tuple) else found)
+    return position.reshape(*px.shape[1:3], 3)
 
 
 def main():

@@ -36,8 +36,10 @@ def smooth_recording(
         settings: max_gap instead of the configuration's, this once.
 
     Returns:
-        points, bridged_points (which fewer than two views support), median_sd (of a coordinate), unit,
-        noise_autocorrelation (frames apart: value), limbs (name: length, sd), trajectories, player.
+        points, bridged_points (which fewer than two views support), median_sd (of a coordinate), unit, held_out_ratio
+        (by key point: distance of views held out from what the trajectory foretells, over that from what the other
+        views say frame by frame; None where it is not known), noise_autocorrelation (frames apart: value), limbs (name:
+        length, sd), trajectories, player.
 
     Raises:
         ProjectError: the trajectories, the 2D key points or the rig are missing.
@@ -72,6 +74,17 @@ def smooth_recording(
     return {**describe_smoothed(smoothed), "trajectories": str(product.path), "player": str(page)}
 
 
+def held_out_ratio(smoothed: xr.Dataset) -> dict[str, float | None]:
+    """By key point, for all individuals: `held_out_ratio` of `smooth`, the largest; None where it is not known."""
+    ratios = smoothed["held_out_ratio"].transpose("keypoint", "individual").values
+    known = np.isfinite(ratios)
+    largest = np.where(known, ratios, -np.inf).max(axis=1)
+    return {
+        str(name): float(value) if np.isfinite(value) else None
+        for name, value in zip(smoothed["keypoint"].values, largest, strict=True)
+    }
+
+
 def describe_smoothed(smoothed: xr.Dataset) -> dict[str, Any]:
     """The figures of smoothed trajectories that a user asks for first."""
     known = np.isfinite(smoothed["position"].values).all(axis=-1)
@@ -91,6 +104,7 @@ def describe_smoothed(smoothed: xr.Dataset) -> dict[str, Any]:
         "bridged_points": int((known & (smoothed["gap"].values > 0)).sum()),
         "median_sd": float(np.sqrt(np.median(variance))) if known.any() else float("nan"),
         "unit": smoothed.attrs["unit"],
+        "held_out_ratio": held_out_ratio(smoothed),
         "noise_autocorrelation": {str(lag): smoothed.attrs[f"noise_autocorrelation_{lag}"] for lag in LAGS},
         "limbs": limbs,
     }

@@ -17,15 +17,14 @@ from multipose.triangulate.motion import bridge, implausible
 from multipose.triangulate.points import FloatArray
 from multipose.triangulate.posterior import Posterior, Scene
 from multipose.triangulate.reconstruction import Observations, observations
-from multipose.triangulate.tails import variance_ratio
+from multipose.triangulate.tails import LIGHTEST_TAILS, variance_ratio
 
 POINT = ("time", "individual", "keypoint")
 
 _FIRM = 3  # views that agree on a point are believed, whatever the movement
 _JITTER = 0.3  # of the step; times may be so far off an even grid
 _LEAST_CONFIDENCE = 0.5  # of 2D points that count where covariances say how little a doubtful one tells
-_GAUSSIAN = 20.0  # degrees of freedom from which tails are none ...
-_LIGHTEST_TAILS = 8.0  # ... and that they have at most, where there are some
+_GAUSSIAN = 20.0  # degrees of freedom from which tails are none
 _MOST_MISSING = 20  # frames of the grid per frame of the recording
 
 
@@ -96,8 +95,17 @@ class Layout:
             inlier[:, wrong, k] = False
         share = tracks["shared_error"].values if "shared_error" in tracks else np.zeros(n_keypoints)
         shared = place("covariance") * np.tile(share, n_individuals)[:, None, None]
-        freedom = _freedom(tracks, keypoints)
+        freedom = _freedom(tracks, n)
         firm = inlier & (inlier.sum(axis=0) >= _FIRM)
+        # Of two views no gross error is outvoted: tails are then such errors, which the movement gives away, and the
+        # noise is that of the others: between the t distribution's scale and its variance.
+        tails: FloatArray | None = None
+        middle: FloatArray | float = 1.0
+        if freedom is not None and ("shared_error" in keypoints.attrs or firm.any()):
+            tails = np.minimum(freedom, LIGHTEST_TAILS)
+            middle = 1 / variance_ratio(tails)
+        elif freedom is not None:
+            middle = variance_ratio(freedom) ** -0.5
         typical = np.array(
             [np.median(column[np.isfinite(column)]) if np.isfinite(column).any() else np.nan for column in sd.T]
         )
@@ -107,7 +115,7 @@ class Layout:
             seen.rig,
             Scene.build(
                 spread(seen.px, np.nan),
-                _on_grid(_covariances(tracks, seen, freedom), rows, np.nan),
+                _on_grid(_covariances(tracks, seen, middle), rows, np.nan),
                 spread(seen.usable, False),
                 firm,
                 seen.rig,
@@ -118,7 +126,7 @@ class Layout:
             rows,
             step,
             bridge(shared.reshape(*shared.shape[:2], 9)).reshape(shared.shape),
-            freedom,
+            tails,
         )
 
     def of(self, keypoints: NDArray[np.int64]) -> Layout:
@@ -207,21 +215,17 @@ def _on_grid(values: NDArray[Any], rows: NDArray[np.int64], empty: float) -> NDA
     return full
 
 
-def _freedom(tracks: xr.Dataset, keypoints: xr.Dataset) -> FloatArray | None:
-    """(individual * keypoint,) degrees of freedom of the 2D errors.
-
-    Networks and people are off for some frames now and then, whatever the tails of single frames look like.
-    """
-    known = tracks["degrees_of_freedom"].values if "degrees_of_freedom" in tracks else np.array([np.inf])
-    if "shared_error" not in keypoints.attrs and np.median(known) >= _GAUSSIAN:
+def _freedom(tracks: xr.Dataset, n_keypoints: int) -> FloatArray | None:
+    """(keypoint,) degrees of freedom of 2D errors, individuals in a row; None where they are as good as Gaussian."""
+    if "degrees_of_freedom" not in tracks:
         return None
-    return np.tile(np.minimum(known, _LIGHTEST_TAILS), tracks.sizes["individual"])
+    known = np.tile(tracks["degrees_of_freedom"].values, n_keypoints // tracks.sizes["keypoint"])
+    return None if np.median(known) >= _GAUSSIAN else known
 
 
-def _covariances(tracks: xr.Dataset, seen: Observations, freedom: FloatArray | None) -> FloatArray:
-    """(view, time, keypoint, 2, 2) px², scaled to what the residuals say; key points of all individuals in a row.
-
-    Of errors with tails they are those of the middle of the distribution.
+def _covariances(tracks: xr.Dataset, seen: Observations, middle: FloatArray | float) -> FloatArray:
+    """(view, time, keypoint, 2, 2) px² of the middle of the distribution, scaled to what the residuals say; key points
+    of all individuals in a row.
     """
     n_times, n_individuals, n_keypoints = seen.shape
     shape = len(seen.rig), n_times, n_individuals * n_keypoints
@@ -232,7 +236,5 @@ def _covariances(tracks: xr.Dataset, seen: Observations, freedom: FloatArray | N
         known = np.isfinite(seen.covariance).all(axis=(-2, -1)) & (np.linalg.det(seen.covariance) > 0)
         covariance = np.where(known[..., None, None], seen.covariance, own).reshape(*shape, 2, 2)
     factor = np.tile(tracks["variance_factor"].sel(view=list(seen.rig.names)).values, (1, n_individuals))
-    if freedom is not None:
-        factor = factor / variance_ratio(freedom)
-    scaled: FloatArray = covariance * factor[:, None, :, None, None]
+    scaled: FloatArray = covariance * (factor * middle)[:, None, :, None, None]
     return scaled

@@ -261,20 +261,22 @@ class _Scores:
 
     def _of_residuals(self, residual: FloatArray) -> FloatArray:
         """(n, m) of residuals (n, 2 view)."""
-        return np.einsum("nij,nj->ni", self.projected, residual) @ self.determined
+        return np.asarray(np.einsum("nij,nj->ni", self.projected, residual) @ self.determined)
 
     def _normal(self) -> FloatArray:
         normal: FloatArray = self.determined.T @ self.projected.sum(axis=0) @ self.determined
         return normal
 
     def _reduced_step(self) -> FloatArray:
-        return np.linalg.solve(self._normal(), self._of_residuals(self.residual).sum(axis=0))
+        step: FloatArray = np.linalg.solve(self._normal(), self._of_residuals(self.residual).sum(axis=0))
+        return step
 
 
 def _fit(by_position: FloatArray, pull: FloatArray) -> FloatArray:
     """The move of a point (n, 3, 2 view) that residuals ask for, weighted as in pull = weights * by_position."""
-    inverse: FloatArray = np.linalg.pinv(np.swapaxes(by_position, -1, -2) @ pull, rcond=1e-12, hermitian=True)
-    return inverse @ np.swapaxes(pull, -1, -2)
+    inverse = np.linalg.pinv(np.swapaxes(by_position, -1, -2) @ pull, rcond=1e-12, hermitian=True)
+    fit: FloatArray = inverse @ np.swapaxes(pull, -1, -2)
+    return fit
 
 
 def _by_frame(values: FloatArray) -> FloatArray:

@@ -1,8 +1,9 @@
 """Points with their errors, and what becomes of the errors in sums, differences, slopes and functions of points.
 
-Two kinds of error are carried side by side: the noise of each point, independent of the others', as a covariance, and
-the calibration's error, common to all points, as moves along its independent errors (`RigCovariance.moves`), which are
-added with their signs.
+Three kinds of error are carried side by side: the noise of each point, independent of the others', as a covariance; the
+part of the noise by which the points of an individual are off together, as three moves of each; and the calibration's
+error, common to all points, as moves along its independent errors (`RigCovariance.moves`). Moves are added with their
+signs.
 """
 
 from __future__ import annotations
@@ -19,23 +20,29 @@ from multipose.triangulate.rig_covariance import RigCovariance
 
 FloatArray = NDArray[np.float64]
 
+_TOGETHER = 0.2  # correlation of the errors of neighbouring key points that networks found (docs/uncertainty.md)
+
 
 @dataclass(frozen=True, eq=False)
 class UncertainPoints:
     """Points (or vectors) with their errors.
 
-    position: (n, point, 3); covariance: (n, point, 3, 3) of the noise; moves: (n, point, 3, error) of the calibration,
-    with no errors where it is taken as exact. NaN where unknown.
+    position: (n, point, 3); covariance: (n, point, 3, 3) of the noise of each point by itself; together: (n, point, 3,
+    3) moves of the noise that points have in common; moves: (n, point, 3, error) of the calibration, with no errors
+    where it is taken as exact. NaN where unknown.
     """
 
     position: FloatArray
     covariance: FloatArray
+    together: FloatArray
     moves: FloatArray
 
     def pick(self, places: Sequence[int]) -> UncertainPoints:
         """The points at these places."""
         chosen = list(places)
-        return UncertainPoints(self.position[:, chosen], self.covariance[:, chosen], self.moves[:, chosen])
+        return UncertainPoints(
+            self.position[:, chosen], self.covariance[:, chosen], self.together[:, chosen], self.moves[:, chosen]
+        )
 
     def combine(self, weights: Sequence[float]) -> UncertainPoints:
         """One point, the sum of all with these weights."""
@@ -43,21 +50,27 @@ class UncertainPoints:
         return UncertainPoints(
             np.einsum("k,nki->ni", w, self.position)[:, None],
             np.einsum("k,nkij->nij", w**2, self.covariance)[:, None],
+            np.einsum("k,nkir->nir", w, self.together)[:, None],
             np.einsum("k,nkir->nir", w, self.moves)[:, None],
         )
 
     def variances(self, gradient: FloatArray) -> tuple[FloatArray, FloatArray]:
         """First-order variances (n,), of noise and calibration, of a function with this gradient (n, point, 3)."""
         noise = np.einsum("nki,nkij,nkj->n", gradient, self.covariance, gradient)
+        noise += (np.einsum("nki,nkir->nr", gradient, self.together) ** 2).sum(-1)
         return noise, (np.einsum("nki,nkir->nr", gradient, self.moves) ** 2).sum(-1)
 
     def spread(self) -> FloatArray:
-        """(n, point, 3, 3) covariance of both kinds of error together."""
-        return self.covariance + self.moves @ np.swapaxes(self.moves, -1, -2)
+        """(n, point, 3, 3) covariance of all kinds of error together."""
+        both = np.concatenate([self.together, self.moves], axis=-1)
+        return np.asarray(self.covariance + both @ np.swapaxes(both, -1, -2))
 
 
 def uncertain_points(tracks: xr.Dataset, calibration: RigCovariance | None) -> UncertainPoints:
-    """The points of Trajectories3D, flat over time and individual: (time * individual, keypoint, ...)."""
+    """The points of Trajectories3D, flat over time and individual: (time * individual, keypoint, ...).
+
+    Errors of points that networks or people found correlate between the key points of an individual by 0.2.
+    """
     point = ("time", "individual", "keypoint")
     position = tracks["position"].transpose(*point, "space").values
     covariance = tracks["covariance"].transpose(*point, "space", "space_").values
@@ -67,11 +80,23 @@ def uncertain_points(tracks: xr.Dataset, calibration: RigCovariance | None) -> U
         moves = np.zeros((n * n_keypoints, 3, 0))
     else:
         moves = calibration.moves(xyz, _view_weights(tracks, calibration, xyz))
+    common = _TOGETHER if "shared_error" in tracks and (tracks["shared_error"].values > 0).any() else 0.0
+    noise = covariance.reshape(n, n_keypoints, 3, 3)
     return UncertainPoints(
         xyz.reshape(n, n_keypoints, 3),
-        covariance.reshape(n, n_keypoints, 3, 3),
+        (1 - common) * noise,
+        np.sqrt(common) * _roots(noise),
         moves.reshape(n, n_keypoints, 3, moves.shape[-1]),
     )
+
+
+def _roots(covariance: FloatArray) -> FloatArray:
+    """Symmetric square roots of covariances (..., 3, 3), NaN where these are unknown."""
+    known = np.isfinite(covariance).all((-1, -2))
+    roots = np.full_like(covariance, np.nan)
+    values, axes = np.linalg.eigh(covariance[known])
+    roots[known] = np.einsum("nij,nj,nkj->nik", axes, np.sqrt(np.maximum(values, 0.0)), axes)
+    return roots
 
 
 def velocities(points: UncertainPoints, times: FloatArray, reach: int) -> UncertainPoints:
@@ -90,14 +115,14 @@ def velocities(points: UncertainPoints, times: FloatArray, reach: int) -> Uncert
     def by_time(values: FloatArray) -> FloatArray:
         return values.reshape(n_times, len(values) // n_times, *values.shape[1:])
 
-    position, covariance, moves = (by_time(v) for v in (points.position, points.covariance, points.moves))
-    result = [np.full_like(values, np.nan) for values in (position, covariance, moves)]
+    given = [by_time(v) for v in (points.position, points.covariance, points.together, points.moves)]
+    result = [np.full_like(values, np.nan) for values in given]
     if n_times >= width:
         windows = np.lib.stride_tricks.sliding_window_view(times, width)
         arms = windows - windows.mean(1, keepdims=True)
         weights = arms / (arms**2).sum(1, keepdims=True)
         inner = slice(reach, n_times - reach)
-        for values, target, power in zip((position, covariance, moves), result, (1, 2, 1), strict=True):
+        for values, target, power in zip(given, result, (1, 2, 1, 1), strict=True):
             ranks = (-1, *[1] * (values.ndim - 1))
             target[inner] = sum(
                 weights[:, k].reshape(ranks) ** power * values[k : n_times - width + 1 + k] for k in range(width)

@@ -192,7 +192,7 @@ def _velocities(tracks: xr.Dataset, points: UncertainPoints, reach: int) -> Unce
     point = ("time", "individual", "keypoint", "space")
     velocity = tracks["velocity"].transpose(*point).values.reshape(points.position.shape)
     covariance = tracks["velocity_covariance"].transpose(*point, "space_").values.reshape(points.covariance.shape)
-    return UncertainPoints(velocity, covariance, slopes.moves)
+    return UncertainPoints(velocity, covariance, np.zeros_like(slopes.together), slopes.moves)
 
 
 def world_axis(name: str) -> FloatArray:
@@ -297,8 +297,10 @@ class _Gradients:
         chosen = points.pick(list(self._of))
         gradient = np.stack(list(self._of.values()), axis=1)
         noise = np.einsum("nkai,nkij,nkbj->nab", gradient, chosen.covariance, gradient)
-        moves = np.einsum("nkai,nkir->nar", gradient, chosen.moves)
-        return np.asarray(noise + moves @ np.swapaxes(moves, -1, -2))
+        for part in (chosen.together, chosen.moves):
+            moves = np.einsum("nkai,nkir->nar", gradient, part)
+            noise = noise + moves @ np.swapaxes(moves, -1, -2)
+        return np.asarray(noise)
 
 
 def _bent(across: FloatArray, size: FloatArray, c: float) -> FloatArray:

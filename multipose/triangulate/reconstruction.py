@@ -16,7 +16,7 @@ from multipose.progress import SILENT, Progress
 from multipose.tracks import CALIBRATED_ON_LABELS, check_keypoints2d, check_trajectories3d, trajectories3d
 from multipose.triangulate.points import STATES, FloatArray, Points, triangulate
 from multipose.triangulate.shared_errors import check_share, shared_shares
-from multipose.triangulate.tails import LEVELS, region_scale
+from multipose.triangulate.tails import LEVELS, LIGHTEST_TAILS, region_scale
 from multipose.triangulate.uncertainty import (
     degrees_of_freedom,
     pair_noise,
@@ -194,6 +194,8 @@ def reconstruct(
     freedom = degrees_of_freedom(
         seen.px, seen.rig, points, factors, covariance=seen.covariance, noise_px=float(attributes["noise_px"])
     )
+    if "shared_error" in keypoints.attrs:  # of networks or people
+        freedom = np.minimum(freedom, LIGHTEST_TAILS)
     dataset["degrees_of_freedom"] = ("keypoint", freedom)
     reach = [[region_scale(one, level) for level in LEVELS] for one in freedom]
     return dataset.assign_coords(level=list(LEVELS)).assign(region_scale=(("keypoint", "level"), reach))

@@ -48,6 +48,7 @@ _SHORTEST_OVERLAP = 20
 _LONGEST_OVERLAP = 1000
 _HELD_OUT_FRAMES = 500  # in which views are held out, of errors with tails ...
 _FEWER_HELD_OUT_FRAMES = 200  # ... and of Gaussian ones, for which two strengths are compared
+_UNTOLD = 1.25  # variance of what smoothing leaves of networks' errors over what the model says (docs/smoothing.md)
 _JOINT_SD = 0.1  # rad beyond its limits that a joint may well be
 _LEARNED = (
     "prior_sd",
@@ -336,7 +337,7 @@ def _dataset(
         place(np.clip(confidence, 0.0, 1.0), 0.0),
         place(error),
         place(n_views, 0),
-        place(unpack(found.covariance) + shared),
+        place((1.0 if layout.freedom is None else _UNTOLD) * unpack(found.covariance) + shared),
         keypoints=[str(name) for name in tracks["keypoint"].values],
         individuals=[str(name) for name in tracks["individual"].values],
         fps=tracks.attrs.get("fps"),

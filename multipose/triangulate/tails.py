@@ -22,6 +22,9 @@ LEVELS = (0.5, 0.95)
 
 FREEDOMS = (3.0, 4.0, 5.0, 6.0, 8.0, 10.0, 15.0, 25.0, 50.0, 200.0)
 """Degrees of freedom that are tried; the last is as good as Gaussian."""
+LIGHTEST_TAILS = 8.0
+"""Degrees of freedom that errors of networks and people have at most: they are off for some frames now and then,
+whatever the residuals of single frames look like (docs/uncertainty.md)."""
 _STEPS = 200
 _SETTLED = 1e-5  # relative change of a scale that ends the iteration
 _SMALLEST = 1e-12

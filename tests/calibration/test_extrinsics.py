@@ -62,8 +62,10 @@ def test_a_wrong_pair_does_not_pull_even_if_the_tree_goes_along_it() -> None:
     start = tree(pairs, 5)
     assert errors(start, truth)[0] > 0.3
     turn, shift = errors(average_pairs(start, pairs, 3), truth)
-    assert turn < 2e-3
-    assert shift < 0.5
+    # four times the noise of one pair, whose turn is about the boards; wrong were 0.37 rad
+    distance = np.linalg.norm(transform(truth, MIDDLE), axis=-1).max()
+    assert turn < 4 * 1e-3
+    assert shift < 4 * np.hypot(0.1, 1e-3 * distance)
 
 
 def test_exact_pairs_give_the_poses_and_the_first_stays() -> None:

@@ -45,7 +45,8 @@ def test_one_step_is_the_fit_without_the_instant(n_frames: int) -> None:
         error = residuals(posed, BOARD.corners, corners.px[own])[used[own]]
         squared += float((left.residuals[own][used[own]] ** 2).sum())
         expected += float((error**2).sum())
-    assert squared == pytest.approx(expected, rel=0.01)
+    # what a single step leaves out grows with the square of an instant's share; by other seeds up to 10 / n²
+    assert squared == pytest.approx(expected, rel=15 / n_frames**2)
     fit = float((residuals(state, BOARD.corners, corners.px)[used] ** 2).sum())
     assert squared > 1.02 * fit  # the boards left out are further off than the fitted ones
 

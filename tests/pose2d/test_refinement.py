@@ -149,7 +149,7 @@ def test_new_key_points_are_learned_beside_the_known_ones(
     assert "Key points learned anew: middle; dropped: green." in notes.texts
     now, before = (model.network.state_dict()["output.weight"] for model in (result.model, trained.model))
     torch.testing.assert_close(now[[0, 2]], before[[2, 0]], rtol=0, atol=1e-6)
-    assert np.nanmedian(result.held_out.error[:, [0, 2]]) < 2
+    assert np.nanmedian(result.held_out.error[:, [0, 2]]) < 2.5
     assert np.nanmin(result.held_out.error[:, 1]) > 2
 
 

@@ -34,13 +34,23 @@ def exchange(keypoints, view, start, stop, pair=PAIR):
     return result
 
 
+def assert_as_predicted(views) -> None:
+    """Every view's points are as far off as predicted, within four standard deviations of what so many points show.
+
+    That is sqrt(p (1 - p) / n) of a share p, and of a median 1 / (2 f sqrt(n)), where the density f of distances of two
+    coordinates, in units of their median, is ln 2 = 0.69.
+    """
+    n = views["points"].values
+    np.testing.assert_array_less(np.abs(views["within_95"].values - 0.95), 4 * np.sqrt(0.95 * 0.05 / n))
+    np.testing.assert_array_less(np.abs(views["normalised"].values - 1.0), 4 * 0.72 / np.sqrt(n))
+
+
 def test_honest_noise_is_covered() -> None:
     rig, keypoints = recording(4, missing=0.1)
     tracks = reconstruct(keypoints, rig)
     found = diagnose(keypoints, tracks, rig, SKELETON)
     assert set(found.views.index) == set(rig.names)
-    assert found.views["within_95"].between(0.93, 0.97).all()
-    assert found.views["normalised"].between(0.93, 1.07).all()
+    assert_as_predicted(found.views)
     assert found.views["most_off"].max() < 0.01
     assert found.views["left_out"].max() < 0.01
     assert found.swaps == ()
@@ -76,9 +86,11 @@ def test_swaps_in_two_of_six_views_are_found_exactly() -> None:
     assert [(swap.view, swap.pair) for swap in swaps] == [("cam_1", PAIR), ("cam_4", PAIR)]
     for swap, (start, stop) in zip(swaps, ((20, 50), (35, 65)), strict=True):
         ((first, last),) = swap.frames
-        assert start <= first <= start + 1  # a frame at the end of a stretch may hold a gross error
-        assert stop - 2 <= last < stop
-        assert swap.n_frames >= 25
+        # One frame in ten lacks a point of the pair or holds a gross error: four in a row at an end are one case in
+        # 10,000, and of 30 frames 27 are left, with a standard deviation of 1.6; 20 are four less.
+        assert start <= first <= start + 3
+        assert stop - 4 <= last < stop
+        assert swap.n_frames >= 20
     clean = recording()[1]
     swapped = exchange(exchange(clean, 1, 20, 50), 4, 35, 65)
     swaps = diagnose(swapped, reconstruct(swapped, rig), rig, SKELETON).swaps
@@ -160,5 +172,4 @@ def test_factors_of_the_trajectories_scale_the_noise() -> None:
     )
     scaled = diagnose(keypoints, tracks.assign(variance_factor=factor), rig)
     assert stated.views["normalised"]["cam_1"] > 1.2
-    assert scaled.views["normalised"]["cam_1"] == pytest.approx(1.0, abs=0.07)
-    assert scaled.views["within_95"].between(0.93, 0.97).all()
+    assert_as_predicted(scaled.views)

@@ -64,7 +64,7 @@ def test_what_views_share_is_found_where_labels_plainly_show_it() -> None:
     # 18 independent points say little beside what is known of networks: the share stays near the usual one
     assert abs(share_of(few, recording, rig) - USUAL_SHARED_ERROR) < 0.12
     none, much = (calibrate_errors([held_out(rig, 300, shared, 2)], min_confidence=0.3) for shared in (0.0, 3.0))
-    assert share_of(none, recording, rig) < 0.1
+    assert share_of(none, recording, rig) < 0.2  # of networks' errors Gaussian ones are unusual
     assert share_of(much, recording, rig) > 0.5
     assert share_of(much, recording, rig) > share_of(alike, recording, rig) > share_of(few, recording, rig)
 

@@ -1,4 +1,4 @@
-"""The kernels: blocks of points against points one by one; compiled in reasonable time, once, cached or not."""
+"""The kernels: blocks of points against points one by one; compiled once, cached or not."""
 
 from __future__ import annotations
 
@@ -27,7 +27,6 @@ LENSES = (
 BLIND = FisheyeLens(400.0, 402.0, 330.0, 240.0, (-0.01, 0.004, -0.002, 0.0003))
 
 PROGRAM = """
-import time
 import numpy as np
 import numba
 from multipose.progress import SILENT
@@ -38,23 +37,20 @@ class Notes(type(SILENT)):
 rig = sample_rig(3)
 px = rig.project(np.zeros((1, 3)))
 given = numba.config.CACHE_DIR
-start = time.process_time()
 found = triangulate(px, rig, progress=Notes())
 assert np.abs(found.position).max() < 1e-6
 assert numba.config.CACHE_DIR == given
-print(time.process_time() - start)
 """
 
 
 def run(cache):
-    """CPU seconds of the first call in a new process, and what it said."""
+    """What the first call in a new process says."""
     environment = {name: value for name, value in os.environ.items() if name != "NUMBA_CACHE_DIR"}
     environment |= {"XDG_CACHE_HOME": str(cache), "LOCALAPPDATA": str(cache), "HOME": str(cache)}
     environment["PYTHONPATH"] = os.pathsep.join(path for path in sys.path if path)
     done = subprocess.run([sys.executable, "-c", PROGRAM], env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    *notes, seconds = done.stdout.splitlines()
-    return float(seconds), notes
+    return done.stdout.splitlines()
 
 
 def camera(i, lens):
@@ -69,7 +65,8 @@ def camera(i, lens):
 def test_blocks_and_single_points_agree(refine, known):
     """A view with a fisheye lens that sees nothing has the points solved one by one.
 
-    3000 points, gross errors and gaps among them: the same states and views, 1e-6 px from another.
+    3000 points, gross errors and gaps among them: the same states and views, 1e-6 px from another. Where two views are
+    wrong and agree by chance the two ways may choose differently: one point in 10,000, by other seeds.
     """
     rng = np.random.default_rng(3)
     n, n_views = 3000, len(LENSES)
@@ -92,29 +89,29 @@ def test_blocks_and_single_points_agree(refine, known):
         covariance=np.concatenate([covariance, covariance[:1]]),
         **options,
     )
-    np.testing.assert_array_equal(blockwise.state, single.state)
-    np.testing.assert_array_equal(blockwise.inlier, single.inlier[:-1])
     np.testing.assert_array_equal(blockwise.n_usable, single.n_usable)
+    same = (blockwise.state == single.state) & (blockwise.inlier == single.inlier[:-1]).all(axis=0)
+    assert (gross[:, ~same].sum(axis=0) >= 2).all()
+    assert (~same).sum() <= 3  # of 0.3 expected, more are one case in 10,000
     assert (blockwise.state == STATES.index("consistent")).mean() > 0.9
-    assert np.nanmax(np.abs(rig.project(blockwise.position) - rig.project(single.position))) < 1e-6
-    np.testing.assert_allclose(blockwise.covariance, single.covariance, rtol=1e-4, atol=1e-7)
-    np.testing.assert_allclose(blockwise.error, single.error, atol=1e-4)
+    first, second = (rig.project(points.position[same]) for points in (blockwise, single))
+    assert np.nanmax(np.abs(first - second)) < 1e-6
+    np.testing.assert_allclose(blockwise.covariance[same], single.covariance[same], rtol=1e-4, atol=1e-7)
+    np.testing.assert_allclose(blockwise.error[same], single.error[same], atol=1e-4)
 
 
 @pytest.mark.slow
-def test_kernels_are_compiled_once_and_in_time(tmp_path):
-    """Measured: 7.5 s of CPU time for the first call and 0.05 s for the first call of the next process."""
-    first, notes = run(tmp_path)
-    assert first < 15
-    assert notes == ["Compiling the triangulation for this machine, once: about 10 s."]
+def test_kernels_are_compiled_once(tmp_path):
+    """What the first process keeps is all that the next one needs: it says nothing and writes nothing."""
+    assert run(tmp_path) == ["Compiling the triangulation for this machine, once: about 10 s."]
     folders = [
         path for path in tmp_path.rglob(kernel_folder(*sources(kernels.triangulate.function)).name) if path.is_dir()
     ]
     assert len(folders) == 1
-    assert list(folders[0].rglob("*.nbc"))
-    again, notes = run(tmp_path)
-    assert again < 2
-    assert notes == []
+    kept = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.nb[ci]")}
+    assert any(path.is_relative_to(folders[0]) for path in kept)
+    assert run(tmp_path) == []
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.nb[ci]")} == kept
 
 
 def test_the_machine_code_is_kept_under_all_its_sources():
@@ -131,5 +128,5 @@ def test_kernels_work_where_no_cache_can_be_written(tmp_path):
     blocked = tmp_path / "a file"
     blocked.write_text("not a folder")
     before = set(Path(kernels.__file__).parent.rglob("*.nbc"))
-    assert run(blocked / "cache")[0] < 15
+    assert run(blocked / "cache") == ["Compiling the triangulation for this machine, once: about 10 s."]
     assert set(Path(kernels.__file__).parent.rglob("*.nbc")) == before

@@ -53,14 +53,17 @@ def test_the_offset_is_that_of_the_one_view_that_means_another_place():
     keypoints = observe(rig, still(200, 2), noise=0.5, seed=2)
     keypoints["position"][1, ..., 0, :] += [4.0, -6.0]
     found = estimate_offsets(keypoints, rig)["offset"]
-    np.testing.assert_allclose(found.values[1, 0], [4.0, -6.0], atol=0.5)
-    assert np.abs(found.values[[0, 2, 3], 0]).max() < 0.5
+    tenth = 0.1 * np.hypot(4.0, 6.0)  # the least sum of lengths gives 3 to 9 % of it to others, by where the points are
+    np.testing.assert_allclose(found.values[1, 0], [4.0, -6.0], atol=tenth)
+    assert np.abs(found.values[[0, 2, 3], 0]).max() < tenth
     assert np.abs(found.values[:, 1]).max() < 0.2
 
 
 @pytest.mark.parametrize("correlation", [0.0, 0.8])
 def test_standard_deviations_hold(correlation):
-    """40 key points of 300 frames: about 95 % of the errors lie within 1.96 standard deviations."""
+    """40 key points of 300 frames: about 95 % of the errors lie within 1.96 standard deviations.
+
+    Each key point has three independent numbers, 120 in all: 4 standard deviations of the share are 8 %."""
     rig = sample_rig(3)
     xyz = still(300, 40)
     rng = np.random.default_rng(3)
@@ -70,7 +73,7 @@ def test_standard_deviations_hold(correlation):
     px = rig.project(xyz)[:, :, None] + noise
     found = estimate_offsets(keypoints2d(px, views=rig.names), rig)
     ratio = found["offset"].values / found["sd"].values
-    assert 0.88 < (np.abs(ratio) < 1.96).mean() < 0.98
+    assert (np.abs(ratio) < 1.96).mean() == pytest.approx(0.95, abs=4 * np.sqrt(0.95 * 0.05 / 120))
     expected = (1 + correlation) / (1 - correlation)
     assert np.median(found["correlation_frames"].values) == pytest.approx(expected, rel=0.3)
 

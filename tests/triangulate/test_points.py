@@ -97,7 +97,8 @@ def test_equals_a_plain_reference(lenses, refine):
     for i in np.flatnonzero(enough):
         position, spread, error = reference(px[:, i], rig, confidence[:, i], covariance[:, i], 0.8, refine)
         np.testing.assert_allclose(found.position[i], position, rtol=0, atol=1e-9 * np.abs(position).max() + 3e-9)
-        np.testing.assert_allclose(found.covariance[i], spread, rtol=1e-6, atol=1e-9)
+        # of the largest entry: those near 0 are differences of such
+        np.testing.assert_allclose(found.covariance[i], spread, rtol=0, atol=1e-6 * np.abs(spread).max())
         assert found.error[i] == pytest.approx(error, abs=1e-5)
     assert np.isnan(found.position[~enough]).all()
     assert (found.state[~enough] == STATES.index("missing")).all()
@@ -330,7 +331,7 @@ def test_variance_factors_scale_the_covariances_of_their_key_points():
 def test_a_view_is_believed_as_far_as_its_own_covariance_goes():
     rig = ring((LENSES[0],) * 4)
     _, px, _, _ = case(rig, n=40, noise=0.3, missing=0.0)
-    px[2] += 12.0
+    px[2] += 11.0  # 15.6 px: far above 3 px, and 5.2 of the later 3 px, with noise of a tenth of these below 6
     covariance = np.broadcast_to(0.09 * np.eye(2), (*px.shape, 2)).copy()
     strict = triangulate(px, rig, covariance=covariance, max_error_px=3.0, max_error_sd=6.0)
     assert not strict.inlier[2].any()

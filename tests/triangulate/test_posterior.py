@@ -124,13 +124,14 @@ def test_the_covariances_are_blocks_of_the_inverse(order, n_frames):
     factor = factorise(band)
     np.testing.assert_allclose(solve(factor, gradient), np.linalg.solve(matrix, gradient), rtol=1e-8, atol=1e-10)
     square, lags = covariances(factor, 3, order)
-    scale = np.abs(inverse).max()
+    # a solution by either way is off by rounding times the condition number
+    rounding = 10 * np.finfo(float).eps * np.linalg.cond(matrix) * np.abs(inverse).max()
     for t in range(n_frames):
         for k in range(3):
             own = inverse[t, k, :, t, k, :]
-            np.testing.assert_allclose(square[t, k], own[np.triu_indices(3)], atol=1e-10 * scale)
+            np.testing.assert_allclose(square[t, k], own[np.triu_indices(3)], rtol=0, atol=rounding)
             for lag in range(1, min(order, t) + 1):
-                np.testing.assert_allclose(lags[t, k, lag - 1], inverse[t, k, :, t - lag, k, :], atol=1e-10 * scale)
+                np.testing.assert_allclose(lags[t, k, lag - 1], inverse[t, k, :, t - lag, k, :], rtol=0, atol=rounding)
 
 
 def test_what_nothing_determines_stays_and_is_uncertain():
@@ -180,10 +181,12 @@ def test_autocorrelations_are_measured_without_constant_offsets_and_outliers():
     moved = rows @ (np.linalg.pinv(rows) @ flat)
     error = error - moved.reshape(2000, 4, 3, 2).transpose(2, 0, 1, 3)
     found = autocorrelations(error, slope, used)
-    assert found[1] == pytest.approx(0.8, abs=0.04)
-    assert found[5] == pytest.approx(0.8**5, abs=0.06)
+    # Weights that change mix other errors in: 4 % are lost. By other seeds the first scatters by 0.015, `lasting` by
+    # 0.02, `decay` by 0.007; four times that more.
+    assert found[1] == pytest.approx(0.8, abs=0.1)
+    assert found[5] == pytest.approx(0.8**5, abs=0.07)
     lasting, decay = fit_memory(found)
-    assert lasting == pytest.approx(1.0, abs=0.06)
+    assert lasting == pytest.approx(1.0, abs=0.13)
     assert decay == pytest.approx(0.8, abs=0.04)
     assert fit_memory({lag: 0.7 * 0.95**lag for lag in (1, 2, 5, 10)}) == pytest.approx((0.7, 0.95), abs=0.01)
     white = autocorrelations(rng.normal(0, 1, error.shape), 0 * slope, used)

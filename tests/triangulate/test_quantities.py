@@ -91,14 +91,14 @@ def test_egocentric_covariances_are_those_of_finite_differences(up) -> None:
     xyz = poses(1)
     rng = np.random.default_rng(1)
     factor = rng.normal(0, 1, (1, 5, 3, 3))
-    moves = rng.normal(0, 1, (1, 5, 3, 4))
-    points = UncertainPoints(xyz, factor @ np.swapaxes(factor, -1, -2), moves)
+    together, moves = rng.normal(0, 1, (1, 5, 3, 3)), rng.normal(0, 1, (1, 5, 3, 4))
+    points = UncertainPoints(xyz, factor @ np.swapaxes(factor, -1, -2), together, moves)
     frame = EgocentricConfig("back", ("neck", "nose"), up)
     _, covariance = egocentric(points, NAMES, frame)
 
     def at(position):
         zero = np.zeros((*position.shape, 3))
-        return egocentric(UncertainPoints(position, zero, zero[..., :0]), NAMES, frame)[0].ravel()
+        return egocentric(UncertainPoints(position, zero, zero, zero[..., :0]), NAMES, frame)[0].ravel()
 
     step = 1e-5
     jacobian = np.stack(
@@ -107,21 +107,32 @@ def test_egocentric_covariances_are_those_of_finite_differences(up) -> None:
     noise = np.zeros((15, 15))
     for k in range(5):
         noise[3 * k : 3 * k + 3, 3 * k : 3 * k + 3] = points.covariance[0, k]
-    common = moves[0].reshape(15, 4)
+    common = np.concatenate([together, moves], axis=-1)[0].reshape(15, 7)
     expected = jacobian @ (noise + common @ common.T) @ jacobian.T
     for k in range(5):
         block = expected[3 * k : 3 * k + 3, 3 * k : 3 * k + 3]
         np.testing.assert_allclose(covariance[0, k], block, rtol=1e-6, atol=1e-6)
 
 
+def test_points_that_networks_found_are_off_together_in_part() -> None:
+    plain = tracks_of(poses(3))
+    shared = plain.assign(shared_error=("keypoint", np.full(plain.sizes["keypoint"], 0.4)))
+    one, other = (kinematics(tracks, EVERYTHING) for tracks in (plain, shared))
+    assert EVERYTHING.distances
+    for name in EVERYTHING.distances:
+        np.testing.assert_allclose(other[f"{name}_sd"] ** 2, 0.8 * one[f"{name}_sd"] ** 2, rtol=0.02)
+        assert one[name].attrs["interval_95"] == pytest.approx(1.96, abs=0.001)
+    tails = shared.assign(degrees_of_freedom=("keypoint", np.full(plain.sizes["keypoint"], 8.0)))
+    assert kinematics(tails, EVERYTHING)[name].attrs["interval_95"] == pytest.approx(1.997, abs=0.001)
+
+
 @given(st.integers(0, 2**31))
 def test_angles_do_not_depend_on_the_world(seed) -> None:
     rng = np.random.default_rng(seed)
-    points = UncertainPoints(
-        rng.normal(0, 10, (1, 3, 3)), np.broadcast_to(0.01 * np.eye(3), (1, 3, 3, 3)), np.zeros((1, 3, 3, 0))
-    )
+    none = np.zeros((1, 3, 3, 0))
+    points = UncertainPoints(rng.normal(0, 10, (1, 3, 3)), np.broadcast_to(0.01 * np.eye(3), (1, 3, 3, 3)), none, none)
     world = look_at(rng.normal(0, 50, 3), np.zeros(3), (0, 0, 1))
-    turned = UncertainPoints(transform(world, points.position), points.covariance, points.moves)
+    turned = UncertainPoints(transform(world, points.position), points.covariance, points.together, points.moves)
     one, other = (angle(p, (1, -1, 0), (0, -1, 1)) for p in (points, turned))
     np.testing.assert_allclose(one.value, other.value, atol=1e-7)
     np.testing.assert_allclose(one.variance, other.variance, rtol=1e-5)

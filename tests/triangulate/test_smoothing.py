@@ -65,9 +65,11 @@ def test_error_bars_hold_within_and_outside_gaps(correlation):
     smoothed = smooth(robust, keypoints, rig)
     distance2 = squared_distances(smoothed, xyz)
     half, most = chi2.ppf([0.5, 0.95], 3)
-    for where, loose in ((~gap, 0.0), (gap, 0.04)):  # 72 gaps say less than 4000 frames
-        assert 0.44 - loose < (distance2[where] < half).mean() < 0.56 + loose
-        assert 0.92 - loose < (distance2[where] < most).mean() < 0.98
+    # Within a gap frames err together: 72 independent ones, of whose shares three standard deviations are 18 and 8 %
+    # (outside, 6 and 3 % are those of 700 out of 4000).
+    for where, by_half, by_most in ((~gap, 0.06, 0.03), (gap, 0.18, 0.08)):
+        assert (distance2[where] < half).mean() == pytest.approx(0.50, abs=by_half)
+        assert (distance2[where] < most).mean() == pytest.approx(0.95, abs=by_most)
     there = np.isfinite(errors(robust, xyz)) & ~gap
     assert np.median(errors(smoothed, xyz)[there]) < 0.85 * np.median(errors(robust, xyz)[there])
     assert smoothed.attrs["noise_autocorrelation_1"] == pytest.approx(correlation, abs=0.12)
@@ -85,7 +87,8 @@ def test_velocities_hold():
     off = smoothed["velocity"].values[:, 0] - true
     covariance = smoothed["velocity_covariance"].values[:, 0]
     distance2 = (off * np.linalg.solve(covariance, off[..., None])[..., 0]).sum(axis=-1)
-    assert 0.92 < (distance2 < chi2.ppf(0.95, 3)).mean() < 0.98
+    # errors of velocities last for about six frames: of 600 independent ones, four standard deviations
+    assert (distance2 < chi2.ppf(0.95, 3)).mean() == pytest.approx(0.95, abs=4 * np.sqrt(0.95 * 0.05 / 600))
 
 
 def test_limbs_help_and_their_lengths_are_learned():
@@ -181,7 +184,8 @@ def test_windows_do_not_show(monkeypatch):
     monkeypatch.setattr("multipose.triangulate.smoothing._WINDOW", 100)
     parts = smooth(robust, keypoints, rig, motion=motion, threads=2)
     sd = np.sqrt(np.einsum("...ii->...i", whole["covariance"].values))
-    assert np.abs((parts["position"].values - whole["position"].values) / sd).max() < 0.01
+    # that adds less than 0.1 % to a mean square error
+    assert np.abs((parts["position"].values - whole["position"].values) / sd).max() < 0.03
     np.testing.assert_allclose(parts["covariance"].values, whole["covariance"].values, rtol=0.01, atol=1e-4)
     assert smooth(robust, keypoints, rig, motion=motion, threads=1).identical(parts)
 

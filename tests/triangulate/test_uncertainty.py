@@ -57,8 +57,8 @@ def test_gross_errors_hardly_disturb_the_noise():
 @pytest.mark.parametrize("spread", [0.12, 2.0], ids=["low parallax", "high parallax"])
 @pytest.mark.parametrize("limit", [np.inf, 6.0], ids=["all views", "robust"])
 def test_ellipsoids_hold_the_truth_as_often_as_they_say(n_views, spread, limit):
-    """4000 points, noise of 0.3 to 1.2 px that differs by point and direction: 50 % within 2.5 points, 95 % within 1.2
-    (2.5 standard deviations of the count are 2.0 and 0.9)."""
+    """4000 points, noise of 0.3 to 1.2 px that differs by point and direction: 50 and 95 % within four standard
+    deviations of the count, 3.2 and 1.4 points."""
     n = 4000
     rig = arc(n_views, spread)
     rng = np.random.default_rng(1)
@@ -72,8 +72,8 @@ def test_ellipsoids_hold_the_truth_as_often_as_they_say(n_views, spread, limit):
     known = np.isfinite(found.position[:, 0])
     off = found.position[known] - xyz[known]
     squared = (off * np.linalg.solve(found.covariance[known], off[..., None])[..., 0]).sum(-1)
-    assert (squared < chi2.ppf(0.5, 3)).mean() == pytest.approx(0.50, abs=0.025)
-    assert (squared < chi2.ppf(0.95, 3)).mean() == pytest.approx(0.95, abs=0.012)
+    assert (squared < chi2.ppf(0.5, 3)).mean() == pytest.approx(0.50, abs=0.032)
+    assert (squared < chi2.ppf(0.95, 3)).mean() == pytest.approx(0.95, abs=0.014)
 
 
 @pytest.mark.parametrize("spread", [0.35, 5.2], ids=["low parallax", "high parallax"])
@@ -81,8 +81,8 @@ def test_ellipsoids_hold_the_truth_as_often_as_they_say(n_views, spread, limit):
 def test_ellipsoids_hold_the_truth_where_the_stated_noise_is_wrong(spread, gross):
     """9000 points of 6 views, seen by 2 to 6; every covariance is wrong by a factor per view and key point.
 
-    Measured: 50 % within 2.2 points, 95 % within 0.8 (two standard deviations of the count of a stratum are 2.4 and
-    1.0). The log-likelihood of points of two views is not judged where gross errors may go unseen."""
+    Four standard deviations of the count of a stratum, 1800 points, are 4.7 and 2.1 points. The log-likelihood of
+    points of two views is not judged where gross errors may go unseen."""
     n, n_keypoints = 1500, 6
     rig = arc(6, spread)
     rng = np.random.default_rng(4)
@@ -103,8 +103,8 @@ def test_ellipsoids_hold_the_truth_where_the_stated_noise_is_wrong(spread, gross
     for least, most in ((2, 2), (3, 3), (4, 6)):
         part = (views >= least) & (views <= most) & np.isfinite(off).all(-1)
         squared = (off[part] * np.linalg.solve(spreads[part], off[part][..., None])[..., 0]).sum(-1)
-        assert (squared < chi2.ppf(0.5, 3)).mean() == pytest.approx(0.50, abs=0.04)
-        assert (squared < chi2.ppf(0.95, 3)).mean() == pytest.approx(0.95, abs=0.02)
+        assert (squared < chi2.ppf(0.5, 3)).mean() == pytest.approx(0.50, abs=0.047)
+        assert (squared < chi2.ppf(0.95, 3)).mean() == pytest.approx(0.95, abs=0.021)
         constant = off[part].T @ off[part] / part.sum()
         if most > 2 or gross == 0:
             own = (squared + np.linalg.slogdet(spreads[part])[1]).mean()
@@ -133,7 +133,9 @@ def test_parallax_is_the_widest_angle_of_the_views_used():
 
 
 def test_six_cameras_reach_the_noise_floor():
-    """0.5 px noise, 5 % missing, 3 % off by 50 to 200 px; measured: median 0.23 mm and 95th percentile 0.42 mm."""
+    """0.5 px noise, 5 % missing, 3 % off by 50 to 200 px; measured: median 0.23 mm and 95th percentile 0.43 mm.
+
+    The bounds of the 95th percentile and of the points that were hit are four standard deviations over other seeds."""
     rig = arc(6, 2 * np.pi * 5 / 6)
     rng = np.random.default_rng(2)
     n = 20_000
@@ -149,7 +151,7 @@ def test_six_cameras_reach_the_noise_floor():
     hit = (gross & ~missing).any(0)
     assert np.isnan(off).mean() < 1e-3
     assert np.nanmedian(off) < 0.24
-    assert np.nanquantile(off, 0.95) < 0.44
-    assert np.nanmedian(off[hit]) < 0.26
-    assert np.nanquantile(off[hit], 0.95) < 0.49
+    assert np.nanquantile(off, 0.95) < 0.445
+    assert np.nanmedian(off[hit]) < 0.267
+    assert np.nanquantile(off[hit], 0.95) < 0.51
     assert not (found.inlier & gross).any()
