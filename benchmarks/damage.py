@@ -49,7 +49,7 @@ from multipose.pose2d.model import MODEL_FILE, WEIGHTS_FILE
 from multipose.pose2d.network import PoseNetwork
 from multipose.project import Project
 from multipose.skeleton import Skeleton
-from multipose.tracks import load_tracks
+from multipose.tracks import load_tracks, save_tracks
 from multipose.video import VideoFile, write_video
 
 FAULTS = ("vague", "silent", "traceback", "hang", "memory", "code")
@@ -141,6 +141,10 @@ def folder(path: Path, _: Random) -> None:
 
 def huge(path: Path, _: Random) -> None:
     os.truncate(path, 10**11)
+
+
+def other_view(path: Path, _: Random) -> None:
+    shutil.copy(path.with_name("left.mp4"), path)
 
 
 BYTES: dict[str, Change] = {
@@ -314,7 +318,13 @@ TARGETS = (
         TEXT | {"cell": cell("../../x", "x" * 200_000, "nan", "1e300", "-1", "99999999", "absent")},
         ("status", "label check"),
     ),
-    Target("board", "calibration/board/front.mp4", BYTES, ("calibrate",), "calibration/board/rig.toml"),
+    Target(
+        "board",
+        "calibration/board/front.mp4",
+        BYTES | {"other view": other_view},
+        ("calibrate",),
+        "calibration/board/rig.toml",
+    ),
     Target("corners", "calibration/board/corners.npz", BYTES, ("view corners --to c.html",), "c.html"),
     Target(
         "rig",
@@ -413,7 +423,7 @@ def prepare(project: Path) -> None:
         PoseModel(network, "efficientnet_lite0", Skeleton(skeleton.keypoints), 0.5).save(project / "models" / name)
     truth = load_tracks(project / "truth" / "day2_keypoints2d.nc").isel(time=slice(FRAMES))
     (project / "recordings" / "day2").mkdir(parents=True)
-    truth.to_netcdf(project / "recordings" / "day2" / "keypoints2d.nc", engine="h5netcdf")
+    save_tracks(truth, project / "recordings" / "day2" / "keypoints2d.nc")
     with (project / "multipose.toml").open("a") as file:
         file.write('\n[kinematics.distances]\nhead = ["nose", "neck"]\n')
     for command in (

@@ -86,11 +86,12 @@ def volume_uncertainty(calibration: Calibration) -> VolumeUncertainty:
     rig = calibration.rig
     xyz = _grid(np.concatenate([_corners_seen(calibration, view) for view in range(len(rig))]))
     seen = np.stack([_in_picture(camera, xyz) for camera in rig])
-    xyz, seen = xyz[seen.sum(0) >= 2], seen[:, seen.sum(0) >= 2]
-    if not len(xyz):
-        return VolumeUncertainty(xyz, np.empty(0), np.full((len(rig), 3, 3), np.nan))
     error = calibration.rig_covariance
     moves = error.moves(xyz, seen)
+    known = np.isfinite(moves).all((1, 2))  # two views at least, that are no copies of one another
+    xyz, moves = xyz[known], moves[known]
+    if not len(xyz):
+        return VolumeUncertainty(xyz, np.empty(0), np.full((len(rig), 3, 3), np.nan))
     motions = _rigid_motions(xyz, xyz)
     undoing = np.linalg.lstsq(motions.reshape(-1, 6), moves.reshape(len(xyz) * 3, -1), rcond=None)[0]
     left = moves - motions @ undoing

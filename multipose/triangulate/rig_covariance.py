@@ -95,7 +95,8 @@ class RigCovariance:
             weight: (view, n) by how much each view counts for a point, as the inverse of its variance; 0: not at all.
 
         Returns:
-            (n, 3, error) in the rig's unit; NaN where a point is unknown or rests on fewer than two views.
+            (n, 3, error) in the rig's unit; NaN where a point is unknown, rests on fewer than two views, or on views
+            whose rays through it are one (copies of one another).
         """
         starts = parameter_starts(self.rig)
         system = np.zeros((len(xyz), 3, 3))
@@ -107,6 +108,8 @@ class RigCovariance:
             system[chosen] += transposed @ by_point
             right[chosen] -= transposed @ (by_camera @ self.factor[starts[view] : starts[view + 1]])
         known = np.isfinite(xyz).all(-1) & ((weight > 0).sum(0) >= 2) & np.isfinite(system).all((-1, -2))
+        size = np.trace(system, axis1=-2, axis2=-1) / 3
+        known &= np.linalg.det(np.where(known[:, None, None], system, 0.0)) > _LEAST_SHARE * size**3
         moves = np.full(right.shape, np.nan)
         moves[known] = np.linalg.solve(system[known], right[known])
         return moves

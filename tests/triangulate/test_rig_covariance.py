@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -123,3 +124,14 @@ def test_a_file_that_holds_no_covariance_is_refused(tmp_path: Path, change: Call
     np.savez(tmp_path / "covariance.npz", **{**values, "covariance": change(values["covariance"])})
     with pytest.raises(FormatError, match=rf"covariance\.npz: the covariance .*{problem}.*Calibrate again"):
         RigCovariance.load(tmp_path / "covariance.npz", rig)
+
+
+def test_points_of_two_copies_of_a_view_are_unknown() -> None:
+    rig = sample_rig(3)
+    first = rig.cameras[0]
+    twice = CameraRig((first, dataclasses.replace(first, name="copy"), rig.cameras[1]), rig.unit)
+    weight = np.ones((3, len(XYZ)))
+    weight[2, :3] = 0
+    moves = random_covariance(twice).moves(XYZ, weight)
+    assert np.isnan(moves[:3]).all()
+    assert np.isfinite(moves[3:]).all()
