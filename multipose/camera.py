@@ -321,6 +321,8 @@ class CameraRig:
         Cameras come in the natural order of their tables (cam_2 before cam_10). FormatError names what is wrong with
         the file.
         """
+        if not Path(path).exists():
+            raise FormatError(f"There is no rig file {path}. Calibrate first, or give a rig file's path.")
         try:
             values = read_toml(path)
         except FormatError as error:

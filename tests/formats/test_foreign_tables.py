@@ -14,7 +14,7 @@ import xarray as xr
 
 from multipose.errors import FormatError
 from multipose.formats import deeplabcut, movement, sleap, table
-from multipose.tracks import keypoints2d
+from multipose.tracks import USUAL_SHARED_ERROR, keypoints2d
 
 NAMES = ("nose", "tail")
 POINTS = np.random.default_rng(0).uniform(0, 400, (6, 2, 2))
@@ -399,7 +399,14 @@ def test_own_tables_keep_frame_numbers_exact(tmp_path: Path, frame: int) -> None
 
 
 def test_times_in_seconds_stay_so_without_a_rate(tmp_path: Path) -> None:
-    points = keypoints2d(POINTS[None, :2, None], views=["front"], keypoints=NAMES, time=[0.1, 0.37], time_unit="s")
+    points = keypoints2d(
+        POINTS[None, :2, None],
+        views=["front"],
+        keypoints=NAMES,
+        time=[0.1, 0.37],
+        time_unit="s",
+        shared_error=USUAL_SHARED_ERROR,
+    )
     (path,) = table.write_keypoints(points, tmp_path / "a.csv")
     xr.testing.assert_identical(table.read_keypoints(path), points)
     (path,) = movement.write_keypoints(points, tmp_path / "a.nc")

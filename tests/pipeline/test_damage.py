@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from multipose.errors import FormatError, MultiposeError, ProjectError
-from multipose.pipeline.clock import Strip, set_clock
+from multipose.pipeline.clock import Strip, check_overlap, set_clock
 from multipose.pipeline.evaluation import held_out_figures
 from multipose.pipeline.labels import load_labels
 from multipose.pipeline.pictures import keypoints_page
@@ -126,8 +126,11 @@ def test_a_rig_of_another_unit_than_its_board_is_told(project: Project) -> None:
 @pytest.mark.parametrize("offset", [10**9, -(10**9), 10**18])
 def test_offsets_far_beyond_the_frames_take_no_memory(offset: int) -> None:
     recording = Recording("day1", {"a": "a.mp4", "b": "b.mp4"}, offsets={"a": offset})
+    strips = {"a": Strip.counted(10), "b": Strip.counted(10)}
+    clock = set_clock(recording, strips, {})
+    assert len(clock.time) == 20
     with pytest.raises(ProjectError, match="no moment is in two views"):
-        set_clock(recording, {"a": Strip(10), "b": Strip(10)}, {})
+        check_overlap(recording, clock, strips)
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes here")
