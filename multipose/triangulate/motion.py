@@ -46,6 +46,7 @@ _JUMP_STEPS = 6.0  # ... and times the usual step nearby
 _NEARBY = 6  # frames
 _MOST_WRONG = 0.25  # of the frames
 _LONGEST_ERROR = 60  # frames that views may agree on a wrong place
+_SEEN_FROM = 2 * (_NEARBY + _LONGEST_ERROR)  # frames away at which one wrong stretch says nothing of another
 _LEAST_LIMB = 0.01  # share of a limb's length; nobody knows a limb better in every frame
 _FEWEST_LENGTHS = 10
 _LOOSEST_LIMB = 0.05  # of its length; what varies more is no limb
@@ -143,22 +144,26 @@ def implausible(position: FloatArray, sd: FloatArray) -> NDArray[np.bool_]:
         usual = np.nanmedian(np.lib.stride_tricks.sliding_window_view(padded, 2 * _NEARBY + 1), axis=1)
         jumps = step * apart > np.maximum(_JUMP_STEPS * usual * apart, _JUMP * sd[frames[1:]])
         bounds = np.flatnonzero(jumps) + 1
-        worst = _wrong_stretch(place, frames, bounds, _JUMP * sd[frames])
-        if worst is None:
+        found = _wrong_stretches(place, frames, bounds, _JUMP * sd[frames])
+        if not found.any():
             break
-        wrong[frames[worst]] = True
-        frames = np.delete(frames, worst)
+        wrong[frames[found]] = True
+        frames = frames[~found]
     return wrong if wrong.sum() <= _MOST_WRONG * (wrong.sum() + len(frames)) else np.zeros_like(wrong)
 
 
-def _wrong_stretch(
+def _wrong_stretches(
     place: FloatArray, frames: NDArray[np.int64], bounds: NDArray[np.int64], least: FloatArray
-) -> slice | None:
-    """The shortest stretch between two jumps that lies off the way between its neighbours."""
+) -> NDArray[np.bool_]:
+    """(n,) places in stretches between two jumps that lie off the way between their neighbours: the shortest one, and
+    every one that is the shortest of those so near that one changes what is seen of the other.
+    """
+    found = np.zeros(len(frames), bool)
     stretches = [slice(int(a), int(b)) for a, b in pairwise(bounds)]
     for stretch in sorted(stretches, key=lambda one: one.stop - one.start):
         first, last = stretch.start - 1, stretch.stop
-        if frames[last] - frames[first] > _LONGEST_ERROR:
+        near = found[max(0, first - _SEEN_FROM) : last + _SEEN_FROM]
+        if frames[last] - frames[first] > _LONGEST_ERROR or near.any():
             continue
         share = ((frames[stretch] - frames[first]) / (frames[last] - frames[first]))[:, None]
         way = place[first] + share * (place[last] - place[first])
@@ -166,8 +171,8 @@ def _wrong_stretch(
         typical = float(np.median(off))
         # in and out at one stroke: already the first and the last frame are as far off as the others
         if typical > least[stretch].max() and min(off[0], off[-1]) > 0.5 * typical and off.min() > 0.25 * typical:
-            return stretch
-    return None
+            found[stretch] = True
+    return found
 
 
 def bridge(position: FloatArray) -> FloatArray:

@@ -206,3 +206,26 @@ def test_a_wrong_place_is_told_from_a_fast_movement():
     assert not implausible(dashed, np.full(200, 0.1)).any()
     jumped[100:130] = np.nan
     np.testing.assert_array_equal(np.flatnonzero(implausible(jumped, np.full(200, 0.1))), np.arange(80, 95))
+
+
+def test_wrong_stretches_of_a_long_recording_are_those_of_its_parts() -> None:
+    """Each is decided by what is near it, so that a recording can be searched everywhere at once."""
+    rng = np.random.default_rng(11)
+    parts, found = [], []
+    for _ in range(20):
+        path = np.cumsum(rng.normal(0, 0.2, (400, 3)), axis=0)
+        for start in rng.integers(150, 250, 3):  # some touch or lie within each other
+            path[start : start + rng.integers(1, 40)] += rng.uniform(20, 60, 3)
+        path[rng.random(400) < 0.05] = np.nan
+        parts.append(path)
+        found.append(implausible(path, np.full(400, 0.5)))
+    assert sum(part.any() for part in found) > 15
+    away = np.nan_to_num([part[np.flatnonzero(np.isfinite(part[:, 0]))[0]] for part in parts])
+    bridges = [path - start for path, start in zip(parts, away, strict=True)]
+    last = np.zeros(3)
+    joined = []
+    for path in bridges:  # one goes on where the other ended
+        joined.append(path + last)
+        last = joined[-1][np.isfinite(joined[-1][:, 0])][-1]
+    whole = implausible(np.concatenate(joined), np.full(20 * 400, 0.5))
+    np.testing.assert_array_equal(whole, np.concatenate(found))
