@@ -126,12 +126,20 @@ def copy_sample(folder: Path) -> Project:
         parts = [part for part in sorted(source.rglob("*")) if part.is_file() and _is_data(part)]
         if folder.exists() and any(folder.iterdir()) and not (folder / "multipose.toml").exists():
             raise ProjectError(f"{folder} is not empty. Name a folder that does not exist yet.")
+        if (folder / "multipose.toml").exists() and not _is_demo(folder, source):
+            raise ProjectError(f"{folder} holds a project of your own, no demo. Name a folder that does not exist yet.")
         for part in sorted(parts, key=lambda part: part.name == "multipose.toml"):  # last: a whole copy has one
             target = folder / part.relative_to(source)
             if not target.exists():
                 target.parent.mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(part, target)
     return Project.open(folder)
+
+
+def _is_demo(folder: Path, source: Path) -> bool:
+    """Whether a folder holds the sample project: it knows the sample's truth."""
+    ours, theirs = (place / "truth" / "rig.toml" for place in (source, folder))
+    return theirs.is_file() and theirs.read_bytes() == ours.read_bytes()
 
 
 def thin_labels(project: Project, count: int, seed: int) -> None:

@@ -156,8 +156,8 @@ def _labels_section(errors: ErrorCalibration | None) -> Section:
     formats = {names["median"]: ".2f", names["p95"]: ".2f", shared: ".0f"}
     said = (
         "Labelled times that no network learned from show how far points in space are off, labels' own noise included. "
-        "What the errors of all views have in common is no disagreement between them; it is that part of a point's "
-        "variance. It rests on these labels and on what other networks have in common."
+        "Errors that all views have in common make no disagreement between them. The last column is their share of a "
+        "point's variance; it rests on these labels and on what other networks have in common."
     )
     return Section(
         "Errors in 3D on labels",

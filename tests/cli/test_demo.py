@@ -11,6 +11,7 @@ from click.testing import CliRunner
 from multipose.cli.main import main
 from multipose.errors import DataError, ProjectError
 from multipose.labels import Labels
+from multipose.pipeline.beginning import make_project
 from multipose.pipeline.demo import copy_sample, thin_labels
 from multipose.pipeline.overview import look_over
 
@@ -75,3 +76,8 @@ def test_the_sample_does_not_go_into_other_folders(tmp_path: Path) -> None:
     with pytest.raises(ProjectError, match="not empty"):
         copy_sample(tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["thesis.tex"]
+    make_project(tmp_path / "mice", ["front", "left"], ["nose"])
+    before = sorted(path.name for path in (tmp_path / "mice").rglob("*"))
+    with pytest.raises(ProjectError, match="a project of your own"):
+        copy_sample(tmp_path / "mice")
+    assert sorted(path.name for path in (tmp_path / "mice").rglob("*")) == before
