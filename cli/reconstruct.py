@@ -120,6 +120,7 @@ def _describe(name: str, result: dict[str, Any], show_offsets: bool) -> list[str
         f"enough views saw; median reprojection error {number(result['median_reprojection_px'])} px",
         f"  each view against the others (median, px): {views}",
     ]
+    lines += [_describe_low(result["low_confidence"]), *_describe_missing(result["keypoints_without_3d"])]
     lines += [_describe_shared(result), *_describe_diagnostics(result["diagnostics"])]
     if large and not result["offsets_removed"]:
         lines.append(
@@ -130,6 +131,28 @@ def _describe(name: str, result: dict[str, Any], show_offsets: bool) -> list[str
     if large or show_offsets:
         lines += ["", _describe_offsets(result["offsets_px"]), ""]
     return [*lines, f"  {result['trajectories']}", f"  {result['diagnostics_page']}"]
+
+
+def _describe_low(low: dict[str, dict[str, int]]) -> str:
+    """A line on 2D points that were left out for their confidence: how many of each view, and of what most."""
+    views = []
+    for view, counts in low.items():
+        most = max(counts, key=lambda name: counts[name]) if counts else ""
+        views.append(f"{view} {sum(counts.values())}" + (f" ({most} {counts[most]})" if most else ""))
+    return f"  2D points below the confidence threshold (most of): {', '.join(views)}"
+
+
+def _describe_missing(lacking: dict[str, dict[str, Any]]) -> list[str]:
+    """A line for each key point that has hardly any position, why, and what to do."""
+    why = {
+        "inconsistent": "its two views disagree. If by a constant, try --remove-offsets; else look at its labels",
+        "ambiguous": "its views agree in pairs on different places. Look at them: multipose view keypoints",
+        "missing": "too few views agree. Look at them: multipose view keypoints; or lower min_views",
+    }
+    return [
+        f"  ! {name}: {one['points']} of {one['possible']} points have 3D: {why.get(one['state'], one['state'])}."
+        for name, one in lacking.items()
+    ]
 
 
 def _describe_shared(result: dict[str, Any]) -> str:

@@ -1,7 +1,8 @@
 """Plain CSV, one row for each point: for spreadsheets, R, and everything without a reader of its own.
 
-Trajectories: time, individual, keypoint, x, y, z, confidence, reprojection_error, n_views, cov_xx, cov_xy, cov_xz,
-cov_yy, cov_yz, cov_zz, unit, fps, time_unit, schema_version; and where trajectories state them region_scale_50 and
+Trajectories: time, frame (on the rig's clock, where its rate is steady), individual, keypoint, x, y, z, confidence,
+reprojection_error, n_views, cov_xx, cov_xy, cov_xz, cov_yy, cov_yz, cov_zz, unit, fps, time_unit, schema_version; and
+where trajectories state them `state` (why a point has no position, as of `reconstruct`), region_scale_50 and
 region_scale_95, by what the covariance is multiplied for an ellipsoid that holds 50 and 95 % of the points. Key points:
 view, frame, time, individual, keypoint, x, y, confidence, cov_xx, cov_xy, cov_yy, unit, fps, time_unit, schema_version.
 Quantities: time, individual, name, quantity, value, sd, calibration_sd, low, high (95 % interval), unit,
@@ -33,7 +34,7 @@ from multipose.tracks import (
     trajectories3d,
 )
 
-_TEXTS = ("view", "individual", "keypoint", "unit")
+_TEXTS = ("view", "individual", "keypoint", "unit", "state")
 _WHOLE = ("frame", "n_views", "schema_version")
 _WHOLE_NUMBER = re.compile(r"([+-]?\d+)(\.0*)?")
 
@@ -47,11 +48,27 @@ def write_trajectories(dataset: xr.Dataset, path: str | os.PathLike[str]) -> lis
     check_trajectories3d(dataset)
     variables = ("confidence", "reprojection_error", "n_views")
     table = _tidy(dataset, ("time", "individual", "keypoint"), "xyz", variables)
+    frame = _frames(dataset)
+    if frame is not None:
+        table.insert(1, "frame", np.repeat(frame, len(table) // max(len(frame), 1)))
+    if "flag_meanings" in dataset.get("state", xr.DataArray()).attrs:
+        names = np.array(dataset["state"].attrs["flag_meanings"].split())
+        table["state"] = names[dataset["state"].transpose(*dataset["confidence"].dims).values.ravel()]
     if "region_scale" in dataset:
         for level in dataset["level"].values:
             scale = dataset["region_scale"].sel(level=level).broadcast_like(dataset["confidence"])
             table[f"region_scale_{100 * level:.0f}"] = scale.transpose(*dataset["confidence"].dims).values.ravel()
     return _write(table, dataset, Path(path))
+
+
+def _frames(dataset: xr.Dataset) -> npt.NDArray[np.int64] | None:
+    """(time,) frame numbers on the rig's clock; None where times are not those of a steady rate."""
+    rate = dataset.attrs.get("fps") if time_unit_of(dataset) == "s" else 1.0
+    if not rate:
+        return None
+    exact = dataset["time"].values * float(rate)
+    frame = np.rint(exact)
+    return frame.astype(np.int64) if np.allclose(exact, frame, rtol=0, atol=0.05) else None
 
 
 def write_keypoints(dataset: xr.Dataset, path: str | os.PathLike[str]) -> list[Path]:

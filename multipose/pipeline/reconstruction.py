@@ -21,7 +21,7 @@ from multipose.progress import SILENT, Progress
 from multipose.project import Project, Recording
 from multipose.skeleton import Skeleton
 from multipose.tracks import load_tracks, save_tracks
-from multipose.triangulate import RigCovariance, diagnose, estimate_offsets, reconstruct, remove_offsets
+from multipose.triangulate import STATES, RigCovariance, diagnose, estimate_offsets, reconstruct, remove_offsets
 from multipose.view import Page, Section, diagnostics_page, reprojection_errors, trajectories
 
 LARGE_OFFSET_PX = 3.0
@@ -44,7 +44,8 @@ def reconstruct_recording(
             configuration's, this once.
 
     Returns:
-        points, reconstructed_fraction (of the points that at least min_views views saw), median_reprojection_px,
+        points, reconstructed_fraction (of the points that at least min_views views saw), keypoints_without_3d,
+        low_confidence (by view and key point the number of 2D points below min_confidence), median_reprojection_px,
         leave_one_out_px by view, offsets_px by view and key point, shared_error (median over the key points) and
         shared_error_source as of `reconstruct`, held_out_errors (as of `ErrorCalibration.to_dict`, or None), unit,
         diagnostics (as `Diagnostics.to_dict`), paths.
@@ -87,6 +88,8 @@ def reconstruct_recording(
         save_tracks(tracks, product.path)
     return {
         **count_points(keypoints, tracks, chosen["min_confidence"], chosen["min_views"]),
+        "keypoints_without_3d": keypoints_without_3d(keypoints, tracks, chosen["min_confidence"], chosen["min_views"]),
+        "low_confidence": count_low(keypoints, chosen["min_confidence"]),
         "median_reprojection_px": _median(tracks["reprojection_error"].values),
         "leave_one_out_px": found.leave_one_out_px,
         "offsets_px": offsets_table(offsets),
@@ -152,6 +155,41 @@ def count_points(keypoints: xr.Dataset, tracks: xr.Dataset, min_confidence: floa
     there = np.isfinite(tracks["position"].values).all(-1)
     fraction = float((there & possible).sum() / possible.sum()) if possible.any() else float("nan")
     return {"points": int(there.sum()), "reconstructed_fraction": fraction}
+
+
+def count_low(keypoints: xr.Dataset, min_confidence: float) -> dict[str, dict[str, int]]:
+    """By view and key point, the number of known 2D points whose confidence is too low; key points without any left
+    out."""
+    known = np.isfinite(keypoints["position"].values).all(-1)
+    low = (known & (keypoints["confidence"].fillna(1.0).values < min_confidence)).sum(axis=(1, 2))
+    names = [str(name) for name in keypoints["keypoint"].values]
+    return {
+        str(view): {name: int(count) for name, count in zip(names, row, strict=True) if count}
+        for view, row in zip(keypoints["view"].values, low, strict=True)
+    }
+
+
+def keypoints_without_3d(
+    keypoints: xr.Dataset, tracks: xr.Dataset, min_confidence: float, min_views: int
+) -> dict[str, dict[str, Any]]:
+    """The key points of which most points that enough views saw have no position, and the usual reason.
+
+    Returns:
+        By key point `points` (that have a position), `possible` (that enough views saw) and `state` of most others, as
+        of `reconstruct`.
+    """
+    confidence = keypoints["confidence"].fillna(1.0).values
+    known = np.isfinite(keypoints["position"].values).all(-1) & (confidence >= min_confidence)
+    possible = known.sum(0) >= min_views
+    there = np.isfinite(tracks["position"].values).all(-1)
+    found = {}
+    for place, name in enumerate(tracks["keypoint"].values):
+        lost = possible[..., place] & ~there[..., place]
+        total = int(possible[..., place].sum())
+        if 2 * lost.sum() > total:
+            states = np.bincount(tracks["state"].values[..., place][lost], minlength=len(STATES))
+            found[str(name)] = {"points": total - int(lost.sum()), "possible": total, "state": STATES[states.argmax()]}
+    return found
 
 
 def offsets_table(offsets: xr.Dataset) -> dict[str, dict[str, list[float]]]:

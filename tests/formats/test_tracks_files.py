@@ -14,7 +14,9 @@ import xarray as xr
 from multipose.errors import DataError, FormatError
 from multipose.formats import anipose, deeplabcut, movement, sleap, table
 from multipose.pipeline import foreign
+from multipose.synthetic import sample_rig
 from multipose.tracks import USUAL_SHARED_ERROR, keypoints2d, trajectories3d
+from multipose.triangulate import reconstruct
 
 NAMES = ["nose", "ear, left", "NA"]
 
@@ -65,6 +67,26 @@ def test_csv_and_movement_keep_trajectories_whole(
     for singular in (False, True):
         (path,) = movement.write_trajectories(tracks, tmp_path / "a.nc", singular=singular)
         xr.testing.assert_identical(movement.read_trajectories(path), tracks)
+
+
+def test_csv_of_trajectories_says_frames_states_and_how_far_regions_reach(tmp_path: Path) -> None:
+    rig = sample_rig(3)
+    points = np.random.default_rng(4).uniform(-20, 20, (20, 2, 3))
+    px = rig.project(points) + np.random.default_rng(5).normal(0, 0.5, (3, 20, 2, 2))
+    px[:, 3, 1] = np.nan
+    tracks = reconstruct(keypoints2d(px[:, :, None], views=rig.names, keypoints=["nose", "tail"], fps=25.0), rig)
+    (path,) = table.write_trajectories(tracks, tmp_path / "a.csv")
+    rows = pd.read_csv(path)
+    assert rows["frame"].tolist() == [frame for frame in range(20) for _ in range(2)]
+    assert rows["state"][2 * 3 + 1] == "missing"
+    assert set(rows["state"]) == {"missing", "consistent"}
+    for level in (50, 95):
+        wanted = tracks["region_scale"].sel(level=level / 100, keypoint="tail").item()
+        assert rows[f"region_scale_{level}"][rows["keypoint"] == "tail"].unique() == pytest.approx([wanted])
+    np.testing.assert_array_equal(table.read_trajectories(path)["position"], tracks["position"])
+    uneven = tracks.assign_coords(time=tracks["time"] ** 1.1)
+    (path,) = table.write_trajectories(uneven, tmp_path / "b.csv")
+    assert "frame" not in pd.read_csv(path)
 
 
 @pytest.mark.parametrize("individuals", [("individual_0",), ("a", "b")])

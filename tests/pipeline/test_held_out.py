@@ -13,11 +13,12 @@ from multipose.labels import labels_from_points
 from multipose.pipeline.beginning import make_project
 from multipose.pipeline.held_out import HeldOutPoints, measure_errors
 from multipose.pipeline.plan import describe, held_out_files, judge_all, open_hashes
-from multipose.pipeline.reconstruction import reconstruct_recording
+from multipose.pipeline.reconstruction import count_low, keypoints_without_3d, reconstruct_recording
 from multipose.pipeline.training_data import draw_held_out, labelled_times
 from multipose.project import Project, Recording
 from multipose.synthetic import KEYPOINTS, observe, sample_rig, walk
 from multipose.tracks import CALIBRATED_ON_LABELS, USUAL_SHARED_ERROR, load_tracks, save_tracks
+from multipose.triangulate import reconstruct
 
 VIEWS = ("back", "mid", "top")
 LATE = 4  # frames by which `top` began before the others in day1
@@ -141,3 +142,19 @@ def test_recordings_without_a_rig_or_clock_are_left_out(project: Project) -> Non
     assert measure_errors(project.with_recordings(stamped, replace=True), recording, rig, min_confidence=0.3) is None
     elsewhere = [Recording("day1", {view: f"day1_{view}.mp4" for view in VIEWS}, calibration="other"), recording]
     assert measure_errors(project.with_recordings(elsewhere, replace=True), recording, rig, min_confidence=0.3) is None
+
+
+def test_key_points_without_3d_and_points_of_low_confidence_are_named() -> None:
+    rig = sample_rig(names=VIEWS).subset(["back", "top"])
+    found = found_points(rig, walk(60, seed=5).points, seed=6)
+    found["position"].sel(view="top", keypoint="nose").values[:] += 200.0  # a constant: nobody can say which is wrong
+    found["confidence"].sel(view="back", keypoint="neck").values[:10] = 0.1
+    tracks = reconstruct(found, rig)
+    lacking = keypoints_without_3d(found, tracks, 0.3, 2)
+    assert list(lacking) == ["nose"]
+    assert lacking["nose"]["state"] == "inconsistent"
+    assert lacking["nose"]["points"] < 0.1 * lacking["nose"]["possible"]
+    low = count_low(found, 0.3)
+    unseen = int(np.isnan(found["position"].sel(view="back", keypoint="neck").values[:10, 0, 0]).sum())
+    assert low["back"]["neck"] == 10 - unseen
+    assert "neck" not in low["top"]
