@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from multipose.cli.options import Result, number, project_option, reporting, table, threads_option
+
+if TYPE_CHECKING:
+    from multipose.project import Project
 
 
 @click.command("calibrate")
@@ -111,9 +114,7 @@ def command(
     project = Project.find(folder)
     chosen = sessions or tuple(name for name in project.sessions if project.board_sources(name))
     if not chosen:
-        raise ProjectError(
-            f"There are no pictures of the board. Put them into {project.folder / 'calibration'}/<session>/<view>.mp4."
-        )
+        raise ProjectError(_describe_lacking(project))
     with project.lock():
         reports = [
             calibrate_session(
@@ -248,3 +249,23 @@ def describe_calibration(report: dict[str, Any]) -> str:
         f"report: {report['page']}",
     ]
     return "\n".join(lines)
+
+
+def _describe_lacking(project: Project) -> str:
+    """That no view has pictures of the board, and what lies where they should."""
+    from multipose.project import VIDEO_SUFFIXES
+    from multipose.sources import PICTURE_SUFFIXES
+
+    folder, views = project.folder / "calibration", project.views
+    said = f"There are no pictures of the board. Put them into {folder}/<session>/<view>.mp4, for the views "
+    said += f"{', '.join(views)}."
+    known = (*VIDEO_SUFFIXES, *PICTURE_SUFFIXES)
+    found = sorted(path for path in folder.rglob("*") if path.suffix.lower() in known) if folder.is_dir() else []
+    if found:
+        listed = ", ".join(project.relative(path) for path in found[:4]) + (", ..." if len(found) > 4 else "")
+        said += (
+            f" There are {len(found)} videos and pictures whose names are no views': {listed}. Rename them, or say in "
+            f"multipose.toml which they are: [calibration.sessions.board], {views[0]} = "
+            f'"{project.relative(found[0])}".'
+        )
+    return said

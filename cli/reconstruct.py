@@ -10,7 +10,8 @@ from multipose.cli.options import Result, number, project_option, reporting, tab
 
 if TYPE_CHECKING:
     from multipose.pipeline.provenance import Hashes
-    from multipose.project import Project
+    from multipose.progress import RichProgress
+    from multipose.project import Project, Recording
 
 _OFTEN_OFF = 0.02  # share of a view's points
 _WORSE = 1.02  # ratio of distances of views held out from which smoothed points are not better
@@ -59,7 +60,8 @@ def command(
 ) -> Result:
     """Turn 2D key points into 3D trajectories.
 
-    Without names all recordings whose trajectories are missing or stale are done.
+    Without names all recordings whose trajectories are missing or stale are done. Key points that another program found
+    (`multipose add --keypoints`) are taken over first; those of networks come from `multipose predict`.
     """
     from multipose.pipeline.plan import open_hashes
     from multipose.pipeline.reconstruction import reconstruct_recording
@@ -78,6 +80,7 @@ def command(
     results = {}
     with project.lock():
         for recording in recordings:
+            _take_over(project, recording, hashes, threads, progress)
             if everything or _unsettled(project, "reconstruct", recording.name, hashes):
                 results[recording.name] = reconstruct_recording(
                     project, recording, hashes, settings=settings, threads=threads, progress=progress
@@ -99,6 +102,15 @@ def command(
         if "smoothed" in result:
             lines += _describe_smoothed(name, result["smoothed"])
     return Result({"recordings": results}, "\n".join(lines))
+
+
+def _take_over(project: Project, recording: Recording, hashes: Hashes, threads: int, progress: RichProgress) -> None:
+    """Bring the key points of other programs onto the recording's clock, where no network is needed for that."""
+    brought = bool(recording.keypoints) and set(recording.videos) <= set(recording.keypoints)
+    if brought and _unsettled(project, "predict", recording.name, hashes):
+        from multipose.pipeline.prediction import predict_recording
+
+        predict_recording(project, recording, hashes, threads=threads, progress=progress)
 
 
 def _unsettled(project: Project, stage: str, recording: str, hashes: Hashes) -> bool:

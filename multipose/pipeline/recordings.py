@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,9 +35,9 @@ class Found:
 def find_recordings(project: Project, pattern: str, folder: Path, calibration: str = "") -> Found:
     """Recordings whose videos match a pattern such as `{animal}_{trial}_{view}.avi`.
 
-    Every field stands for at least one character other than a slash. `{view}` must be the name of one of the project's
-    views; all other fields, joined by "_" in their order, name the recording. A pattern with folders,
-    `{animal}/{trial}_{view}.avi`, is looked for below `folder`.
+    Every field stands for at least one character other than a slash. `{view}` is the name of one of the project's
+    views, which tells where it begins and ends; all other fields, joined by "_" in their order, name the recording. A
+    pattern with folders, `{animal}/{trial}_{view}.avi`, is looked for below `folder`.
 
     Raises:
         ProjectError: the pattern has no `{view}` or no other field, matches nothing, or two files match one view of
@@ -51,17 +51,24 @@ def find_recordings(project: Project, pattern: str, folder: Path, calibration: s
         )
     place = Path(pattern)
     base = Path(place.anchor) if place.is_absolute() else folder
-    expression = re.compile(_expression(place.relative_to(place.anchor).as_posix()))
+    relative = place.relative_to(place.anchor).as_posix()
+    expression = re.compile(_expression(relative, project.views))
+    any_view, any_case = re.compile(_expression(relative)), re.compile(_expression(relative, project.views), re.I)
+    otherwise: list[Path] = []
     videos: dict[str, dict[str, str]] = {}
     skipped: list[tuple[str, str]] = []
     for path in _candidates(base, place.relative_to(place.anchor)):
-        match = expression.fullmatch(path.relative_to(base).as_posix())
+        written = path.relative_to(base).as_posix()
+        match = expression.fullmatch(written)
         if match is None:
+            other = any_view.fullmatch(written)
+            if other is not None:
+                listed = ", ".join(project.views)
+                skipped.append((str(path), f"{other['view']!r} is no view of this project ({listed})"))
+            elif any_case.fullmatch(written):
+                otherwise.append(path)
             continue
         view = match["view"]
-        if view not in project.views:
-            skipped.append((str(path), f"{view!r} is no view of this project ({', '.join(project.views)})"))
-            continue
         name = "_".join(match[field] for field in fields if field != "view")
         if view in videos.setdefault(name, {}):
             raise ProjectError(
@@ -70,13 +77,21 @@ def find_recordings(project: Project, pattern: str, folder: Path, calibration: s
             )
         videos[name][view] = project.relative(path)
     if not videos:
-        hint = f" ({len(skipped)} files match but for the view, the first is {skipped[0][0]})" if skipped else ""
+        hints = []
+        if skipped:
+            hints.append(f"{len(skipped)} files match but for the view, the first is {skipped[0][0]}: {skipped[0][1]}")
+        if otherwise:
+            hints.append(f"{len(otherwise)} files differ in capitals, the first is {otherwise[0]}")
+        hint = f" ({'; '.join(hints)})" if hints else ""
         raise ProjectError(f"No file in {base.resolve()} matches the pattern {pattern!r}{hint}.")
+    skipped += [(str(path), "its name differs from the pattern in capitals") for path in otherwise]
     names = sorted(videos, key=natural_key)
     return Found(tuple(Recording(name, videos[name], calibration) for name in names), tuple(skipped))
 
 
-def _expression(pattern: str) -> str:
+def _expression(pattern: str, views: Sequence[str] = ()) -> str:
+    """The regular expression of a pattern; the view is one of these, where some are given."""
+    names = "|".join(re.escape(view) for view in sorted(views, key=len, reverse=True))
     seen: set[str] = set()
     parts = []
     for i, part in enumerate(_FIELD.split(pattern)):
@@ -85,7 +100,7 @@ def _expression(pattern: str) -> str:
         elif part in seen:
             parts.append(f"(?P={part})")
         else:
-            parts.append(f"(?P<{part}>[^/]+?)")
+            parts.append(f"(?P<{part}>{names if part == 'view' and names else '[^/]+?'})")
             seen.add(part)
     return "".join(parts)
 

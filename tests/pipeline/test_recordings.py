@@ -54,6 +54,26 @@ def test_fields_name_the_recordings_in_natural_order(two_views: Project) -> None
     assert "'side' is no view" in found.skipped[0][1]
 
 
+def test_views_are_known_so_that_fields_may_hold_underscores_or_touch_them(tmp_path: Path) -> None:
+    project = make_project(tmp_path / "rats", ["left", "right", "top_left"], ["nose"])
+    raw = project.folder / "raw"
+    touch(raw, "2024-01-01_rat_1_left.mp4", "2024-01-01_rat_1_right.mp4", "a_top_left.mp4", "a_left.MP4")
+    found = find_recordings(project, "{trial}_{view}.mp4", raw)
+    assert {row.name: list(row.videos) for row in found.recordings} == {
+        "2024-01-01_rat_1": ["left", "right"],
+        "a": ["top_left"],
+    }
+    assert [(Path(path).name, why) for path, why in found.skipped] == [
+        ("a_left.MP4", "its name differs from the pattern in capitals")
+    ]
+    cameras = make_project(tmp_path / "mice", ["10374", "10376"], ["nose"])
+    touch(cameras.folder, "Video110374.mp4", "Video110376.mp4")
+    (one,) = find_recordings(cameras, "{trial}{view}.mp4", cameras.folder).recordings
+    assert (one.name, sorted(one.videos)) == ("Video1", ["10374", "10376"])
+    with pytest.raises(ProjectError, match=r"2 files differ in capitals, the first is .*Video110374\.mp4"):
+        find_recordings(cameras, "{trial}{view}.MP4", cameras.folder)
+
+
 def test_patterns_with_folders(two_views: Project) -> None:
     folder = two_views.folder
     touch(folder, "raw/m1/t1/back.mp4", "raw/m1/t1/top.mp4", "raw/m2/t1/back.mp4", "raw/m2/back.mp4")
