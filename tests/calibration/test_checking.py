@@ -70,6 +70,7 @@ def dataset(px, rig):
     return keypoints2d(px[:, :, None], views=rig.names)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n_views", [3, 4, 6])
 @pytest.mark.parametrize("correlation", [0.0, 0.9])
 def test_a_rig_that_fits_has_no_suspects(n_views, correlation):
@@ -177,6 +178,7 @@ def test_corners_of_a_board_do_as_well():
     assert check_rig(rig, wrong).suspects == ("cam_3",)
 
 
+@pytest.mark.slow
 def test_refined_poses_are_nearer_to_the_truth_and_the_rest_is_kept():
     rig = ring(6)
     true = moved(rig, "cam_2", shift=(3.0, 4.0, 0.0), turn_deg=(0, 0.4, 0))

@@ -59,6 +59,7 @@ def test_too_few_instants_are_not_left_out() -> None:
     assert left.inflation == 1.0
 
 
+@pytest.mark.slow
 def test_corners_that_err_together_inflate_the_variance() -> None:
     alone, together = [], []
     for seed in range(5):
@@ -73,6 +74,7 @@ def test_corners_that_err_together_inflate_the_variance() -> None:
     assert np.mean(together) > 3
 
 
+@pytest.mark.slow
 def test_covariance_holds_where_corners_err_together() -> None:
     """Half of the noise's variance is common to the corners of a board in a view."""
     normalised = []

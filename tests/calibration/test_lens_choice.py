@@ -28,6 +28,7 @@ def film(lens: Lens, n_views: int = 1) -> Corners:
     return board_corners(rig, BOARD, board_poses(rig, BOARD, 40, seed=1, steps=1), noise=0.1, seed=1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", list(LENSES))
 def test_the_lens_that_filmed_is_chosen(model: str) -> None:
     corners = film(LENSES[model])
@@ -47,6 +48,7 @@ def test_without_enough_boards_the_first_model_is_taken() -> None:
     )
 
 
+@pytest.mark.slow
 def test_a_rig_takes_what_was_chosen() -> None:
     calibration = calibrate(film(LENSES["k1"], n_views=2), lens="auto")
     assert {camera.lens for camera in calibration.report.cameras.values()} == {"k1"}

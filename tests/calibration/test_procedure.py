@@ -328,6 +328,7 @@ def test_verdicts_name_what_is_weak() -> None:
     assert all(verdict.camera == "only" and "only" in verdict.text for verdict in report.verdicts)
 
 
+@pytest.mark.slow
 def test_repeated_calibrations_have_the_same_bits_whatever_the_order_of_views() -> None:
     _, corners = make()
     corners = corners.select(frames=corners.frames[::2])

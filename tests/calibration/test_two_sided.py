@@ -148,6 +148,7 @@ def test_two_sides_link_opposite_cameras_that_one_side_does_not() -> None:
     assert sd[3:].max() < 4.0  # mm; the cameras are 1800 mm apart. Measured: 1.8
 
 
+@pytest.mark.slow
 def test_a_ring_of_cameras_is_calibrated_by_both_sides() -> None:
     rig = ring(6)
     corners = board_corners(rig, LARGE, turning_poses(rig, LARGE, 48, 2), noise=0.1, seed=2)

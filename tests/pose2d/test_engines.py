@@ -24,6 +24,7 @@ def need(name: str) -> None:
         pytest.skip(f"the runtime {name} is not installed")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["openvino", "onnxruntime"])
 def test_other_runtimes_compute_the_same_network(
     name: str, trained: TrainingResult, make_discs: Callable[..., PoseDataset]
@@ -59,6 +60,7 @@ def test_bfloat16_leaves_key_points_where_they_are(
     assert engine.precision == "bfloat16"
 
 
+@pytest.mark.slow
 def test_compiled_kernels_compute_the_same_network(
     trained: TrainingResult, make_discs: Callable[..., PoseDataset]
 ) -> None:

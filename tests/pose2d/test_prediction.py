@@ -130,6 +130,7 @@ def untrained() -> PoseModel:
     return PoseModel(network, "efficientnet_lite0", Skeleton(("red", "green", "blue")), 1.0)
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_video(tmp_path: Path) -> None:
     """The pictures of 320 more frames (1 MB) leave no trace in the peak."""
     model = untrained()

@@ -74,6 +74,7 @@ def inverted(dataset: PoseDataset) -> PoseDataset:
     return replace(dataset, pictures=pictures, names=tuple(f"negative/{name}" for name in dataset.names))
 
 
+@pytest.mark.slow
 def test_added_pictures_are_learned_and_both_kinds_are_judged(
     trained: TrainingResult, make_discs: Make, tmp_path: Path
 ) -> None:
@@ -93,6 +94,7 @@ def test_added_pictures_are_learned_and_both_kinds_are_judged(
     assert training["parts"]["old"]["mean_px"] == pytest.approx(result.parts["old"].mean_px)
 
 
+@pytest.mark.slow
 def test_an_interrupted_refinement_ends_with_the_same_network(
     trained: TrainingResult, make_discs: Make, tmp_path: Path
 ) -> None:

@@ -114,6 +114,7 @@ def test_seeds_decide_everything(make_discs: Make, tmp_path: Path) -> None:
     assert torch.equal(torch.get_rng_state(), before)
 
 
+@pytest.mark.slow
 def test_an_interrupted_training_goes_on_as_if_undisturbed(make_discs: Make, tmp_path: Path) -> None:
     dataset = make_discs(6)
     options: dict[str, Any] = {
@@ -222,6 +223,7 @@ with noting_interrupts() as noted:
     assert "KeyboardInterrupt" in done.stderr
 
 
+@pytest.mark.slow
 def test_budgets_end_training(make_discs: Make, tmp_path: Path) -> None:
     """A budget of 2 s of CPU time costs no more than itself and twice what a training of one step does."""
 

@@ -11,6 +11,7 @@ from multipose.opencv import cv2
 from multipose.synthetic import Moment, arena, board_corners, board_poses, prepare, render, sample_rig
 
 
+@pytest.mark.slow
 @pytest.mark.opencv
 @pytest.mark.parametrize(
     "board",

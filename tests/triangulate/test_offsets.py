@@ -78,6 +78,7 @@ def test_standard_deviations_hold(correlation):
     assert np.median(found["correlation_frames"].values) == pytest.approx(expected, rel=0.3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("degrees_of_freedom", [1e6, 3.0], ids=["normal", "heavy-tailed"])
 def test_standard_deviations_are_the_scatter_of_the_offsets(degrees_of_freedom):
     """120 key points of 100 frames: the root mean square of the offsets, which are 0, beside the stated one."""

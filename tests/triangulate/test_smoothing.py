@@ -190,6 +190,7 @@ def test_windows_do_not_show(monkeypatch):
     assert smooth(robust, keypoints, rig, motion=motion, threads=1).identical(parts)
 
 
+@pytest.mark.slow
 def test_online_equals_what_is_known_by_then():
     rig = sample_rig(3)
     xyz = wander(150, 2, 0.05, seed=16)
