@@ -177,7 +177,7 @@ def _describe_shared(result: dict[str, Any]) -> str:
             "labels": f", by {found['points']} points at {found['times']} labelled times held out from training"
             if found
             else "",
-            "usual": ", as with other networks: no labelled time was held out in two views",
+            "usual": ", as with other networks: no points at labelled times held out in two views are known",
             "stated": ", as stated",
             "none": ": error bars hold what the views disagree by, not what they share",
         }[result["shared_error_source"]]

@@ -114,9 +114,11 @@ def _quantity_rows(
         return dataset[key].values.ravel() if key in dataset else np.full(len(rows), np.nan)
 
     value, reach = values.values.ravel(), values.attrs.get("interval_95", np.nan) * sd("sd")
+    most = np.pi if unit == "rad" else np.inf
     return rows.assign(
         name=name, quantity=quantity, value=value, sd=sd("sd"), calibration_sd=sd("calibration_sd"),
-        low=value - reach, high=value + reach, unit=unit, schema_version=SCHEMA_VERSION,
+        low=np.maximum(value - reach, 0.0), high=np.minimum(value + reach, most), unit=unit,
+        schema_version=SCHEMA_VERSION,
     )  # fmt: skip
 
 

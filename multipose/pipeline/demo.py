@@ -152,7 +152,8 @@ def thin_labels(project: Project, count: int, seed: int) -> None:
     times = table[["recording", "frame"]].drop_duplicates()
     if not 2 <= count <= len(times):
         raise DataError(
-            f"The sample project has {len(times)} labelled frames of each view; got {count}, want 2 to that."
+            f"{project.folder} has {len(times)} labelled frames of each view, of which {count} were asked for. "
+            f"Ask for 2 to {len(times)}, or name another folder."
         )
     if count < len(times):
         kept = times.iloc[np.random.default_rng(seed).permutation(len(times))[:count]]
@@ -197,7 +198,7 @@ def compare_with_truth(project: Project) -> dict[str, Any]:
         "median_error_percent": 100 * median / length,
         "error_90": float(np.nanquantile(errors, 0.9)),
         **_figures(errors[known], hits[:, known]),
-        "shared_error": float(np.median(tracks["shared_error"].values)),
+        "shared_error": float(tracks.attrs["typical_shared_error"]),
         "shared_error_source": str(tracks.attrs["shared_error_source"]),
         "smoothed": {
             "median_error": float(np.nanmedian(smooth_errors[known])),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,14 +21,46 @@ from multipose.project import Project
 FOLDER = "fold_networks"
 
 
+@dataclass(frozen=True, eq=False)
+class Fold:
+    """A part of the labelled times, for a network that does not learn from them.
+
+    place: the folder of the network; times: that it is judged on; begin: the network that it begins with, or None.
+    """
+
+    place: Path
+    times: frozenset[Time]
+    begin: PoseModel | None
+
+
+def plan_folds(
+    project: Project, name: str, folds: int, seed: int, start: str | None, begin: PoseModel | None
+) -> list[Fold]:
+    """The folds of a network, before anything is trained.
+
+    Args:
+        name: of the network.
+        seed: of the draw.
+        start: what the network begins with, as for `train_model`; begin: that network.
+
+    Raises:
+        ProjectError: `start` is a network of the project without networks for the same folds.
+        DataError: there are too few labelled times.
+    """
+    parts = split_times(labelled_times(project), folds, seed)
+    places = [project.folder / "models" / name / FOLDER / f"{number}_of_{folds}" for number in range(1, folds + 1)]
+    return [
+        Fold(place, times, _start_of_fold(project, start, begin, place.name))
+        for place, times in zip(places, parts, strict=True)
+    ]
+
+
 def calibrate_on_folds(
-    project: Project,
     name: str,
-    folds: int,
+    folds: Sequence[Fold],
     model: PoseModel,
     dataset: PoseDataset,
     *,
-    start: str | None,
     options: Mapping[str, Any],
     device: str,
     progress: Progress,
@@ -41,36 +73,29 @@ def calibrate_on_folds(
 
     Args:
         name: of the network.
+        folds: as of `plan_folds`.
         model: the one that learned from everything.
         dataset: all that it learned from and was judged by.
-        start: what it began with, as for `train_model`.
         options: of `train`.
         device: where to train.
 
     Returns:
         The network with its new calibration, and the points of all labelled pictures as the folds' networks find them.
-
-    Raises:
-        ProjectError: `start` is a network of the project without networks for the same folds.
-        DataError: there are too few labelled times.
     """
     seed = int(options["seed"])
-    parts = split_times(labelled_times(project), folds, seed)
-    places = [project.folder / "models" / name / FOLDER / f"{number}_of_{folds}" for number in range(1, folds + 1)]
-    begun = [_start_of_fold(project, start, options["start"], place.name) for place in places]
     threads = options.get("threads")
     taken = list(zip(dataset.groups, dataset.moments, strict=True))
     found: list[tuple[PoseModel, PoseDataset]] = []
-    for number, (place, times, begin) in enumerate(zip(places, parts, begun, strict=True), start=1):
-        judged = [item for item, time in enumerate(taken) if time in times]
+    for number, fold in enumerate(folds, start=1):
+        judged = [item for item, time in enumerate(taken) if time in fold.times]
         if not judged or len(judged) == len(taken):
             continue
-        progress.note(f"Network {name}, fold {number} of {folds}")
+        progress.note(f"Network {name}, fold {number} of {len(folds)}")
         learned = dataset.subset(np.setdiff1d(np.arange(len(dataset)), judged))
-        network = _finished(place, learned, seed, begin)
+        network = _finished(fold.place, learned, seed, fold.begin)
         if network is None:
-            given = {**options, "start": begin, "held_out": _without(options["held_out"], times), "resume": True}
-            network = train(learned, place, device=device, **given).model
+            given = {**options, "start": fold.begin, "held_out": options["held_out"] - fold.times, "resume": True}
+            network = train(learned, fold.place, device=device, **given).model
         found.append((network, dataset.subset(judged)))
     raw = [evaluate(_uncalibrated(network), part, threads=threads, device=device) for network, part in found]
     label_sd = model.training["label_sd_px"]
@@ -107,7 +132,3 @@ def _finished(place: Path, learned: PoseDataset, seed: int, begin: PoseModel | N
 def _uncalibrated(model: PoseModel) -> PoseModel:
     """The network as its training saw it: maps as they are, each point by itself."""
     return replace(model, calibration=PoseCalibration(), shape=model.shape and replace(model.shape, pull=0.0))
-
-
-def _without(times: Sequence[Time], fold: frozenset[Time]) -> frozenset[Time]:
-    return frozenset(times) - fold

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from multipose.camera import CameraRig
 from multipose.documents import read_arrays
-from multipose.errors import FormatError, ProjectError
+from multipose.errors import DataError, FormatError, ProjectError
 from multipose.files import SCHEMA_VERSION, atomic_path, check_schema
 from multipose.pipeline.plan import held_out_files
 from multipose.progress import SILENT, Progress
@@ -127,7 +127,12 @@ def measure_errors(
         its_rig = _rig_of(project, name, recording, rig)
         if its_rig is not None:
             views = [view for view in by_view if view in its_rig]
-            part = _join_views({view: by_view[view] for view in views}, name, its_rig)
+            try:
+                part = _join_views({view: by_view[view] for view in views}, name, its_rig)
+            except DataError as error:
+                files = ", ".join(str(path) for path in held_out_files(project, recording).values())
+                progress.note(f"The held-out points in {files} are not used: {error} {_REMEDY}")
+                continue
             if part is not None:
                 parts.append(part)
     return calibrate_errors(parts, min_confidence=min_confidence) if parts else None
@@ -149,8 +154,10 @@ def _held_out_of_views(
             progress.note(str(error))
             continue
         own = loaded[path].of_view(view)
-        if own.moments and own.keypoints == project.config.skeleton.keypoints:
-            found[view] = own
+        if not own.moments or own.keypoints != project.config.skeleton.keypoints:
+            progress.note(f"{path} has no held-out points of view {view} and this skeleton, and is not used. {_REMEDY}")
+            continue
+        found[view] = own
     return found
 
 

@@ -14,7 +14,7 @@ from multipose.camera import CameraRig
 from multipose.errors import DataError, ProjectError
 from multipose.formats.table import write_trajectories
 from multipose.pipeline.held_out import measure_errors
-from multipose.pipeline.plan import player_product, trajectories_product
+from multipose.pipeline.plan import player_product, tell_stale, trajectories_product
 from multipose.pipeline.provenance import Hashes, making
 from multipose.pipeline.sources import load_keypoints, open_rig, open_view
 from multipose.progress import SILENT, Progress
@@ -46,7 +46,7 @@ def reconstruct_recording(
     Returns:
         points, reconstructed_fraction (of the points that at least min_views views saw), keypoints_without_3d,
         low_confidence (by view and key point the number of 2D points below min_confidence), median_reprojection_px,
-        leave_one_out_px by view, offsets_px by view and key point, shared_error (median over the key points) and
+        leave_one_out_px by view, offsets_px by view and key point, shared_error (`typical_shared_error`) and
         shared_error_source as of `reconstruct`, held_out_errors (as of `ErrorCalibration.to_dict`, or None), unit,
         diagnostics (as `Diagnostics.to_dict`), paths.
 
@@ -54,6 +54,7 @@ def reconstruct_recording(
         ProjectError: the 2D key points or the rig are missing.
     """
     product = trajectories_product(project, recording)
+    tell_stale(project, "predict", recording, hashes, progress)
     with making(product, hashes, settings, progress):
         chosen = {**product.parameters, **{k: v for k, v in (settings or {}).items() if v is not None}}
         takes_off = bool(chosen.pop("remove_offsets"))
@@ -94,7 +95,7 @@ def reconstruct_recording(
         "leave_one_out_px": found.leave_one_out_px,
         "offsets_px": offsets_table(offsets),
         "offsets_removed": takes_off,
-        "shared_error": _median(tracks["shared_error"].values),
+        "shared_error": tracks.attrs["typical_shared_error"],
         "shared_error_source": tracks.attrs["shared_error_source"],
         "held_out_errors": None if errors is None else errors.to_dict(),
         "unit": rig.unit,

@@ -16,7 +16,7 @@ import pandas as pd
 
 from multipose.errors import ProjectError
 from multipose.files import SCHEMA_VERSION, hash_value, write_text
-from multipose.pipeline.folds import calibrate_on_folds
+from multipose.pipeline.folds import calibrate_on_folds, plan_folds
 from multipose.pipeline.held_out import HeldOutPoints
 from multipose.pipeline.plan import HELD_OUT_FILE, hash_rows, label_rows, model_product, views_of
 from multipose.pipeline.provenance import Hashes, is_made, making, resumable
@@ -160,6 +160,8 @@ def train_model(
         return _describe(PoseModel.load(folder), folder)
     if resume is None:
         resume = resumable(product, hashes, overrides)
+    drawn = product.parameters["seed"] if seed is None else seed
+    parts = plan_folds(project, name, folds, drawn, start, begin) if folds is not None else []
     with making(product, hashes, overrides):
         everything = load_dataset(project, name, hashes, progress=progress)
         dataset, added = everything, None
@@ -171,13 +173,13 @@ def train_model(
             "minutes": limits.get("minutes"),
             "cpu_minutes": limits.get("cpu_minutes"),
             "steps": limits.get("steps"),
-            "seed": product.parameters["seed"] if seed is None else seed,
+            "seed": drawn,
             "backbone": product.parameters["backbone"],
             "start": begin,
             "added": added,
             "resume": resume,
             "labelled_again": load_second_labels(project, pictures, labelled_again, progress=progress),
-            "held_out": draw_held_out(project, product.parameters["seed"] if seed is None else seed),
+            "held_out": draw_held_out(project, drawn),
             "threads": threads,
             "progress": progress,
         }
@@ -189,14 +191,12 @@ def train_model(
                 device = devices[0] if devices else "auto"
                 result = train(dataset, folder, device=device, watch=watch, **options)
         judged = result.held_out
-        if folds is not None:
+        if parts:
             model, judged = calibrate_on_folds(
-                project,
                 name,
-                folds,
+                parts,
                 result.model,
                 pictures,
-                start=start,
                 options={key: value for key, value in options.items() if key not in ("added", "resume")},
                 device=devices[0] if devices else "auto",
                 progress=progress,

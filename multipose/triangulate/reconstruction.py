@@ -134,10 +134,11 @@ def reconstruct(
         that its region of 50 and 95 % holds as many points, for errors have heavier tails than a Gaussian's, of
         `degrees_of_freedom` (keypoint); beyond the schema `state` (time, individual, keypoint), whose attributes name
         its values.
-        Attributes: shared_error_source ("labels", "stated", "usual", or "none"), method, min_confidence, max_error_px
-        (by default for a point with the typical noise), max_error_sd (0 where max_error_px was given), noise_px,
-        n_low_confidence, and variance_factor = how many times larger the variances are than the covariances (or
-        noise_px) say, the geometric mean over views and key points.
+        Attributes: typical_shared_error (of a key point whose views disagree as much as all do on average; of others
+        more or less), shared_error_source ("labels", "stated", "usual", or "none"), method, min_confidence,
+        max_error_px (by default for a point with the typical noise), max_error_sd (0 where max_error_px was given),
+        noise_px, n_low_confidence, and variance_factor = how many times larger the variances are than the covariances
+        (or noise_px) say, the geometric mean over views and key points.
 
     Raises:
         DataError: names of views that the rig does not have or that are swapped, fewer than two views, or nothing to
@@ -183,6 +184,7 @@ def reconstruct(
     )
     attributes: dict[str, str | float | int] = {
         "shared_error_source": source,
+        "typical_shared_error": float(np.mean(shared) / (1 + np.mean(shared))),
         "method": method,
         "min_confidence": float(min_confidence),
         "max_error_px": float("inf") if everything else gate if max_error_px is None else float(max_error_px),

@@ -145,8 +145,8 @@ def diagnostics_page(
 def _labels_section(errors: ErrorCalibration | None) -> Section:
     if errors is None:
         said = (
-            "No labelled time was held out in two views, so that what the errors of all views have in common is not "
-            "measured: of points that networks found or people labelled it is taken from other networks."
+            "No points at labelled times held out in two views are known, so that what the errors of all views have in "
+            "common is not measured: of points that networks found or people labelled it is taken from other networks."
         )
         return Section("Errors in 3D on labels", (Text(said, "note"),))
     unit = errors.unit

@@ -108,6 +108,7 @@ def test_two_of_six_cameras_that_moved_are_named():
     assert check_rig(rig, dataset(seen(true, walk(2), 2), rig)).suspects == ("cam_1", "cam_4")
 
 
+@pytest.mark.slow
 def test_a_camera_that_was_knocked_far_off_is_named():
     rig = ring(6)
     true = moved(rig, "cam_3", shift=(40.0, 0, 0), turn_deg=(0, 6.0, 2.0))

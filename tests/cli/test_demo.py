@@ -67,7 +67,7 @@ def test_labels_are_thinned_at_random_and_once(tmp_path: Path) -> None:
     assert len(first) == 20
     assert frames(Path("a"), 0) == first  # an interrupted demo goes on
     assert frames(Path("b"), 1) != first
-    with pytest.raises(DataError, match="has 20 labelled frames of each view; got 21"):
+    with pytest.raises(DataError, match="has 20 labelled frames of each view, of which 21 were asked for"):
         thin_labels(copy_sample(tmp_path / "a"), 21, 0)
 
 

@@ -109,7 +109,7 @@ def test_errors_are_measured_and_used(project: Project) -> None:
     assert measure_errors(project, recording, rig, min_confidence=0.3) is None
     result = reconstruct_recording(project, recording, hashes, threads=1)
     assert (result["shared_error_source"], result["held_out_errors"]) == ("usual", None)
-    assert "no labelled time was held out in two views" in (
+    assert "no points at labelled times held out in two views are known" in (
         project.diagnostics_path("day2").read_text(encoding="utf-8").lower()
     )
 

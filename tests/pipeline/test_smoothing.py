@@ -33,6 +33,7 @@ def enable(project: Project, *lines: str) -> Project:
     return Project.open(project.folder)
 
 
+@pytest.mark.slow
 def test_a_recording_is_smoothed(finished: Project) -> None:
     finished = enable(finished, f"limbs = [{json.dumps(finished.config.skeleton.keypoints[:2])}]")
     result = smooth_recording(finished, finished.recording("run1"), open_hashes(finished))
@@ -76,6 +77,7 @@ def test_what_was_smoothed_once_does_not_grow_old_unnoticed(finished: Project, h
     assert len(heard.notes) == 1
 
 
+@pytest.mark.slow
 def test_a_run_smooths_where_the_settings_say_so(finished: Project) -> None:
     project = enable(finished, "max_gap = 2")
     assert look_over(project).next == "multipose reconstruct --smooth run1"

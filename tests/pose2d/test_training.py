@@ -94,6 +94,7 @@ def test_history_and_model_are_written(make_discs: Make, tmp_path: Path) -> None
     assert same_weights(PoseModel.load(tmp_path), result.model)
 
 
+@pytest.mark.slow
 def test_seeds_decide_everything(make_discs: Make, tmp_path: Path) -> None:
     dataset = make_discs(4)
     before = torch.get_rng_state()
