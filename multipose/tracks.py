@@ -322,6 +322,16 @@ def time_unit_of(dataset: xr.Dataset) -> TimeUnit:
     return "s" if stated == "s" else "frame"
 
 
+def frame_numbers(dataset: xr.Dataset) -> npt.NDArray[np.int64] | None:
+    """(time,) frame numbers on the rig's clock of a Keypoints2D or Trajectories3D; None where it has no steady rate."""
+    rate = dataset.attrs.get("fps") if time_unit_of(dataset) == "s" else 1.0
+    if not rate:
+        return None
+    exact = dataset["time"].values * float(rate)
+    frame = np.rint(exact)
+    return frame.astype(np.int64) if np.allclose(exact, frame, rtol=0, atol=0.05) else None
+
+
 def _attributes(kind: str, unit: str, fps: float | None, counted: TimeUnit | None) -> dict[str, Any]:
     attributes: dict[str, Any] = {"kind": kind, "schema_version": SCHEMA_VERSION, "unit": unit}
     if fps is not None:

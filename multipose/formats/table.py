@@ -29,6 +29,7 @@ from multipose.tracks import (
     TimeUnit,
     check_keypoints2d,
     check_trajectories3d,
+    frame_numbers,
     keypoints2d,
     time_unit_of,
     trajectories3d,
@@ -48,7 +49,7 @@ def write_trajectories(dataset: xr.Dataset, path: str | os.PathLike[str]) -> lis
     check_trajectories3d(dataset)
     variables = ("confidence", "reprojection_error", "n_views")
     table = _tidy(dataset, ("time", "individual", "keypoint"), "xyz", variables)
-    frame = _frames(dataset)
+    frame = frame_numbers(dataset)
     if frame is not None:
         table.insert(1, "frame", np.repeat(frame, len(table) // max(len(frame), 1)))
     if "flag_meanings" in dataset.get("state", xr.DataArray()).attrs:
@@ -59,16 +60,6 @@ def write_trajectories(dataset: xr.Dataset, path: str | os.PathLike[str]) -> lis
             scale = dataset["region_scale"].sel(level=level).broadcast_like(dataset["confidence"])
             table[f"region_scale_{100 * level:.0f}"] = scale.transpose(*dataset["confidence"].dims).values.ravel()
     return _write(table, dataset, Path(path))
-
-
-def _frames(dataset: xr.Dataset) -> npt.NDArray[np.int64] | None:
-    """(time,) frame numbers on the rig's clock; None where times are not those of a steady rate."""
-    rate = dataset.attrs.get("fps") if time_unit_of(dataset) == "s" else 1.0
-    if not rate:
-        return None
-    exact = dataset["time"].values * float(rate)
-    frame = np.rint(exact)
-    return frame.astype(np.int64) if np.allclose(exact, frame, rtol=0, atol=0.05) else None
 
 
 def write_keypoints(dataset: xr.Dataset, path: str | os.PathLike[str]) -> list[Path]:

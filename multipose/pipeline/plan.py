@@ -29,7 +29,7 @@ VERSIONS = {
     "predict": 5,
     "reconstruct": 4,
     "smooth": 2,
-    "view": 1,
+    "view": 2,
     "kinematics": 2,
 }
 

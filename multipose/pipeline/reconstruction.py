@@ -225,7 +225,7 @@ def make_player(
 
 def player_page(name: str, tracks: xr.Dataset, rig: CameraRig, skeleton: Skeleton) -> Page:
     """The 3D player of trajectories, with their reprojection errors."""
-    sections = [Section("Trajectories", (trajectories(tracks, rig, skeleton, title=name),))]
+    sections = [Section("", (trajectories(tracks, rig, skeleton),))]
     if np.isfinite(tracks["reprojection_error"].values).any():
         sections.append(Section("Reprojection error", (reprojection_errors(tracks),)))
     return Page(name, tuple(sections), subtitle=f"lengths in {tracks.attrs['unit']}", wide=True)

@@ -1,4 +1,6 @@
-"""The 3D player: trajectories with a time slider, the skeleton, and the cameras that saw them.
+"""The 3D player: trajectories with a time slider, the skeleton, names, and the cameras that saw them.
+
+It opens on the animal; a button shows the whole rig. The slider tells frame number and time.
 
 The file stays small and the player quick: what stands still is stored once, each frame carries only the coordinates and
 the hover values of the points, in single precision, and long recordings are shown at evenly chosen times, which the
@@ -17,7 +19,7 @@ import xarray as xr
 from multipose.camera import CameraRig
 from multipose.errors import DataError
 from multipose.skeleton import Skeleton
-from multipose.tracks import check_trajectories3d, time_unit_of
+from multipose.tracks import check_trajectories3d, frame_numbers, time_unit_of
 from multipose.view.scene import (
     aspect,
     box_around,
@@ -33,6 +35,7 @@ from multipose.view.theme import HUES, NEUTRAL, keypoint_styles, template
 
 Array = npt.NDArray[np.float64]
 
+_HEIGHT = 620  # with the page's heading, the whole player fits into a window of 1280 x 800 px
 _SPEEDS = ((1.0, "▶ play"), (0.25, "▶ slow, 1/4"))
 
 
@@ -44,10 +47,11 @@ def trajectories(
     title: str = "3D trajectories",
     max_frames: int = 1000,
 ) -> go.Figure:
-    """A player of 3D trajectories: slider, play buttons, skeleton, camera frusta; gaps stay gaps.
+    """A player of 3D trajectories: slider, play buttons, skeleton, names, camera frusta; gaps stay gaps.
 
-    The axes' ranges are those of the whole recording and do not move with time. Hovering over a point shows its name,
-    coordinates, reprojection error, number of views and confidence.
+    It opens on where 99 % of the points are in the whole recording; buttons show all points, or the whole rig with its
+    cameras. The axes' ranges do not move with time. A button switches the names beside the points off and on; hovering
+    over a point shows its name, coordinates, reprojection error, number of views and confidence.
 
     Args:
         tracks: Trajectories3D.
@@ -94,11 +98,15 @@ def trajectories(
         trace.update(values)
     still: list[Any] = []
     points = position[known]
-    around = points
+    views = {
+        "animal": (box_around(np.quantile(points, [0.005, 0.995], axis=0)), False),
+        "all points": (box_around(points), False),
+    }
     if rig is not None:
-        depth = frustum_depth(rig, points) * 0.8
-        still = camera_traces(rig, depth)
-        around = np.concatenate([points, trace_points(still)])
+        still = camera_traces(rig, frustum_depth(rig, points) * 0.8)
+        views["whole rig"] = (box_around(np.concatenate([points, trace_points(still)])), True)
+        for trace in still:
+            trace.visible = False
 
     figure = go.Figure(
         data=[*moving, *still],
@@ -107,25 +115,26 @@ def trajectories(
             for time, values in zip(shown.tolist(), states, strict=True)
         ],
     )
-    views = {
-        "whole rig" if rig is not None else "all": box_around(around),
-        "99 % of points": box_around(np.quantile(points, [0.005, 0.995], axis=0)),
-    }
     statement = _statement(tracks, len(shown), step)
+    named = [place for place, trace in enumerate(moving) if trace.mode != "lines"]
     figure.update_layout(
         template=template(),
         title={"text": f"{title}<br><sup>{statement}</sup>"},
-        height=740,
-        margin={"l": 0, "r": 0, "t": 92, "b": 0},
+        height=_HEIGHT,
+        margin={"l": 0, "r": 0, "t": 86, "b": 0},
         legend=flat_legend(),
         scene={
-            **box_scene(unit, next(iter(views.values()))),
-            "domain": {"y": [0.05, 1.0]},
-            "camera": eye(rig, points) if rig is not None else {"eye": {"x": 1.3, "y": -1.3, "z": 0.9}},
+            **box_scene(unit, views["animal"][0]),
+            "domain": {"y": [0.08, 1.0]},
+            "camera": eye(rig, points, 1.65) if rig is not None else {"eye": {"x": 1.0, "y": -1.0, "z": 0.7}},
         },
         uirevision="view",
-        updatemenus=[_play_menu(times, step), _view_menu(views)],
-        sliders=[_slider(shown, times, time_unit_of(tracks) == "s")],
+        updatemenus=[
+            _play_menu(times, step),
+            _names_menu(named),
+            _view_menu(views, list(range(len(moving), len(figure.data)))),
+        ],
+        sliders=[_slider(shown, times, frame_numbers(tracks), time_unit_of(tracks) == "s")],
     )
     return figure
 
@@ -148,7 +157,7 @@ def _moving_traces(
             go.Scatter3d(
                 name=f"{prefix}skeleton",
                 mode="lines",
-                line={"color": color, "width": 4},
+                line={"color": color, "width": 6},
                 hoverinfo="skip",
                 showlegend=skeleton is not None and bool(skeleton.edges),
             )
@@ -156,12 +165,14 @@ def _moving_traces(
         traces.append(
             go.Scatter3d(
                 name=f"{prefix}key points",
-                mode="markers",
+                mode="markers+text",
+                textposition="middle right",
+                textfont={"size": 13},
                 text=[f"{prefix}{name}" for name in names],
                 marker={
                     "color": [style.color for style in styles],
                     "symbol": [style.symbol for style in styles],
-                    "size": [9 if style.right else 12 for style in styles],  # plotly draws a list at half its size
+                    "size": [14 if style.right else 18 for style in styles],  # plotly draws a list at half its size
                     "opacity": 1,
                     "line": {"width": 0},
                 },
@@ -228,13 +239,35 @@ def _play_menu(times: Array, step: int) -> dict[str, Any]:
     }
 
 
-def _view_menu(views: dict[str, Array]) -> dict[str, Any]:
+def _names_menu(named: list[int]) -> dict[str, Any]:
+    """A button that switches the names beside the points of these traces off and on."""
+    button = {
+        "label": "names",
+        "method": "restyle",
+        "args": [{"mode": "markers+text"}, named],
+        "args2": [{"mode": "markers"}, named],
+    }
+    return {
+        "type": "buttons",
+        "active": 0,
+        "x": 0.5,
+        "xanchor": "center",
+        "y": 0.0,
+        "yanchor": "bottom",
+        "pad": {"b": 8},
+        "buttons": [button],
+    }
+
+
+def _view_menu(views: dict[str, tuple[Array, bool]], cameras: list[int]) -> dict[str, Any]:
+    """Buttons that show a box each, with or without the traces of cameras."""
     buttons = []
-    for label, box in views.items():
+    for label, (box, with_cameras) in views.items():
         changes: dict[str, Any] = {
             f"scene.{axis}axis.range": box[:, place].tolist() for place, axis in enumerate("xyz")
         }
-        buttons.append({"label": label, "method": "relayout", "args": [{**changes, "scene.aspectratio": aspect(box)}]})
+        changes["scene.aspectratio"] = aspect(box)
+        buttons.append({"label": label, "method": "update", "args": [{"visible": with_cameras}, changes, cameras]})
     return {
         "type": "buttons",
         "direction": "left",
@@ -247,21 +280,28 @@ def _view_menu(views: dict[str, Array]) -> dict[str, Any]:
     }
 
 
-def _slider(shown: npt.NDArray[np.int64], times: Array, in_seconds: bool) -> dict[str, Any]:
+def _slider(
+    shown: npt.NDArray[np.int64], times: Array, numbers: npt.NDArray[np.int64] | None, in_seconds: bool
+) -> dict[str, Any]:
+    """A slider that tells the frame number (without a steady rate the place in the recording, from 0) and the time.
+
+    Args:
+        shown: (n,) rows of the recording.
+        times: (n,) of these rows.
+        numbers: (time,) frame numbers of all rows.
+        in_seconds: whether the times are.
+    """
     options = {"mode": "immediate", "frame": {"duration": 0, "redraw": True}, "transition": {"duration": 0}}
     digits = 3 if len(times) > 1 and float(np.median(np.diff(times))) < 0.02 else 2
-    steps = [
-        {
-            "label": f"{time:.{digits}f}" if in_seconds else f"{time:g}",
-            "method": "animate",
-            "args": [[str(number)], options],
-        }
-        for number, time in zip(shown.tolist(), times.tolist(), strict=True)
-    ]
+    steps = []
+    for row, time in zip(shown.tolist(), times.tolist(), strict=True):
+        frame = f"moment {row}" if numbers is None else f"frame {numbers[row]}"
+        label = f"{frame}, {time:.{digits}f} s" if in_seconds else frame
+        steps.append({"label": label, "method": "animate", "args": [[str(row)], options]})
     return {
         "steps": steps,
-        "x": 0.01,
-        "len": 0.98,
+        "x": 0.05,
+        "len": 0.9,
         "pad": {"t": 12, "b": 12},
-        "currentvalue": {"prefix": "time ", "suffix": " s" if in_seconds else " (frame number)", "xanchor": "left"},
+        "currentvalue": {"prefix": "", "xanchor": "left", "font": {"size": 17}},
     }

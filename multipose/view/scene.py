@@ -247,8 +247,14 @@ def frustum_depth(rig: CameraRig, points: Array) -> float:
     return diagonal / 8 if diagonal > 0 else 1.0
 
 
-def eye(rig: CameraRig, points: Array) -> dict[str, dict[str, float]]:
-    """The figure's camera: upright as the rig's pictures are, half from above, from where the cameras stand."""
+def eye(rig: CameraRig, points: Array, distance: float = 2.1) -> dict[str, dict[str, float]]:
+    """The figure's camera: upright as the rig's pictures are, half from above, from where the cameras stand.
+
+    Args:
+        rig: the cameras.
+        points: (n, 3) what they look at; may be none.
+        distance: from the middle of a scene whose box is as large as a unit cube.
+    """
     up = up_direction(rig)
     centers = np.array([camera.center for camera in rig])
     middle = _finite(points).mean(0) if len(_finite(points)) else np.array([c.rotation[2] for c in rig]).mean(0)
@@ -261,7 +267,7 @@ def eye(rig: CameraRig, points: Array) -> dict[str, dict[str, float]]:
         side = rig[rig.names[0]].rotation[0]
     side = side / np.linalg.norm(side)
     turned = np.cos(0.6) * side + np.sin(0.6) * np.cross(up, side)
-    position = 2.1 * (0.85 * turned + 0.5 * up)
+    position = distance * (0.85 * turned + 0.5 * up)
     return {
         "eye": dict(zip("xyz", position.tolist(), strict=True)),
         "up": dict(zip("xyz", up.tolist(), strict=True)),

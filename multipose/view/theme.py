@@ -113,10 +113,12 @@ def template(dark: bool = False) -> go.layout.Template:
         "linecolor": line,
         "zerolinecolor": line,
         "showspikes": False,
+        "nticks": 6,
+        "tickfont": {"size": 12},
     }
     return go.layout.Template(
         layout={
-            "font": {"family": FONT, "size": 13, "color": text},
+            "font": {"family": FONT, "size": 14, "color": text},
             "title": {
                 "x": 0.01,
                 "xanchor": "left",
@@ -124,7 +126,7 @@ def template(dark: bool = False) -> go.layout.Template:
                 "yref": "container",
                 "yanchor": "top",
                 "pad": {"t": 14},
-                "font": {"size": 16},
+                "font": {"size": 18},
             },
             "paper_bgcolor": paper,
             "plot_bgcolor": paper,

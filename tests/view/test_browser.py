@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from multipose.pipeline.reconstruction import player_page
 from multipose.synthetic import SKELETON, sample_rig, walk
 from multipose.tracks import trajectories3d
 from multipose.view import Page, Section, rig, save_figure, trajectories
@@ -71,7 +72,7 @@ def test_the_player_moves_the_points(opened: Any, tmp_path: Path) -> None:
     page.wait_for_function("document.querySelector('.figure').layout.sliders[0].active === 9")
     page.wait_for_timeout(300)
     assert np.allclose(place.evaluate(POINTS), xyz[9, 0, :, 0], atol=1e-3)
-    assert page.locator(".slider-label").first.text_content() == "time 0.30 s"
+    assert page.locator(".slider-label").first.text_content() == "frame 9, 0.30 s"
 
     page.mouse.click(rail["x"] + rail["width"] * 6 / 11, rail["y"] + rail["height"] / 2)
     page.wait_for_function("document.querySelector('.figure').layout.sliders[0].active === 6")
@@ -87,6 +88,28 @@ def test_the_player_moves_the_points(opened: Any, tmp_path: Path) -> None:
     page.wait_for_timeout(300)
     assert np.allclose(place.evaluate(POINTS), xyz[11, 0, :, 0], atol=1e-3)
     assert place.evaluate("p => [...p._fullLayout.scene.xaxis.range]") == ranges
+
+    mode = "p => p._fullData.find(t => t.name === 'key points').mode"
+    for expected in ("markers", "markers+text"):
+        page.get_by_text("names", exact=True).click()
+        page.wait_for_function(f"({mode})(document.querySelector('.figure')) === '{expected}'")
+    page.get_by_text("whole rig", exact=True).click()
+    page.wait_for_function(
+        "document.querySelector('.figure')._fullData.filter(t => t.type === 'mesh3d' && t.visible).length === 3"
+    )
+    assert place.evaluate("p => [...p._fullLayout.scene.xaxis.range]") != ranges
+
+
+def test_the_player_fits_into_the_window_of_a_laptop(browser: Any, tmp_path: Path) -> None:
+    data = trajectories3d(walk(12, seed=3).points[:, None], keypoints=SKELETON.keypoints, fps=30, unit="mm")
+    player_page("day2", data, sample_rig(3), SKELETON).save(tmp_path / "player.html")
+    page = browser.new_page(viewport={"width": 1280, "height": 800})
+    page.goto((tmp_path / "player.html").as_uri())
+    page.wait_for_selector(".slider-container")
+    slider = page.locator(".slider-container").first.bounding_box()
+    assert slider["y"] + slider["height"] < 800
+    assert page.evaluate("document.documentElement.scrollWidth") <= 1280
+    page.close()
 
 
 def test_figures_follow_the_dark_setting(opened: Any, tmp_path: Path) -> None:

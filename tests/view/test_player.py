@@ -51,9 +51,9 @@ def test_each_frame_shows_the_points_of_its_time() -> None:
         assert np.allclose(coordinates(lines)[[0, 1, 3, 4]], expected, atol=1e-4)
         assert np.isnan(coordinates(lines)[[2, 5]]).all()
     slider = figure.layout.sliders[0]
-    assert [step.label for step in slider.steps] == ["0.00", "0.05", "0.10", "0.15", "0.20"]
+    times = ("0.00", "0.05", "0.10", "0.15", "0.20")
+    assert [step.label for step in slider.steps] == [f"frame {n}, {time} s" for n, time in enumerate(times)]
     assert [step.args[0][0] for step in slider.steps] == [frame.name for frame in figure.frames]
-    assert slider.currentvalue.suffix == " s"
 
 
 def test_the_figure_begins_with_the_first_time() -> None:
@@ -92,31 +92,56 @@ def test_frames_carry_only_what_moves() -> None:
         assert all(state.marker.color is None and state.text is None for state in frame.data)
 
 
-def test_ranges_hold_everything_and_do_not_move() -> None:
+def box_of(figure: object, label: str) -> np.ndarray:
+    """(3, 2) lower and upper bounds that a button shows."""
+    (button,) = (one for one in figure.layout.updatemenus[2].buttons if one.label == label)  # type: ignore[attr-defined]
+    return np.array([button.args[1][f"scene.{axis}axis.range"] for axis in "xyz"])
+
+
+def test_it_opens_on_the_animal_and_a_button_shows_the_whole_rig() -> None:
     data = tracks(50)
     rig = sample_rig(3)
     figure = trajectories(data, rig, SKELETON)
     ranges = np.array([figure.layout.scene[f"{axis}axis"].range for axis in "xyz"])
-    around = np.concatenate([data["position"].values.reshape(-1, 3), [camera.center for camera in rig]])
-    assert (around >= ranges[:, 0]).all()
-    assert (around <= ranges[:, 1]).all()
+    points = data["position"].values.reshape(-1, 3)
+    centers = np.array([camera.center for camera in rig])
+    assert ((points >= ranges[:, 0]) & (points <= ranges[:, 1])).mean() > 0.98
+    assert (np.ptp(ranges, axis=1) < 1.15 * np.ptp(points, axis=0)).all()
+    assert not ((centers >= ranges[:, 0]) & (centers <= ranges[:, 1])).all(1).any()
+    assert np.array_equal(ranges, box_of(figure, "animal"))
     assert not any(frame.layout.scene.xaxis.range for frame in figure.frames)
     ratio = np.array([figure.layout.scene.aspectratio[axis] for axis in "xyz"])
     assert np.ptp(ratio / np.ptp(ranges, axis=1)) < 1e-9  # true to scale
+    cameras = [place for place, trace in enumerate(figure.data) if trace.visible is False]
+    assert {figure.data[place].legendgroup for place in cameras} == set(rig.names)
+    animal, every, whole = figure.layout.updatemenus[2].buttons
+    assert [button.args[0]["visible"] for button in (animal, every, whole)] == [False, False, True]
+    assert all(list(button.args[2]) == cameras for button in (animal, every, whole))
+    low, high = box_of(figure, "whole rig").T
+    around = np.concatenate([points, centers])
+    assert ((around >= low) & (around <= high)).all()
+
+
+def test_names_stand_beside_the_points_until_they_are_switched_off() -> None:
+    figure = trajectories(tracks(individuals=2), sample_rig(3), SKELETON)
+    points = [place for place, trace in enumerate(figure.data) if str(trace.name).endswith("key points")]
+    assert all(figure.data[place].mode == "markers+text" for place in points)
+    menu = figure.layout.updatemenus[1]
+    (button,) = menu.buttons
+    assert menu.active == 0  # so that the first click counts as the second one
+    for (changes, traces), mode in ((button.args2, "markers"), (button.args, "markers+text")):
+        assert changes == {"mode": mode}
+        assert list(traces) == points
 
 
 def test_one_gross_error_does_not_hide_the_rest() -> None:
     data = tracks(500)
     data["position"][7, 0, 0] = 5000.0
     figure = trajectories(data)
-    everything, most = figure.layout.updatemenus[1].buttons
-    assert (everything.label, most.label) == ("all", "99 % of points")
-    wide, near = (
-        np.array([button.args[0][f"scene.{axis}axis.range"] for axis in "xyz"]) for button in (everything, most)
-    )
-    assert (np.ptp(wide, axis=1) > 5000).all()
-    assert (np.ptp(near, axis=1) < 120).all()
-    assert list(figure.layout.scene.xaxis.range) == wide[0].tolist()
+    assert [button.label for button in figure.layout.updatemenus[2].buttons] == ["animal", "all points"]
+    assert (np.ptp(box_of(figure, "all points"), axis=1) > 5000).all()
+    assert (np.ptp(box_of(figure, "animal"), axis=1) < 120).all()
+    assert list(figure.layout.scene.xaxis.range) == box_of(figure, "animal")[0].tolist()
 
 
 def test_long_recordings_are_thinned_with_a_statement() -> None:
@@ -131,10 +156,15 @@ def test_long_recordings_are_thinned_with_a_statement() -> None:
     assert "250 times, 20 per second" in trajectories(data, skeleton=SKELETON).layout.title.text
 
 
-def test_without_a_frame_rate_time_is_the_frame_number() -> None:
-    figure = trajectories(tracks(fps=None))
-    assert [step.label for step in figure.layout.sliders[0].steps] == ["0", "1", "2", "3", "4"]
-    assert "frame number" in figure.layout.sliders[0].currentvalue.suffix
+def test_frames_are_numbered_as_the_rig_counts_them() -> None:
+    data = tracks(fps=20.0).assign_coords(time=(np.arange(5) + 10) / 20)
+    labels = [step.label for step in trajectories(data).layout.sliders[0].steps]
+    assert labels[:2] == ["frame 10, 0.50 s", "frame 11, 0.55 s"]
+    without_rate = trajectories(tracks(fps=None))
+    assert [step.label for step in without_rate.layout.sliders[0].steps] == [f"frame {n}" for n in range(5)]
+    uneven = data.assign_coords(time=[0.0, 0.05, 0.11, 0.19, 0.2])
+    labels = [step.label for step in trajectories(uneven).layout.sliders[0].steps]
+    assert labels[2] == "moment 2, 0.11 s"  # of an uneven clock `multipose view keypoints --frame` takes the moment
 
 
 def test_files_stay_small(tmp_path: Path) -> None:
