@@ -237,6 +237,7 @@ def describe_calibration(report: dict[str, Any]) -> str:
     between = "" if low is None else f" (95 % between {number(low, 3)} and {number(high, 3)})"
     lines = [
         f"Session {report['session']}: {report['boards_used']} boards used",
+        f"world: {report['world']}; lengths in {report['unit']}",
         "",
         table(rows, ["camera", "lens", "RMS px", "left out px", "boards", "coverage %"]),
         "",

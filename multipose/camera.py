@@ -8,7 +8,6 @@ marks OpenCV's fisheye model and `model = "telecentric"` ours, whose matrix hold
 
 from __future__ import annotations
 
-import difflib
 import json
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
@@ -21,7 +20,7 @@ import toml
 from numpy.typing import ArrayLike
 
 from multipose.documents import read_toml
-from multipose.errors import DataError, FormatError
+from multipose.errors import DataError, FormatError, did_you_mean
 from multipose.files import SCHEMA_VERSION, natural_key, write_text
 from multipose.geometry import (
     FloatArray,
@@ -230,8 +229,7 @@ class CameraRig:
 
     def __getitem__(self, name: str) -> Camera:
         if name not in self.names:
-            close = difflib.get_close_matches(str(name), self.names, 1)
-            hint = f" Did you mean {close[0]!r}?" if close else ""
+            hint = did_you_mean(str(name), self.names)
             raise DataError(f"The rig has no camera {name!r}; its cameras are {', '.join(self.names)}.{hint}")
         return self.cameras[self.names.index(name)]
 

@@ -7,7 +7,6 @@ unknown key with the nearest known one, a value of a wrong type, a choice that d
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import json
 import re
 import types
@@ -18,7 +17,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 from multipose.documents import parse_toml, read_document
-from multipose.errors import ConfigError, DataError, FormatError, MultiposeError
+from multipose.errors import ConfigError, DataError, FormatError, MultiposeError, did_you_mean
 from multipose.files import SCHEMA_VERSION, check_schema
 from multipose.kinematics_config import KinematicsConfig
 from multipose.skeleton import Skeleton
@@ -532,9 +531,7 @@ def _split_key(text: str) -> tuple[str, ...]:
 
 def _suggest(name: str, known: Iterable[str]) -> str:
     names = list(known)
-    near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
-    listed = f" Known: {', '.join(names)}."
-    return f" Did you mean {near[0]!r}?{listed}" if near else listed
+    return f"{did_you_mean(name, names)} Known: {', '.join(names)}."
 
 
 def _describe(kind: type) -> str:

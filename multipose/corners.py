@@ -29,7 +29,7 @@ class Corners:
     frames: (frame,) numbers of the instants; the same number means the same instant in all views.
     px: (view, frame, corner, 2) pixels of the views, in the order of `board.corners`; NaN = not seen.
     reasons: (view, frame) of str, why a frame gave no corners ("" where it gave some, and where nothing is known).
-    diagnoses: for a view without any board, what was tried and what would work.
+    diagnoses: for a view without any board, or with few because it shows another one, what would work.
     excerpts: which part of a camera's picture each view shows; views that are left out show the whole of their own.
     """
 

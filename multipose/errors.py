@@ -19,6 +19,9 @@ to do next. The command line prints it without a traceback; everything else is a
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Iterable
+
 
 class MultiposeError(Exception):
     """Parent of every error that multipose raises on purpose."""
@@ -58,3 +61,9 @@ class ProjectError(MultiposeError):
 
 class InstallationError(MultiposeError):
     """A library that multipose needs does not work on this machine."""
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """ " Did you mean ...?" with the nearest of the known names, to be put behind a message; "" if none is near."""
+    near = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
+    return f" Did you mean {near[0]!r}?" if near else ""

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from multipose.errors import DataError
+from multipose.errors import DataError, did_you_mean
 
 WORLD_AXES = ("x", "-x", "y", "-y", "z", "-z")
 _RESERVED = {"time", "individual", "keypoint", "space", "space_", "egocentric"}
@@ -110,8 +109,7 @@ class KinematicsConfig:
         for where, names in self._uses():
             for name in names:
                 if name not in known:
-                    near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-                    hint = f" Did you mean {near[0]!r}?" if near else ""
+                    hint = did_you_mean(name, known)
                     raise DataError(
                         f"[kinematics] {where}: there is no key point {name!r}.{hint} Known: {', '.join(known)}."
                     )

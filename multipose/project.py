@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import csv
 import dataclasses
-import difflib
 import io
 import json
 from collections.abc import Iterable, Mapping
@@ -27,7 +26,7 @@ from pathlib import Path
 
 from multipose.config import CONFIG_NAME, ProjectConfig, check_name, load_config
 from multipose.documents import check_document
-from multipose.errors import ConfigError, FormatError, ProjectError
+from multipose.errors import ConfigError, FormatError, ProjectError, did_you_mean
 from multipose.files import file_lock, lock_owner, natural_key, write_text
 from multipose.text import read_rows
 
@@ -100,8 +99,7 @@ def read_manifest(path: Path, views: Iterable[str]) -> tuple[Recording, ...]:
     ]
     for column in header:
         if column not in known:
-            near = difflib.get_close_matches(column, known, n=1)
-            hint = f" Did you mean {near[0]!r}?" if near else ""
+            hint = did_you_mean(column, known)
             raise ProjectError(f"{path}: unknown column {column!r}.{hint} Known: {', '.join(known)}.")
     doubled = sorted({column for column in header if header.count(column) > 1})
     if doubled or "name" not in header:
@@ -248,9 +246,7 @@ class Project:
         for recording in self.recordings:
             if recording.name == name:
                 return recording
-        names = [recording.name for recording in self.recordings]
-        near = difflib.get_close_matches(name, names, n=1)
-        hint = f" Did you mean {near[0]!r}?" if near else ""
+        hint = did_you_mean(name, [recording.name for recording in self.recordings])
         raise ProjectError(f"There is no recording {name!r} in {self.folder / MANIFEST_NAME}.{hint}")
 
     def select(self, names: Iterable[str]) -> tuple[Recording, ...]:

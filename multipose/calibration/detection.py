@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from multipose.board import Board
-from multipose.calibration.diagnosis import diagnose
+from multipose.calibration.diagnosis import diagnose, invert, shows_negative
 from multipose.calibration.patterns import Gray, board_finder
 from multipose.calibration.sampling import first_instants, further_instants
 from multipose.corners import Corners
@@ -26,9 +26,14 @@ from multipose.video import FrameSource, SourceSpec, VideoFile, View, open_sourc
 
 FloatArray: TypeAlias = NDArray[np.float64]
 IntArray: TypeAlias = NDArray[np.int64]
+BoolArray: TypeAlias = NDArray[np.bool_]
 
 _PICTURES_FOR_DIAGNOSIS = 6
 _FEWEST_CORNERS = 6  # of a ChArUco board, in the best picture of a view; fewer fit boards of other layouts by chance
+# A view that shows the board in fewer pictures, or in a smaller share of them, may show another one, which now and then
+# passes for it by chance.
+_FEWEST_BOARDS = 3
+_FEW_BOARDS = 0.1
 _PICTURES_PER_JOB = 8
 
 
@@ -83,34 +88,54 @@ def detect_board(
     budget = len(numbers) if max_frames is None else min(max_frames, len(numbers))
     sizes = {name: source.size for name, source in opened.items()}
     cheap = _key_instants(opened, own, numbers)
-    looked = np.empty(0, dtype=np.int64)
-    px = np.empty((len(opened), 0, board.n_corners, 2))
-    reasons = np.empty((len(opened), 0), dtype=object)
     workers = threads or os.cpu_count() or 1
-    with progress.task("Looking for the board", total=budget * len(opened)) as task, _one_opencv_thread():
-        more = first_instants(len(numbers), budget, cheap)
-        while len(more):
-            new_px, new_reasons = _look(reels, board, numbers[more], workers, task.advance)
-            order = np.argsort(np.concatenate([looked, more]))
-            looked = np.concatenate([looked, more])[order]
-            px = np.concatenate([px, new_px], axis=1)[:, order]
-            reasons = np.concatenate([reasons, new_reasons], axis=1)[:, order]
-            sides = np.array(list(sizes.values()), dtype=float)
-            more = further_instants(looked, px, sides, len(numbers), budget, cheap)
-        diagnoses = _diagnose(opened, own, board, numbers[looked], px, reasons, workers, progress)
+
+    def search(negative: Collection[str]) -> tuple[IntArray, FloatArray, NDArray[np.object_]]:
+        """Numbers of the instants looked at, corners px and reasons; the pictures of some views inverted."""
+        views = np.isin(list(opened), list(negative))
+        looked = np.empty(0, dtype=np.int64)
+        px = np.empty((len(opened), 0, board.n_corners, 2))
+        reasons = np.empty((len(opened), 0), dtype=object)
+        with progress.task("Looking for the board", total=budget * len(opened)) as task:
+            more = first_instants(len(numbers), budget, cheap)
+            while len(more):
+                new_px, new_reasons = _look(reels, board, numbers[more], views, workers, task.advance)
+                order = np.argsort(np.concatenate([looked, more]))
+                looked = np.concatenate([looked, more])[order]
+                px = np.concatenate([px, new_px], axis=1)[:, order]
+                reasons = np.concatenate([reasons, new_reasons], axis=1)[:, order]
+                sides = np.array(list(sizes.values()), dtype=float)
+                more = further_instants(looked, px, sides, len(numbers), budget, cheap)
+        return numbers[looked], px, reasons
+
+    with _one_opencv_thread():
+        looked, px, reasons = search(())
+        empty = [name for name, found in zip(opened, _boards_found(px), strict=True) if not found]
+        negative = [name for name in empty if shows_negative(board, _samples(opened[name], _places(own[name], looked)))]
+        if negative:
+            progress.note(
+                f"Black and white of the board are exchanged in {', '.join(negative)}: it is looked for in the "
+                "inverted pictures. Print the next board with black markers on white."
+            )
+            looked, px, reasons = search(negative)
+        diagnoses = _diagnose(opened, own, board, looked, px, reasons, workers, progress)
     tell_damage({", ".join(list(opened)[view] for view in reel.views): reel.source for reel in reels}, progress)
     excerpts = {name: excerpt_of(source) for name, source in opened.items()}
-    return Corners(board, tuple(opened), sizes, numbers[looked], px, reasons, diagnoses, excerpts)
+    return Corners(board, tuple(opened), sizes, looked, px, reasons, diagnoses, excerpts)
 
 
 def _look(
     reels: Sequence[_Reel],
     board: Board,
     numbers: IntArray,
+    negative: BoolArray,
     workers: int,
     advance: Callable[[int], None],
 ) -> tuple[FloatArray, NDArray[np.object_]]:
-    """Corners px (view, instant, corner, 2) and reasons (view, instant) of the instants of these numbers."""
+    """Corners px (view, instant, corner, 2) and reasons (view, instant) of the instants of these numbers.
+
+    negative: (view,) whether the board is looked for in the inverted pictures.
+    """
     n_views = sum(len(reel.views) for reel in reels)
     px = np.full((n_views, len(numbers), board.n_corners, 2), np.nan)
     reasons = np.full((n_views, len(numbers)), "", dtype=object)
@@ -131,7 +156,8 @@ def _look(
         finder = board_finder(board)
         for index, picture in _read_gray(reel.source, instant_at):
             for view, source in zip(reel.views, reel.looks, strict=True):
-                sight = finder.find(_seen_by(source, picture))
+                seen = _seen_by(source, picture)
+                sight = finder.find(invert(seen) if negative[view] else seen)
                 px[view, instant_at[index]], reasons[view, instant_at[index]] = sight.px, sight.reason
             advance(len(reel.views))
 
@@ -154,18 +180,26 @@ def _diagnose(
     workers: int,
     progress: Progress,
 ) -> dict[str, str]:
-    """What to say of the views in which no board was found."""
-    most = np.isfinite(px).all(-1).sum(-1).max(-1)
-    empty = [name for view, name in enumerate(opened) if most[view] < _FEWEST_CORNERS]
-    if empty:
-        progress.note(f"No board in {', '.join(empty)}: trying other boards to say why.")
+    """What to say of the views in which no board was found, or few, because they show another one."""
+    found = dict(zip(opened, _boards_found(px), strict=True))
+    places = {name: _places(own[name], numbers) for name in opened}
+    enough = {name: max(_FEWEST_BOARDS, _FEW_BOARDS * int((at >= 0).sum())) for name, at in places.items()}
+    doubtful = [name for name in opened if found[name] < enough[name]]
+    if doubtful:
+        listed = ", ".join(f"{name} {found[name]} of {int((places[name] >= 0).sum())}" for name in doubtful)
+        progress.note(f"Pictures that show the board: {listed}. Trying other boards, to say why.")
 
     def say(name: str) -> str:
-        samples = _samples(opened[name], _places(own[name], numbers))
-        return diagnose(board, samples, [reason for reason in reasons[list(opened).index(name)] if reason])
+        said = [reason for reason in reasons[list(opened).index(name)] if reason]
+        return diagnose(board, _samples(opened[name], places[name]), said, found[name])
 
     with ThreadPoolExecutor(workers) as pool:
-        return dict(zip(empty, pool.map(say, empty), strict=True))
+        return {name: text for name, text in zip(doubtful, pool.map(say, doubtful), strict=True) if text}
+
+
+def _boards_found(px: FloatArray) -> list[int]:
+    """(view,) in how many instants the board is seen."""
+    return [int(count) for count in (np.isfinite(px).all(-1).sum(-1) >= _FEWEST_CORNERS).sum(-1)]
 
 
 @dataclass(frozen=True, eq=False)

@@ -23,6 +23,7 @@ _REDUCED = 4
 # Drawn boards in pictures of 640 x 480 were read wholly with cells of 2 px and more, in part with 1.75 px.
 _SMALLEST_CELL_PX = 2.0
 _UNIFORM_SD = 4.0
+_FAR_MORE = 3
 # Markers of one dictionary are contained in the larger ones of its family, so only the largest of each family is tried.
 _FAMILIES = ("4X4_1000", "5X5_1000", "6X6_1000", "7X7_1000", "ARUCO_ORIGINAL", "APRILTAG_16H5", "APRILTAG_25H9",
              "APRILTAG_36H10", "APRILTAG_36H11", "ARUCO_MIP_36H12")  # fmt: skip
@@ -39,13 +40,33 @@ class _Trial:
     change: Callable[[Gray], Gray] | None = None
 
 
-def diagnose(board: Board, pictures: Sequence[Gray], reasons: Sequence[str]) -> str:
-    """One or two sentences on why none of the gray pictures shows the board, and what would work.
+def shows_negative(board: Board, pictures: Sequence[Gray]) -> bool:
+    """Whether some of the gray pictures show the board with black and white exchanged.
 
+    A chessboard is the same board then, and is found anyway.
+    """
+    trial = _Trial(board, "", invert)
+    return not isinstance(board, Chessboard) and any(_finds(trial, picture) for picture in pictures)
+
+
+def invert(picture: Gray) -> Gray:
+    """The negative of a gray picture."""
+    return np.asarray(255 - picture, dtype=np.uint8)
+
+
+def diagnose(board: Board, pictures: Sequence[Gray], reasons: Sequence[str], found: int = 0) -> str:
+    """One or two sentences on why none, or few, of a view's pictures show the board, and what would work.
+
+    pictures: some of the view's, gray.
     reasons: what was said of the pictures of the view, "" left out.
+    found: how many pictures of the view show the board. If there are any, they may do so by chance: then something else
+        is only named if it is seen in most of the pictures that were tried and far more often, and else the answer is
+        "".
     """
     n = len(pictures)
     said = max(set(reasons), key=list(reasons).count) if reasons else "no pictures were looked at"
+    if found:
+        return _diagnose_few(board, pictures, found)
     found_nothing = f"No board was found ({said})"
     if not n:
         return f"{found_nothing}."
@@ -57,11 +78,9 @@ def diagnose(board: Board, pictures: Sequence[Gray], reasons: Sequence[str]) -> 
         )
     tried = []
     for kind, trials in _trials(board, pictures):
-        counts = [sum(_finds(trial, picture) for picture in pictures) for trial in trials]
-        if max(counts, default=0) > 0:
-            equal = [trial for trial, count in zip(trials, counts, strict=True) if count == max(counts)]
-            best = min(equal, key=lambda trial: _markers_missed(trial.board, pictures))
-            return f"{found_nothing}. {best.advice.format(count=f'{max(counts)} of {n} pictures tried')}"
+        count, advice = _best_trial(trials, pictures)
+        if count:
+            return f"{found_nothing}. {advice}"
         tried.append(kind)
     if isinstance(board, AprilGrid):
         numbers = [number for number, count in _count_markers(board, pictures).items() if count >= min(2, n)]
@@ -80,6 +99,27 @@ def diagnose(board: Board, pictures: Sequence[Gray], reasons: Sequence[str]) -> 
         "pictures: the board must lie wholly in "
         "the picture (a chessboard with a white rim), flat, sharp and without glare."
     )
+
+
+def _diagnose_few(board: Board, pictures: Sequence[Gray], found: int) -> str:
+    """What to say of a view with few boards: another board that is seen far more often, or ""."""
+    own = sum(_finds(_Trial(board, ""), picture) for picture in pictures)
+    for _, trials in _trials(board, pictures):
+        count, advice = _best_trial(trials, pictures)
+        if count >= max(2, _FAR_MORE * own) and count > len(pictures) / 2:
+            return f"Only {found} pictures pass for the board that was described, by chance it seems. {advice}"
+    return ""
+
+
+def _best_trial(trials: Sequence[_Trial], pictures: Sequence[Gray]) -> tuple[int, str]:
+    """In how many pictures the best of the trials finds its board, and its advice; (0, "") if none finds any."""
+    counts = [sum(_finds(trial, picture) for picture in pictures) for trial in trials]
+    most = max(counts, default=0)
+    if not most:
+        return 0, ""
+    equal = [trial for trial, count in zip(trials, counts, strict=True) if count == most]
+    best = min(equal, key=lambda trial: _markers_missed(trial.board, pictures))
+    return most, best.advice.format(count=f"{most} of {len(pictures)} pictures tried")
 
 
 def _say_foreign(board: CharucoBoard | AprilGrid, numbers: Sequence[int], first: int, count: int) -> str:

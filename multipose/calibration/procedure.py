@@ -188,10 +188,10 @@ def _usable(corners: Corners, min_corners: int) -> BoolArray:
 def _check_boards(corners: Corners, usable: BoolArray) -> None:
     counts = usable.any(-1).sum(-1)
     for view, name in enumerate(corners.views):
-        if counts[view] >= _FEWEST_BOARDS:
-            continue
         if name in corners.diagnoses:
             raise CalibrationError(f"View {name}: {corners.diagnoses[name]}")
+        if counts[view] >= _FEWEST_BOARDS:
+            continue
         partial = int((corners.counts()[view] > 0).sum()) - int(counts[view])
         also = f" ({partial} more show too few corners or corners on one line)" if partial else ""
         raise CalibrationError(

@@ -187,6 +187,12 @@ class Calibration:
     rejected: BoolArray
 
     @property
+    def world(self) -> str:
+        """Where the world is, in words."""
+        first = self.rig.names[0]
+        return str(self.rig.metadata.get("world", f"camera {first}, x right, y down and z forward in its picture"))
+
+    @property
     def rig_covariance(self) -> RigCovariance:
         """The covariance with its rig, to be carried on to points, distances and angles, and to be saved."""
         return RigCovariance.from_matrix(self.rig, self.covariance)

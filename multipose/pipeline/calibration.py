@@ -15,12 +15,14 @@ from multipose.corners import Corners
 from multipose.errors import ProjectError
 from multipose.files import SCHEMA_VERSION, write_text
 from multipose.pipeline.plan import calibration_product, project_board
-from multipose.pipeline.provenance import Hashes, making
+from multipose.pipeline.provenance import Hashes, Product, making, read_records
 from multipose.pipeline.sources import open_view
-from multipose.pipeline.world import measure_scale, put_on_floor, put_on_points, see_floor
+from multipose.pipeline.world import check_points, measure_scale, put_on_floor, put_on_points, see_floor
 from multipose.progress import SILENT, Progress
 from multipose.project import Project
 from multipose.view import calibration_page
+
+_WORLD = ("origin", "up", "axes", "scale")
 
 
 def calibrate_session(
@@ -51,6 +53,7 @@ def calibrate_session(
         project.select_views(given["offsets"])
         given["offsets"] = {**project.config.calibration.offsets, session: given["offsets"]}
     product = calibration_product(project, session)
+    given = {**_kept_world(product, given, progress), **given}
     project = _with_settings(project, given)
     product = replace(product, lacking=calibration_product(project, session).lacking)
     chosen = project.config.calibration
@@ -58,6 +61,7 @@ def calibrate_session(
         raise ProjectError("--up says which way the world of --origin SESSION:FRAME is turned; give that too.")
     folder = product.path.parent
     with making(product, hashes, given):
+        check_points(project, chosen)
         floor = see_floor(project, session, chosen.origin, threads) if chosen.origin else None
         lenses = _fit_lenses(project, threads, progress) if chosen.intrinsics else None
         sources = {
@@ -97,7 +101,37 @@ def calibrate_session(
         calibration_page(calibration, subtitle=f"session {session}").save(folder / "report.html")
         calibration.rig_covariance.save(project.covariance_path(session))
         calibration.rig.save(product.path)
-    return {"session": session, **report, "rig": str(product.path), "page": str(folder / "report.html")}
+    return {
+        "session": session,
+        "world": calibration.world,
+        **report,
+        "rig": str(product.path),
+        "page": str(folder / "report.html"),
+    }
+
+
+def _kept_world(product: Product, given: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
+    """What the last run was told of the world on the command line and this one is not, where it is told a part of it:
+    --scale after --axes changes the lengths and leaves the axes.
+    """
+    record = read_records(product.path.parent).get(product.path.name)
+    last = {} if record is None else {key: record.overrides[key] for key in _WORLD if key in record.overrides}
+    if not last:
+        return {}
+    placed = {"origin", "axes", "up"}
+    dropped = placed if placed & set(given) else set()
+    kept = {key: value for key, value in last.items() if key not in dropped | set(given)}
+    if not set(given) & set(_WORLD):
+        listed = ", ".join(f"--{key} {value}" for key, value in last.items())
+        progress.note(
+            f"The last run was given {listed}, this one is not: the world is that of multipose.toml. Write it there, "
+            "or give it again."
+        )
+        return {}
+    if kept:
+        listed = ", ".join(f"--{key} {value}" for key, value in kept.items())
+        progress.note(f"As in the last run: {listed}.")
+    return kept
 
 
 def _with_settings(project: Project, given: Mapping[str, Any]) -> Project:

@@ -6,12 +6,13 @@ from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
+import xarray as xr
 
 from multipose.calibration import Calibration, detect_board, locate_boards, world_on_board, world_on_points
 from multipose.camera import CameraRig
-from multipose.config import Up, split_axes, split_origin, split_scale
+from multipose.config import CalibrationConfig, Up, split_axes, split_origin, split_scale
 from multipose.corners import Corners
-from multipose.errors import CalibrationError, ProjectError
+from multipose.errors import CalibrationError, ProjectError, did_you_mean
 from multipose.pipeline.plan import project_board
 from multipose.pipeline.sources import open_view
 from multipose.progress import SILENT, Progress
@@ -89,15 +90,35 @@ def measure_scale(project: Project, rig: CameraRig, scale: str, progress: Progre
     return length / found
 
 
-def _points(project: Project, rig: CameraRig, recording: str, names: Sequence[str]) -> npt.NDArray[np.float64]:
-    """(time, name, 3) of the instants at which all of the named points could be reconstructed."""
+def check_points(project: Project, settings: CalibrationConfig) -> None:
+    """Check that the key points by which the world is to be measured are there.
+
+    Raises:
+        ProjectError: there is no such recording, or it has no key point of a name; the message names the nearest.
+    """
+    if settings.axes:
+        _keypoints(project, *split_axes(settings.axes))
+    if settings.scale:
+        _keypoints(project, *split_scale(settings.scale)[:2])
+
+
+def _keypoints(project: Project, recording: str, names: Sequence[str]) -> xr.Dataset:
+    """2D key points of these names, of the first individual."""
     keypoints = load_tracks(project.keypoints_path(project.recording(recording).name))
     known = [str(name) for name in keypoints["keypoint"].values]
-    missing = [name for name in names if name not in known]
-    if missing:
-        raise ProjectError(f"Recording {recording!r} has no key point {', '.join(missing)}; it has {', '.join(known)}.")
+    for name in names:
+        if name not in known:
+            raise ProjectError(
+                f"Recording {recording!r} has no key point {name!r}; it has {', '.join(known)}."
+                f"{did_you_mean(name, known)}"
+            )
+    return keypoints.sel(keypoint=list(names)).isel(individual=[0])
+
+
+def _points(project: Project, rig: CameraRig, recording: str, names: Sequence[str]) -> npt.NDArray[np.float64]:
+    """(time, name, 3) of the instants at which all of the named points could be reconstructed."""
+    chosen = _keypoints(project, recording, names)
     settings = project.config.reconstruction
-    chosen = keypoints.sel(keypoint=list(names)).isel(individual=[0])
     tracks = reconstruct(chosen, rig, method="robust", min_confidence=settings.min_confidence)
     position = np.asarray(tracks["position"].transpose("time", "individual", "keypoint", "space").values)[:, 0]
     together = np.isfinite(position).all((1, 2))

@@ -47,6 +47,17 @@ class Points:
     n_usable: NDArray[np.int64]
     state: NDArray[np.int8]
 
+    def take(self, places: NDArray[np.intp]) -> Points:
+        """The points at these places."""
+        return Points(
+            self.position[places],
+            self.covariance[places],
+            self.error[places],
+            self.inlier[:, places],
+            self.n_usable[places],
+            self.state[places],
+        )
+
 
 def triangulate(
     px: ArrayLike,

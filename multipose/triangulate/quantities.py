@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -185,7 +185,17 @@ def _corner(points: UncertainPoints) -> Estimate:
 
 
 def _velocities(tracks: xr.Dataset, points: UncertainPoints, reach: int) -> UncertainPoints:
-    """Velocities of all points; the smoothed ones where the trajectories have them."""
+    """Velocities of all points; the smoothed ones where the trajectories have them. What is constant in a key point's
+    errors (`constant_share`) cancels.
+    """
+    varying = np.ones(len(tracks["keypoint"])) - (
+        tracks["constant_share"].values if "constant_share" in tracks else 0.0
+    )
+    points = replace(
+        points,
+        covariance=points.covariance * varying[:, None, None],
+        together=points.together * np.sqrt(varying)[:, None, None],
+    )
     slopes = velocities(points, tracks["time"].values.astype(np.float64), reach)
     if "velocity" not in tracks:
         return slopes

@@ -20,6 +20,7 @@ from multipose.tracks import (
     time_unit_of,
     trajectories3d,
 )
+from multipose.triangulate.constant_errors import constant_shares
 from multipose.triangulate.points import STATES, FloatArray, Points, triangulate
 from multipose.triangulate.shared_errors import check_share, shared_shares
 from multipose.triangulate.tails import LEVELS, LIGHTEST_TAILS, region_scale
@@ -132,8 +133,9 @@ def reconstruct(
         radians between two of their rays; `variance_factor` (view, keypoint); `shared_error` (keypoint) = share of the
         covariance that the views share; `region_scale` (keypoint, level) = by what the covariance is multiplied so
         that its region of 50 and 95 % holds as many points, for errors have heavier tails than a Gaussian's, of
-        `degrees_of_freedom` (keypoint); beyond the schema `state` (time, individual, keypoint), whose attributes name
-        its values.
+        `degrees_of_freedom` (keypoint); `constant_share` (keypoint) = share of the covariance that is constant over
+        time, as of a place of the body that views do not agree on: it cancels in speeds; beyond the schema
+        `state` (time, individual, keypoint), whose attributes name its values.
         Attributes: typical_shared_error (of a key point whose views disagree as much as all do on average; of others
         more or less), shared_error_source ("labels", "stated", "usual", or "none"), method, min_confidence,
         max_error_px (by default for a point with the typical noise), max_error_sd (0 where max_error_px was given),
@@ -205,6 +207,10 @@ def reconstruct(
     if "shared_error" in keypoints.attrs:  # of networks or people
         freedom = np.minimum(freedom, LIGHTEST_TAILS)
     dataset["degrees_of_freedom"] = ("keypoint", freedom)
+    constant = constant_shares(
+        seen.px, seen.rig, points, factors, covariance=seen.covariance, noise_px=float(attributes["noise_px"])
+    )
+    dataset["constant_share"] = ("keypoint", constant)
     reach = [[region_scale(one, level) for level in LEVELS] for one in freedom]
     return dataset.assign_coords(level=list(LEVELS)).assign(region_scale=(("keypoint", "level"), reach))
 

@@ -151,11 +151,11 @@ def variance_factors(
     """
     chosen = _spread_evenly(points, n_keypoints)
     cells = np.arange(len(rig))[:, None] * n_keypoints + chosen % n_keypoints
-    whitened = _whitened(px, rig, points, chosen, covariance, noise_px)
+    parts = whitened(px, rig, points, chosen, covariance, noise_px)
     factors = np.ones((len(rig), n_keypoints)) if start is None else start
     freedom, blocks = FREEDOMS[-1], _blocks(chosen // n_keypoints)
     for step in range(_FACTOR_STEPS if len(chosen) else 0):
-        squares, shares = _left_over(*whitened, points.inlier[:, chosen], factors.ravel()[cells])
+        squares, shares = _left_over(*parts, points.inlier[:, chosen], factors.ravel()[cells])
         total, numbers = squares.sum(0), shares.sum(0)
         if step % _FREEDOM_STEPS == 0:
             some = slice(None, None, max(1, len(total) // _FREEDOM_POINTS))
@@ -191,9 +191,9 @@ def degrees_of_freedom(
     chosen = chosen[:: max(1, len(chosen) // (2 * _FREEDOM_POINTS))]
     if not len(chosen):
         return np.full(n_keypoints, FREEDOMS[-1])
-    whitened = _whitened(px, rig, points, chosen, covariance, noise_px)
+    parts = whitened(px, rig, points, chosen, covariance, noise_px)
     cells = factors[:, chosen % n_keypoints]
-    squares, numbers = (part.sum(0) for part in _left_over(*whitened, points.inlier[:, chosen], cells))
+    squares, numbers = (part.sum(0) for part in _left_over(*parts, points.inlier[:, chosen], cells))
 
     def profile(some: NDArray[np.bool_]) -> FloatArray:
         fits = [Tails(fit_scale(squares[some], numbers[some], freedom), freedom) for freedom in FREEDOMS]
@@ -254,7 +254,7 @@ def _spread_evenly(points: Points, n_keypoints: int) -> NDArray[np.int64]:
     return np.concatenate(chosen)
 
 
-def _whitened(
+def whitened(
     px: FloatArray,
     rig: CameraRig,
     points: Points,
@@ -284,7 +284,7 @@ def _left_over(
     """Squares (view, m) of the refitted residuals in units of the noise, and the shares of the noise (0 to 2 numbers)
     that the fit leaves over of them; both 0 in views not used.
 
-    derivatives, residuals: of `_whitened`; used, factors: (view, m).
+    derivatives, residuals: of `whitened`; used, factors: (view, m).
     """
     scale = 1.0 / np.sqrt(factors)
     derivatives, residuals = derivatives * scale[..., None, None], residuals * scale[..., None]

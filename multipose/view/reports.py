@@ -28,6 +28,7 @@ def calibration_page(calibration: Calibration, *, title: str = "Calibration", su
     report = calibration.report
     unit, lengths = report.unit, report.lengths
     facts = {
+        "world": calibration.world,
         "RMS, fitted (px)": number_text(report.rms_px, ".3f"),
         "RMS, boards left out (px)": number_text(report.held_out_rms_px, ".3f"),
         "its 95 % interval (px)": " – ".join(number_text(value, ".3f") for value in report.held_out_interval_px),

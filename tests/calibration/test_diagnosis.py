@@ -1,12 +1,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from multipose.board import AprilGrid, Board, CharucoBoard, Chessboard
-from multipose.calibration import detect_board
+from multipose.calibration import calibrate, detect_board
 from multipose.calibration.diagnosis import diagnose
 from multipose.errors import CalibrationError
 from multipose.opencv import cv2
@@ -130,8 +131,6 @@ def test_what_was_tried_in_vain_is_said() -> None:
 
 
 def test_calibration_of_a_view_without_boards_passes_the_diagnosis_on(tmp_path: Path) -> None:
-    from multipose.calibration import calibrate
-
     for k in range(3):
         picture = cv2.cvtColor(picture_of(CHESS), cv2.COLOR_GRAY2RGB)
         write_picture(tmp_path / "a" / f"{k}.png", np.asarray(picture, dtype=np.uint8))
@@ -139,3 +138,42 @@ def test_calibration_of_a_view_without_boards_passes_the_diagnosis_on(tmp_path: 
     assert "squares were counted" in corners.diagnoses["a"]
     with pytest.raises(CalibrationError, match="View a: No board was found .* squares were counted"):
         calibrate(corners)
+
+
+def write_pictures(folder: Path, pictures: list[np.ndarray]) -> None:
+    for k, shown in enumerate(pictures):
+        picture = np.full((300, 300), 128, np.uint8)
+        picture[: shown.shape[0], : shown.shape[1]] = shown
+        write_picture(folder / f"{k:03d}.png", np.asarray(cv2.cvtColor(picture, cv2.COLOR_GRAY2RGB), dtype=np.uint8))
+
+
+@pytest.mark.parametrize("by_chance", [1, 2, 3])
+def test_a_board_that_is_seen_by_chance_does_not_hide_the_one_that_is_there(tmp_path: Path, by_chance: int) -> None:
+    asked = Chessboard(6, 4, 20.0)
+    shown = CharucoBoard(7, 5, 20.0, 18.5, dictionary="4X4_100")  # whose squares do not pass for a chessboard's
+    n = 8 if by_chance < 3 else 37
+    write_pictures(tmp_path / "a", [picture_of(shown)] * n + [picture_of(asked)] * by_chance)
+    corners = detect_board({"a": tmp_path / "a"}, asked)
+    assert np.isfinite(corners.px[0]).all((1, 2)).sum() == by_chance
+    assert f"Only {by_chance} pictures pass for the board that was described" in corners.diagnoses["a"]
+    with pytest.raises(CalibrationError, match=r"View a: .*a ChArUco board of 7 x 5 squares with markers of 4X4_50"):
+        calibrate(corners)
+
+
+def test_a_board_that_is_seldom_seen_is_no_other_board(tmp_path: Path) -> None:
+    empty = np.random.default_rng(0).integers(80, 160, (240, 300), dtype=np.uint8)
+    write_pictures(tmp_path / "a", [empty] * 10 + [picture_of(CHESS)] * 2)
+    corners = detect_board({"a": tmp_path / "a"}, CHESS)
+    assert corners.diagnoses == {}
+    with pytest.raises(CalibrationError, match="View a has 2 usable boards in 12 instants"):
+        calibrate(corners)
+
+
+@pytest.mark.parametrize("board", [CHARUCO, APRIL, CharucoBoard(7, 5, 20.0, 15.0, dictionary="5X5_100")])
+def test_boards_with_black_and_white_exchanged_are_found_and_said(tmp_path: Path, board: Board, heard: Any) -> None:
+    write_pictures(tmp_path / "a", [picture_of(board)] * 3)
+    write_pictures(tmp_path / "b", [np.asarray(255 - picture_of(board), dtype=np.uint8)] * 3)
+    corners = detect_board({"a": tmp_path / "a", "b": tmp_path / "b"}, board, progress=heard)
+    assert np.isfinite(corners.px[1]).mean() > 0.8
+    np.testing.assert_array_equal(corners.px[1], corners.px[0])
+    assert [text for text in heard.notes if "Black and white of the board are exchanged in b:" in text]

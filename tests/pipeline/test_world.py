@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -63,11 +64,42 @@ def test_scale_is_the_known_over_the_measured_distance(measured: Project) -> Non
     truth = CameraRig.load(measured.folder / "truth" / "rig.toml")
     a, b, *_ = measured.config.skeleton.keypoints
     assert measure_scale(measured, truth, f"day2:{a},{b}=60") == pytest.approx(0.5, rel=0.01)
-    with pytest.raises(ProjectError, match="no key point horn"):
+    with pytest.raises(ProjectError, match="no key point 'horn'"):
         measure_scale(measured, truth, f"day2:{a},horn=60")
     lost = measured.config.skeleton.keypoints[-1]  # NaN at all times
     with pytest.raises(CalibrationError, match="could not be reconstructed"):
         measure_scale(measured, truth, f"day2:{a},{lost}=60")
+
+
+@pytest.mark.slow
+def test_a_scale_leaves_the_axes_and_the_world_is_said(measured: Project, heard: Any) -> None:
+    a, b, c, *_ = measured.config.skeleton.keypoints
+    (session,) = measured.sessions
+
+    def calibrated(**settings: str) -> str:
+        return str(
+            calibrate_session(measured, session, open_hashes(measured), settings=settings, progress=heard)["world"]
+        )
+
+    on_points = f"key points {a}, {b}, {c} of recording day2"
+    assert calibrated(axes=f"day2:{a},{b},{c}") == on_points
+    assert calibrated(scale=f"day2:{a},{b}=240") == on_points
+    assert heard.notes.count(f"As in the last run: --axes day2:{a},{b},{c}.") == 1
+    rig = CameraRig.load(measured.rig_path(session))
+    found = triangulate(CameraRig.load(measured.folder / "truth" / "rig.toml").project(CORNERS), rig).position
+    np.testing.assert_allclose(found[1], [240, 0, 0], atol=1.5)
+    assert calibrated() == "camera front, x right, y down and z forward in its picture"
+    assert any("The last run was given --axes" in note and "this one is not" in note for note in heard.notes)
+
+
+def test_misspelt_key_points_are_told_before_anything_is_calibrated(measured: Project) -> None:
+    a, b, *_ = measured.config.skeleton.keypoints
+    (session,) = measured.sessions
+    for settings in ({"axes": f"day2:{a},{b},noze"}, {"scale": f"day2:{a},noze=10"}):
+        with pytest.raises(ProjectError, match=r"no key point 'noze'.* Did you mean 'nose'\?"):
+            calibrate_session(measured, session, open_hashes(measured), settings=settings)
+    assert not measured.rig_path(session).exists()
+    assert not (measured.rig_path(session).parent / "corners.npz").exists()
 
 
 @pytest.mark.slow
