@@ -24,7 +24,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "reconstruct": ("multipose.cli.reconstruct", "Turn 2D key points into 3D trajectories."),
     "kinematics": ("multipose.cli.kinematics", "Measure angles, distances and speeds on 3D trajectories."),
     "run": ("multipose.cli.run", "Make everything that is missing or stale."),
-    "view": ("multipose.cli.view", "Make pictures of the rig, boards, key points and trajectories."),
+    "view": ("multipose.cli.view", "Make pictures of the rig, boards, labels, key points and trajectories."),
     "export": ("multipose.cli.export", "Write results in the formats of other tools."),
 }
 

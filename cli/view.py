@@ -12,7 +12,7 @@ from multipose.cli.options import Result, project_option, reporting
 
 @click.group("view")
 def command() -> None:
-    """Make pictures of the rig, boards, key points and trajectories."""
+    """Make pictures of the rig, boards, labels, key points and trajectories."""
 
 
 def _output_option(function: Any) -> Any:
@@ -87,32 +87,72 @@ def keypoints(name: str, moment: int, target: Path | None, folder: str) -> Resul
 @click.argument("name", metavar="RECORDING")
 @click.option("--view", "view_name", help="Which view; by default the first.")
 @click.option("--count", type=click.IntRange(min=1), default=12, show_default=True, help="Number of frames.")
+@click.option("--whole", is_flag=True, help="Whole frames, not only the part around the animal.")
 @_output_option
 @project_option
 @reporting
-def sheet(name: str, view_name: str | None, count: int, target: Path | None, folder: str) -> Result:
-    """One picture with frames, evenly chosen, and the key points drawn on them."""
+def sheet(name: str, view_name: str | None, count: int, whole: bool, target: Path | None, folder: str) -> Result:
+    """One picture with frames, evenly chosen, cropped to the animal, and the key points drawn on them."""
     from multipose.pipeline.pictures import sheet_picture
     from multipose.progress import RichProgress
     from multipose.project import Project
 
     project = Project.find(folder)
-    return _written(
-        [sheet_picture(project, project.recording(name), view_name, count, target, progress=RichProgress())]
-    )
+    recording = project.recording(name)
+    return _written([sheet_picture(project, recording, view_name, count, target, whole=whole, progress=RichProgress())])
 
 
 @command.command("video")
 @click.argument("name", metavar="RECORDING")
 @click.option("--view", "views", multiple=True, help="Only this view; repeatable.")
+@click.option("--names", is_flag=True, help="Write the names beside the points.")
+@click.option("--reprojected", is_flag=True, help="Draw also the 3D points, projected into the view, as rings.")
+@click.option("--smoothed", is_flag=True, help="With --reprojected: the smoothed trajectories.")
 @_output_option
 @project_option
 @reporting
-def video(name: str, views: tuple[str, ...], target: Path | None, folder: str) -> Result:
-    """Videos with the key points drawn on them; --to names a folder."""
+def video(
+    name: str,
+    views: tuple[str, ...],
+    names: bool,
+    reprojected: bool,
+    smoothed: bool,
+    target: Path | None,
+    folder: str,
+) -> Result:
+    """Videos with the key points drawn on them, and frame numbers; --to names a folder."""
     from multipose.pipeline.pictures import labelled_videos
     from multipose.progress import RichProgress
     from multipose.project import Project
 
+    if smoothed and not reprojected:
+        raise click.UsageError("--smoothed says which 3D points are drawn: give --reprojected, too.")
     project = Project.find(folder)
-    return _written(labelled_videos(project, project.recording(name), views, target, progress=RichProgress()))
+    return _written(
+        labelled_videos(
+            project,
+            project.recording(name),
+            views,
+            target,
+            names=names,
+            reprojected="smoothed" if smoothed else "single" if reprojected else "",
+            progress=RichProgress(),
+        )
+    )
+
+
+@command.command("labels")
+@click.option("--view", "views", multiple=True, help="Only this view; repeatable.")
+@click.option("--recording", "recordings", multiple=True, help="Only this recording; repeatable.")
+@click.option(
+    "--count", type=click.IntRange(min=1), default=120, show_default=True, help="Pictures on the page, at most."
+)
+@_output_option
+@project_option
+@reporting
+def labels(views: tuple[str, ...], recordings: tuple[str, ...], count: int, target: Path | None, folder: str) -> Result:
+    """The labelled pictures with their points, names and states; what looks like a slip comes first."""
+    from multipose.pipeline.pictures import label_page
+    from multipose.project import Project
+
+    return _written([label_page(Project.find(folder), views, recordings, count, target)])

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from multipose.documents import read_json
 from multipose.errors import DataError, FormatError, LabelError, ProjectError
@@ -142,35 +143,77 @@ def extract_pictures(
     Raises:
         LabelError: a picture is not there and there is no video to take it from, or the video has no such frame.
     """
+    there = _look_for_pictures(project, recording, view, frames, hashes)
+    if there.source is not None and there.wanted:
+        indices = _indices(there.source, list(there.wanted), recording, view)
+        for path in there.wanted.values():  # a kill from here on leaves pictures missing, never wrong ones
+            path.unlink(missing_ok=True)
+        marks = {**there.marks, **{path.name: there.mark for path in there.wanted.values()}}
+        write_text(there.record, json.dumps(marks))
+        extract_frames(there.source, indices, there.record.parent, progress=progress)
+        tell_damage({f"{view} of {recording}": there.source}, progress)
+    return list(there.paths.values())
+
+
+def read_pictures(
+    project: Project, recording: str, view: str, frames: Iterable[int], hashes: Hashes
+) -> dict[int, npt.NDArray[np.uint8]]:
+    """The RGB pictures of labelled frames, by frame, as `extract_pictures` would have them; nothing is written.
+
+    Raises:
+        LabelError: as of `extract_labelled`.
+    """
     numbers = list(frames)
-    paths = [picture_path(project.frames_folder, recording, view, number) for number in numbers]
+    _check_settings(project, recording, view, numbers)
+    there = _look_for_pictures(project, recording, view, numbers, hashes)
+    decoded: dict[int, npt.NDArray[np.uint8]] = {}
+    if there.source is not None and there.wanted:
+        indices = _indices(there.source, sorted(there.wanted), recording, view)
+        decoded = {int(there.source.frame_numbers[index]): rgb for index, rgb in there.source.read(indices)}
+    return {
+        number: decoded[number] if number in decoded else read_picture(path) for number, path in there.paths.items()
+    }
+
+
+@dataclass(frozen=True)
+class _Pictures:
+    """Where the pictures of some frames are, by frame, and which of them are to be taken from a video (anew).
+
+    Args:
+        paths: in labels/frames.
+        wanted: those that are missing or outdated.
+        source: the video to take them from; None for a recording that the manifest does not have.
+        record, marks: the file that says what pictures were taken from, and what it says.
+        mark: what it should say.
+    """
+
+    paths: dict[int, Path]
+    wanted: dict[int, Path]
+    source: FrameSource | None
+    record: Path
+    marks: dict[str, str]
+    mark: str
+
+
+def _look_for_pictures(project: Project, recording: str, view: str, frames: Iterable[int], hashes: Hashes) -> _Pictures:
+    paths = {number: picture_path(project.frames_folder, recording, view, number) for number in frames}
+    record = project.frames_folder / recording / view / _SOURCE_RECORD
     video = next((row.videos[view] for row in project.recordings if row.name == recording and view in row.videos), None)
     if video is None:
-        missing = [path for path in paths if not path.exists()]
+        missing = [path for path in paths.values() if not path.exists()]
         if missing:
             raise LabelError(
                 f"Recording {recording!r}, view {view!r} has labels, but no video in recordings.csv, and the picture "
                 f"{missing[0]} is not there. Add the recording with `multipose add`, or put the picture there."
             )
-        return paths
+        return _Pictures(paths, {}, None, record, {}, "")
     source = open_view(project, view, str(project.path(video)))
-    settings = _mark_of_settings(project, view)
-    mark = f"{settings}{hash_value(hashes.of(source.path))[:_MARK]}"
-    record = project.frames_folder / recording / view / _SOURCE_RECORD
+    mark = f"{_mark_of_settings(project, view)}{hash_value(hashes.of(source.path))[:_MARK]}"
     marks = _read_marks(record)
-    wanted = [  # a picture without a mark was brought with its labels, and stays
-        (number, path)
-        for number, path in zip(numbers, paths, strict=True)
-        if not path.exists() or marks.get(path.name, mark) != mark
-    ]
-    if wanted:
-        indices = _indices(source, [number for number, _ in wanted], recording, view)
-        for _, path in wanted:  # a kill from here on leaves pictures missing, never wrong ones
-            path.unlink(missing_ok=True)
-        write_text(record, json.dumps({**marks, **{path.name: mark for _, path in wanted}}))
-        extract_frames(source, indices, record.parent, progress=progress)
-        tell_damage({f"{view} of {recording}": source}, progress)
-    return paths
+    wanted = {  # a picture without a mark was brought with its labels, and stays
+        number: path for number, path in paths.items() if not path.exists() or marks.get(path.name, mark) != mark
+    }
+    return _Pictures(paths, wanted, source, record, marks, mark)
 
 
 def extract_labelled(project: Project, labels: Labels, hashes: Hashes, *, progress: Progress = SILENT) -> None:

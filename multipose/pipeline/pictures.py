@@ -4,18 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
+import numpy.typing as npt
 import xarray as xr
 
 from multipose.corners import Corners
 from multipose.errors import ProjectError
-from multipose.pipeline.plan import open_hashes
+from multipose.labels import Labels
+from multipose.pipeline.labels import find_problems, known_labels, load_labels, read_pictures
+from multipose.pipeline.plan import open_hashes, tell_stale
 from multipose.pipeline.provenance import tell_edited
+from multipose.pipeline.reconstruction import load_rig
 from multipose.pipeline.sources import load_keypoints, open_rig, open_view
 from multipose.progress import SILENT, Progress
 from multipose.project import Project, Recording
 from multipose.sources import FrameSource, write_picture
+from multipose.tracks import load_tracks
 from multipose.view import (
     Page,
     Section,
@@ -23,9 +29,11 @@ from multipose.view import (
     coverage,
     keypoints_on_frame,
     labelled_video,
+    labels_page,
     save_figure,
 )
 from multipose.view import rig as draw_rig
+from multipose.view.labels import DRAWN
 
 
 def rig_page(project: Project, session: str | None, target: Path | None = None) -> Path:
@@ -119,9 +127,10 @@ def sheet_picture(
     count: int,
     target: Path | None = None,
     *,
+    whole: bool = False,
     progress: Progress = SILENT,
 ) -> Path:
-    """One PNG with frames of a view, evenly chosen, and the key points drawn on them."""
+    """One PNG with frames of a view, evenly chosen, and the key points drawn on them: the animal, or whole frames."""
     dataset = _load_keypoints(project, recording, progress)
     name = view or next(view for view in project.views if view in recording.videos)
     if name not in recording.videos or name not in dataset["view"].values:
@@ -144,6 +153,7 @@ def sheet_picture(
         confidence=points["confidence"].values[chosen],
         min_confidence=project.config.reconstruction.min_confidence,
         captions=[f"{recording.name} {name} frame {int(frames[moment])}" for moment in chosen],
+        crop=not whole,
     )
     path = target or project.results_folder(recording.name) / f"sheet_{name}.png"
     write_picture(path, sheet)
@@ -156,10 +166,26 @@ def labelled_videos(
     views: Iterable[str],
     target: Path | None = None,
     *,
+    names: bool = False,
+    reprojected: Literal["", "single", "smoothed"] = "",
     progress: Progress = SILENT,
 ) -> list[Path]:
-    """A video of each view with the key points drawn on it, in a folder."""
+    """A video of each view with the key points drawn on it, in a folder.
+
+    Args:
+        project, recording: whose.
+        views: which; all without any.
+        target: the folder; by default the recording's.
+        names: write the names beside the points.
+        reprojected: draw also the points of the trajectories of single frames, or of the smoothed ones, as the rig
+            projects them into the view.
+        progress: told about the frames written.
+
+    Raises:
+        ProjectError: there is no video of these views, or no such trajectories.
+    """
     dataset = _load_keypoints(project, recording, progress)
+    rings = _reproject(project, recording, dataset, reprojected == "smoothed", progress) if reprojected else {}
     folder = target or project.results_folder(recording.name)
     paths = []
     for view in project.select_views(views):
@@ -173,9 +199,82 @@ def labelled_videos(
                 path,
                 skeleton=project.config.skeleton,
                 min_confidence=project.config.reconstruction.min_confidence,
+                names=names,
+                reprojected=rings.get(view),
                 progress=progress,
             )
             paths.append(path)
     if not paths:
         raise ProjectError(f"Recording {recording.name!r} has no video of these views.")
     return paths
+
+
+def label_page(
+    project: Project,
+    views: Iterable[str],
+    recordings: Iterable[str] = (),
+    count: int = 120,
+    target: Path | None = None,
+) -> Path:
+    """The labelled pictures of views with their points, names and states, and what looks like a slip.
+
+    Args:
+        project: whose.
+        views: which; all without any.
+        recordings: only these, also ones that only labels know; all without any.
+        count: pictures on the page, at most.
+        target: the page; by default labels/labels.html.
+
+    Raises:
+        LabelError: nothing is labelled, or a picture is not there.
+        ProjectError: there are no labels of these views and recordings.
+    """
+    problems = find_problems(project)
+    labels = known_labels(load_labels(project))
+    wanted, of = project.select_views(views), tuple(recordings)
+    strange = [name for name in of if name not in labels.recordings]
+    if strange:
+        raise ProjectError(
+            f"There are no labels of recording {strange[0]!r} in {project.labels_path}; it has labels of "
+            f"{', '.join(labels.recordings)}."
+        )
+    table = labels.table
+    rows = table[table["view"].isin(wanted) & (table["recording"].isin(of) | (not of))]
+    if not len(rows):
+        raise ProjectError(f"There are no labels of view {', '.join(wanted)} in {project.labels_path}.")
+    hashes = open_hashes(project)
+    page = labels_page(
+        Labels(rows, labels.keypoints),
+        lambda recording, view, frames: read_pictures(project, recording, view, frames, hashes),
+        project.config.skeleton,
+        problems,
+        count=count,
+        subtitle=DRAWN,
+    )
+    path = target or project.labels_path.with_name("labels.html")
+    page.save(path)
+    return path
+
+
+def _reproject(
+    project: Project, recording: Recording, keypoints: xr.Dataset, smoothed: bool, progress: Progress
+) -> dict[str, npt.NDArray[np.float64]]:
+    """By view the trajectories of a recording as its rig projects them, (time, individual, keypoint, 2) px.
+
+    Raises:
+        ProjectError: there are none, or they are of other times or points than the key points.
+    """
+    path = project.smooth_path(recording.name) if smoothed else project.trajectories_path(recording.name)
+    command = f"multipose reconstruct {'--smooth ' * smoothed}{recording.name}"
+    if not path.is_file():
+        raise ProjectError(f"There is no {path}, so no 3D to draw. Make it with `{command}`.")
+    tell_stale(project, "smooth" if smoothed else "reconstruct", recording, open_hashes(project), progress)
+    tracks = load_tracks(path)
+    for dim in ("time", "individual", "keypoint"):
+        if not np.array_equal(tracks[dim].values, keypoints[dim].values):
+            raise ProjectError(
+                f"{path} is not of the key points that are there now: its {dim} is another. Make it anew with "
+                f"`{command}`."
+            )
+    xyz = tracks["position"].transpose("time", "individual", "keypoint", "space").values
+    return {camera.name: camera.project(xyz) for camera in load_rig(project, recording, keypoints)}

@@ -10,9 +10,10 @@ from multipose.view.charts import offsets, reprojection_errors, training_curve
 from multipose.view.comparisons import comparison_page
 from multipose.view.corners import coverage, residuals
 from multipose.view.diagnostics import diagnostics_page, disagreement, limb_lengths
-from multipose.view.drawing import contact_sheet, draw_comparison, draw_keypoints
+from multipose.view.drawing import contact_sheet, draw_comparison, draw_keypoints, draw_labels
 from multipose.view.evaluations import evaluation_page, training_page
 from multipose.view.examples import judged_picture
+from multipose.view.labels import labels_page
 from multipose.view.overlay import keypoints_on_frame
 from multipose.view.pages import Facts, Page, Picture, Pictures, Section, Table, Text, save_figure
 from multipose.view.player import trajectories
@@ -39,6 +40,7 @@ __all__ = [
     "disagreement",
     "draw_comparison",
     "draw_keypoints",
+    "draw_labels",
     "error_curves",
     "evaluation_page",
     "judged_picture",
@@ -47,6 +49,7 @@ __all__ = [
     "kinematics_page",
     "label_curve",
     "labelled_video",
+    "labels_page",
     "limb_lengths",
     "offsets",
     "reliability",

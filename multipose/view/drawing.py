@@ -12,7 +12,7 @@ from multipose.opencv import cv2
 from multipose.skeleton import Skeleton
 from multipose.sources import check_picture
 from multipose.view.overlay import covariance_ellipse
-from multipose.view.theme import KeypointStyle, keypoint_styles
+from multipose.view.theme import KeypointStyle, hex_to_rgb, keypoint_styles, mix
 
 Array = npt.NDArray[np.float64]
 Picture = npt.NDArray[np.uint8]
@@ -21,6 +21,7 @@ _SHIFT = 4  # OpenCV draws at 1/16 px
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
 _EDGE = (235, 235, 235)
 _INK = (20, 20, 20)
+_ALARM = (255, 40, 40)
 
 
 def draw_keypoints(
@@ -30,6 +31,7 @@ def draw_keypoints(
     *,
     confidence: npt.ArrayLike | None = None,
     min_confidence: float = 0.0,
+    reprojected: npt.ArrayLike | None = None,
     radius: float | None = None,
     names: bool = False,
 ) -> Picture:
@@ -41,6 +43,7 @@ def draw_keypoints(
         skeleton: names, edges and pairs.
         confidence: (keypoint,) or (individual, keypoint).
         min_confidence: points below it are not drawn (it needs `confidence`).
+        reprojected: px of the same points in 3D, projected into the view; of the shape of `xy`. Drawn as rings.
         radius: of the marks, px; by default about a hundredth of the picture's smaller side.
         names: write the names beside the points.
 
@@ -50,11 +53,16 @@ def draw_keypoints(
     check_picture(picture)
     points = _individuals(xy, skeleton)
     if confidence is not None:
-        trust = np.asarray(confidence, dtype=np.float64).reshape(points.shape[:2])
-        points = np.where((trust < min_confidence)[..., None], np.nan, points)  # NaN is not said, and counts
+        points = _drop_unsure(
+            points, np.asarray(confidence, dtype=np.float64).reshape(points.shape[:2]), min_confidence
+        )
     size = _default_radius(picture) if radius is None else radius
     canvas = picture.copy()
     styles = keypoint_styles(skeleton.keypoints, skeleton)
+    if reprojected is not None:
+        for individual in _individuals(reprojected, skeleton):
+            for point, style in zip(individual, styles, strict=True):
+                _ring(canvas, point, style.rgb, 1.9 * size)
     for individual in points:
         for a, b in skeleton.edge_indices:
             _line(canvas, individual[a], individual[b], _EDGE, max(1, round(size / 2.5)))
@@ -62,6 +70,53 @@ def draw_keypoints(
             _mark(canvas, point, style, size)
         if names:
             _write_names(canvas, individual, styles, size)
+    return canvas
+
+
+def draw_labels(
+    picture: Picture,
+    xy: npt.ArrayLike,
+    state: npt.ArrayLike,
+    skeleton: Skeleton,
+    *,
+    slips: npt.ArrayLike | None = None,
+    radius: float | None = None,
+) -> Picture:
+    """A copy of the picture with labels, their names and the skeleton's edges: visible points as discs and diamonds,
+    occluded ones as rings, and a red square around those that look like slips.
+
+    Args:
+        picture: (h, w, 3) RGB.
+        xy: (individual, keypoint, 2) px; NaN is not drawn.
+        state: (individual, keypoint) states, as of Labels.
+        skeleton: names, edges and pairs.
+        slips: (individual, keypoint) True where a label looks like a slip.
+        radius: of the marks, px; by default about a hundredth of the picture's smaller side.
+
+    Raises:
+        DataError: a shape does not fit.
+    """
+    check_picture(picture)
+    points = _individuals(xy, skeleton)
+    states, marked = (
+        np.broadcast_to(False if given is None else np.asarray(given), points.shape[:2]) for given in (state, slips)
+    )
+    size = _default_radius(picture) if radius is None else radius
+    canvas = picture.copy()
+    styles = keypoint_styles(skeleton.keypoints, skeleton)
+    for individual, here, wrong in zip(points, states, marked, strict=True):
+        for a, b in skeleton.edge_indices:
+            _line(canvas, individual[a], individual[b], _EDGE, max(1, round(size / 2.5)))
+        for point, style, said, slip in zip(individual, styles, here, wrong, strict=True):
+            if said == "occluded":
+                _ring(canvas, point, style.rgb, 1.3 * size)
+            else:
+                _mark(canvas, point, style, size)
+            if slip and np.isfinite(point).all():
+                corners = point + 2.6 * size * np.array([[-1, -1], [1, -1], [1, 1], [-1, 1]])
+                for a, b in zip(corners, np.roll(corners, -1, axis=0), strict=True):
+                    _line(canvas, a, b, _ALARM, 2)
+        _write_names(canvas, individual, styles, size)
     return canvas
 
 
@@ -154,6 +209,7 @@ def contact_sheet(
     captions: Sequence[str] | None = None,
     columns: int = 4,
     tile_width: int = 480,
+    crop: bool = False,
     names: bool = False,
 ) -> Picture:
     """Pictures in rows on one sheet, with their key points drawn and a legend of the names below.
@@ -167,6 +223,7 @@ def contact_sheet(
         captions: one line for each picture.
         columns: pictures in a row.
         tile_width: width of each picture on the sheet, px. Points are drawn after resizing, so they stay sharp.
+        crop: show of each picture the part around its points, three quarters as high as wide.
         names: write the names beside the points too.
 
     Raises:
@@ -184,7 +241,11 @@ def contact_sheet(
     tiles = []
     for place, picture in enumerate(pictures):
         check_picture(picture)
-        tile, affine = _resize(picture, tile_width / picture.shape[1])
+        if crop:
+            sure = points[place] if trust is None else _drop_unsure(points[place], trust[place], min_confidence)
+            tile, affine = crop_around(picture, sure, width=tile_width, height=round(0.75 * tile_width))
+        else:
+            tile, affine = _resize(picture, tile_width / picture.shape[1])
         tile = draw_keypoints(
             tile,
             apply_affine(affine, points[place]),
@@ -228,6 +289,12 @@ def write_heading(picture: Picture, lines: Sequence[str]) -> Picture:
     return sheet
 
 
+def write_in(picture: Picture, text: str) -> None:
+    """Write a line of text into the lower left corner of a picture, light with a dark rim, whatever lies below."""
+    scale = max(0.5, min(picture.shape[:2]) / 900)
+    _write_rimmed(picture, text, (round(12 * scale), picture.shape[0] - round(14 * scale)), scale, (255, 255, 255))
+
+
 def enlarge(picture: Picture, width: int) -> tuple[Picture, Array]:
     """A picture of at least this width, and the matrix (2, 3) that takes (x, y, 1) px of the picture to its pixels."""
     return _resize(picture, max(1.0, width / picture.shape[1]))
@@ -241,6 +308,11 @@ def _individuals(xy: npt.ArrayLike, skeleton: Skeleton) -> Array:
             f"got {points.shape}."
         )
     return points.reshape(-1, len(skeleton), 2)
+
+
+def _drop_unsure(points: Array, confidence: Array, least: float) -> Array:
+    """Points (..., 2), NaN where the confidence (...) is too low; one that is not said (NaN) counts."""
+    return np.where((confidence < least)[..., None], np.nan, points)
 
 
 def _default_radius(picture: Picture) -> float:
@@ -280,6 +352,13 @@ def _mark(canvas: Picture, point: Array, style: KeypointStyle, radius: float) ->
             cv2.circle(canvas, _fixed(point), round(reach * (1 << _SHIFT)), color, -1, cv2.LINE_AA, _SHIFT)
 
 
+def _ring(canvas: Picture, point: Array, color: tuple[int, int, int], radius: float) -> None:
+    if np.isfinite(point).all():
+        width = max(1, round(radius / 4))
+        for ink, thickness in ((_INK, width + 2), (color, width)):
+            cv2.circle(canvas, _fixed(point), round(radius * (1 << _SHIFT)), ink, thickness, cv2.LINE_AA, _SHIFT)
+
+
 def _cross(canvas: Picture, point: Array, style: KeypointStyle, reach: float) -> None:
     for color, thickness in ((_INK, 3), (style.rgb, 1)):
         for direction in np.array([[1.0, 1.0], [1.0, -1.0]]) * reach / np.sqrt(2):
@@ -298,8 +377,20 @@ def _write_names(canvas: Picture, points: Array, styles: Sequence[KeypointStyle]
     for point, style in zip(points, styles, strict=True):
         if np.isfinite(point).all() and (np.abs(point) < 2**20).all():
             x, y = round(point[0] + 1.6 * radius), round(point[1] - 1.2 * radius)
-            cv2.putText(canvas, style.name, (x, y), _FONT, scale, _INK, 3, cv2.LINE_AA)
-            cv2.putText(canvas, style.name, (x, y), _FONT, scale, style.rgb, 1, cv2.LINE_AA)
+            (width, _), _ = cv2.getTextSize(style.name, _FONT, scale, 1)
+            if x + width > canvas.shape[1]:
+                x = round(point[0] - 1.6 * radius - width)
+            _write_rimmed(canvas, style.name, (x, y), scale, hex_to_rgb(mix(style.color, "#ffffff", 0.55)))
+
+
+def _write_rimmed(
+    canvas: Picture, text: str, place: tuple[int, int], scale: float, color: tuple[int, int, int]
+) -> None:
+    """Text with a dark rim: the same glyphs beside it, for those of a thicker pen are wider in OpenCV 5."""
+    x, y = place
+    for dx, dy in ((-1, -1), (-1, 1), (1, -1), (1, 1)):
+        cv2.putText(canvas, text, (x + dx, y + dy), _FONT, scale, _INK, 1, cv2.LINE_AA)
+    cv2.putText(canvas, text, place, _FONT, scale, color, 1, cv2.LINE_AA)
 
 
 def _write(canvas: Picture, text: str, place: tuple[int, int], scale: float) -> None:

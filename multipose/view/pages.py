@@ -69,9 +69,10 @@ class Picture:
 
 @dataclass(frozen=True, eq=False)
 class Pictures:
-    """Pictures side by side, as many in a row as fit."""
+    """Pictures side by side, as many in a row as fit when each is `width` px wide or a little more."""
 
     pictures: tuple[Picture, ...]
+    width: int = 300
 
 
 Item: TypeAlias = Text | Facts | Table | Picture | Pictures | go.Figure
@@ -183,7 +184,9 @@ def _item(item: Item, numbers: _Numbers) -> str:
     if isinstance(item, Picture):
         return _picture(item)
     if isinstance(item, Pictures):
-        return f'<div class="pictures">{"".join(_picture(picture) for picture in item.pictures)}</div>'
+        pictures = "".join(_picture(picture) for picture in item.pictures)
+        columns = f"grid-template-columns: repeat(auto-fill, minmax({item.width}px, 1fr))"
+        return f'<div class="pictures" style="{columns}">{pictures}</div>'
     if isinstance(item, go.Figure):
         return _figure(item, numbers.next_name())
     raise DataError(

@@ -14,7 +14,7 @@ from multipose.progress import SILENT, Progress
 from multipose.skeleton import Skeleton
 from multipose.tracks import check_keypoints2d, time_unit_of
 from multipose.video import FrameSource, SourceSpec, open_source, write_video
-from multipose.view.drawing import draw_keypoints
+from multipose.view.drawing import draw_keypoints, write_in
 
 Picture = npt.NDArray[np.uint8]
 
@@ -29,9 +29,12 @@ def labelled_video(
     min_confidence: float = 0.0,
     fps: float | None = None,
     names: bool = False,
+    reprojected: npt.ArrayLike | None = None,
     progress: Progress = SILENT,
 ) -> int:
     """Write a video of every frame of the key points' view, with the points drawn, and return how many frames it has.
+
+    The frame's number in the source stands in the lower left corner.
 
     Frames are found by their number in the source, so key points of a part of a video work too; a time without a frame
     in this view is left out. A picture of odd width or height gets one more column or row of black, which H.264 needs.
@@ -46,10 +49,12 @@ def labelled_video(
         fps: of the new video; by default that of the key points, else that of the source, else (where the rate varies)
             that of the usual step of the key points' times.
         names: write the names beside the points.
+        reprojected: (time, individual, keypoint, 2) px of the points in 3D, projected into this view: drawn as rings,
+            while points found in the picture are discs and diamonds.
         progress: told about the frames written.
 
     Raises:
-        DataError: the view or frames do not exist, or no frame rate is known.
+        DataError: the view or frames do not exist, no frame rate is known, or `reprojected` has another shape.
     """
     check_keypoints2d(keypoints)
     views = [str(name) for name in keypoints["view"].values]
@@ -68,6 +73,12 @@ def labelled_video(
         raise DataError(f"{opened.path}: neither the key points nor the source know a frame rate; give `fps`.")
     here = keypoints.sel(view=view).transpose("time", "individual", "keypoint", ...)
     position, confidence, frame = (here[name].values for name in ("position", "confidence", "frame"))
+    again = None if reprojected is None else np.asarray(reprojected, dtype=np.float64)
+    if again is not None and again.shape != position.shape:
+        raise DataError(
+            f"The reprojected points of view {view} must have the shape of its key points, {position.shape}, got "
+            f"{again.shape}."
+        )
     rows = np.flatnonzero(frame >= 0)
     indices = _frame_indices(opened, frame[rows], view)
     row_of = dict(zip(indices.tolist(), rows.tolist(), strict=True))
@@ -82,8 +93,10 @@ def labelled_video(
                     shape,
                     confidence=confidence[row],
                     min_confidence=min_confidence,
+                    reprojected=None if again is None else again[row],
                     names=names,
                 )
+                write_in(drawn, f"frame {frame[row]}" + ("" if again is None else ", rings: 3D"))
                 height, width = drawn.shape[:2]
                 yield np.pad(drawn, ((0, height % 2), (0, width % 2), (0, 0)))
                 task.advance()

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from multipose.errors import DataError
 from multipose.skeleton import Skeleton
-from multipose.view import contact_sheet, draw_comparison, draw_keypoints
+from multipose.view import contact_sheet, draw_comparison, draw_keypoints, draw_labels
 from multipose.view.drawing import apply_affine, crop_around
 from multipose.view.theme import keypoint_styles
 
@@ -138,6 +138,49 @@ def test_a_sheet_shows_every_picture_with_its_points_and_a_legend() -> None:
     legend = sheet[2 * (120 + line + gap) :]
     for style in STYLES:
         assert (legend == style.rgb).all(-1).any()
+
+
+def test_the_3d_is_a_ring_around_a_point() -> None:
+    xy = [[50, 50], NOWHERE, NOWHERE]
+    ringed = draw_keypoints(BLACK, [NOWHERE] * 3, SKELETON, reprojected=xy, radius=5)
+    assert not ringed[50, 50].any()
+    assert np.abs(ringed[50, 59].astype(int) - STYLES[0].rgb).max() < 60
+    both = draw_keypoints(BLACK, xy, SKELETON, reprojected=xy, radius=5)
+    assert tuple(both[50, 50]) == STYLES[0].rgb
+    assert np.array_equal(both[50, 58:62], ringed[50, 58:62])
+
+
+def test_labels_show_their_states_and_slips() -> None:
+    xy = np.array([[[30.0, 30.0], [60.0, 60.0], NOWHERE]])
+    state = np.array([["visible", "occluded", "absent"]])
+    drawn = draw_labels(BLACK, xy, state, SKELETON, radius=5)
+    assert tuple(drawn[30, 30]) == STYLES[0].rgb
+    assert tuple(drawn[60, 60]) != STYLES[1].rgb  # the ring is open
+    assert np.abs(drawn[60, 54].astype(int) - STYLES[1].rgb).max() < 60
+    red = (drawn == (255, 40, 40)).all(-1)
+    assert not red.any()
+    drawn = draw_labels(BLACK, xy, state, SKELETON, slips=[[False, True, True]], radius=5)
+    marked = np.argwhere((drawn == (255, 40, 40)).all(-1))
+    assert np.abs(marked.mean(0) - 60).max() < 3
+    assert np.abs(marked - 60).max() <= 15
+
+
+def test_names_stay_inside_the_picture() -> None:
+    named = draw_keypoints(BLACK, [NOWHERE, [136, 50], NOWHERE], SKELETON, radius=3, names=True)
+    beside = painted(named)[:, 0]
+    assert beside.min() < 110
+
+
+def test_a_sheet_can_show_the_animal_alone() -> None:
+    picture = np.zeros((300, 400, 3), dtype=np.uint8)
+    xy = np.array([[[200.0, 150.0], [240.0, 150.0], NOWHERE], [[200.0, 150.0], [240.0, 150.0], [2.0, 2.0]]])
+    sheet = contact_sheet(
+        [picture] * 2, xy, SKELETON, confidence=[[1, 1, 1], [1, 1, 0.1]], min_confidence=0.5, crop=True, tile_width=200
+    )
+    for left in (8, 216):
+        tile = sheet[8:158, left : left + 200]
+        columns = np.flatnonzero(tile.any((0, 2)))
+        assert columns[-1] - columns[0] > 90  # 40 of 400 px wide; a point that is not believed does not count
 
 
 def test_what_does_not_fit_is_told() -> None:

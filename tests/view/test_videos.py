@@ -46,6 +46,26 @@ def test_points_are_on_the_frames_with_their_numbers(pictures: Path, tmp_path: P
         assert np.abs(shown[30, x].astype(int) - color).max() < np.abs(shown[30, 70].astype(int) - color).max()
 
 
+def test_frame_numbers_and_the_3d_are_drawn(tmp_path: Path) -> None:
+    folder = tmp_path / "frames"
+    for number in (12, 13):
+        write_picture(folder / f"{number:06d}.png", np.full((200, 300, 3), 90, dtype=np.uint8))
+    data = points([12, 13])
+    again = np.full((2, 1, 2, 2), np.nan)
+    again[:, 0, 0] = (200, 60)
+    plain, ringed = tmp_path / "plain.mp4", tmp_path / "ringed.mp4"
+    labelled_video(folder, data, "back", plain)
+    labelled_video(folder, data, "back", ringed, reprojected=again)
+    shown = [[rgb.astype(int) for _, rgb in open_source(path)] for path in (plain, ringed)]
+    corner = np.s_[170:, :140]
+    assert np.ptp(shown[0][0][corner]) > 100  # the number of the frame
+    assert np.abs(shown[0][0][corner] - shown[0][1][corner]).max() > 100  # another for each
+    change = np.abs(shown[1][0] - shown[0][0]).max(-1)[:150] > 40
+    assert np.abs(np.argwhere(change).mean(0) - (60, 200)).max() < 2
+    with pytest.raises(DataError, match=r"shape of its key points, \(2, 1, 2, 2\), got \(2, 2, 2\)"):
+        labelled_video(folder, data, "back", plain, reprojected=again[:, 0])
+
+
 def test_frames_that_the_source_lacks_are_told(pictures: Path, tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"name frame 99 \(1 such\).*frames 10 to 17"):
         labelled_video(pictures, points([12, 99]), "back", tmp_path / "out.mp4")
