@@ -225,9 +225,9 @@ def describe_calibration(report: dict[str, Any]) -> str:
     rows = [
         [
             name,
-            camera["lens"],
-            number(camera["rms_px"], 3),
             number(camera["held_out_rms_px"], 3),
+            number(camera["rms_px"], 3),
+            camera["lens"],
             str(camera["boards"]),
             number(100 * camera["coverage"], 0),
         ]
@@ -239,7 +239,7 @@ def describe_calibration(report: dict[str, Any]) -> str:
         f"Session {report['session']}: {report['boards_used']} boards used",
         f"world: {report['world']}; lengths in {report['unit']}",
         "",
-        table(rows, ["camera", "lens", "RMS px", "left out px", "boards", "coverage %"]),
+        table(rows, ["camera", "left out px", "RMS px", "lens", "boards", "coverage %"]),
         "",
         f"RMS over all corners {number(report['rms_px'], 3)} px fitted, {number(report['held_out_rms_px'], 3)} px on "
         f"boards left out one at a time{between}",

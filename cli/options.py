@@ -6,6 +6,8 @@ import functools
 import json
 import math
 import os
+import shutil
+import textwrap
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -109,18 +111,44 @@ threads_option = click.option(
 
 
 def table(rows: list[list[str]], header: list[str]) -> str:
-    """Columns of text, numbers to the right."""
-    cells = [header, *rows]
-    widths = [max(len(row[i]) for row in cells) for i in range(len(header))]
-    right = [bool(rows) and all(_is_number(row[i]) for row in rows) for i in range(len(header))]
+    """Columns of text, numbers to the right, within the terminal's width (80 columns where there is none).
+
+    Headers take several lines where the table is too wide; if that is not enough, further columns follow below, with
+    the first column again.
+    """
+    limit = shutil.get_terminal_size((80, 24)).columns
+    body = [max((len(row[i]) for row in rows), default=0) for i in range(len(header))]
+    widths = [max(len(name), width) for name, width in zip(header, body, strict=True)]
+    least = [max(*(len(word) for word in [*name.split(), ""]), width) for name, width in zip(header, body, strict=True)]
+    while _whole(widths) > limit and widths != least:
+        widest = max(range(len(widths)), key=lambda i: widths[i] - least[i])
+        widths[widest] -= 1
+    parts = [[0]]
+    for column in range(1, len(header)):
+        if len(parts[-1]) > 1 and _whole([widths[i] for i in [*parts[-1], column]]) > limit:
+            parts.append([0])
+        parts[-1].append(column)
+    return "\n\n".join(_block(rows, header, widths, part) for part in parts)
+
+
+def _whole(widths: list[int]) -> int:
+    """Width of a line of columns."""
+    return sum(widths) + 2 * (len(widths) - 1)
+
+
+def _block(rows: list[list[str]], header: list[str], widths: list[int], columns: list[int]) -> str:
+    """Some columns of a table, with the header's words on as many lines as they need."""
+    named = {i: textwrap.wrap(header[i], max(widths[i], 1), break_on_hyphens=False) for i in columns}
+    height = max(len(words) for words in named.values())
+    heads = [[([""] * (height - len(named[i])) + named[i])[line] for i in columns] for line in range(height)]
+    right = {i: bool(rows) and all(_is_number(row[i]) for row in rows) for i in columns}
     lines = [
         "  ".join(
-            cell.rjust(width) if to_right else cell.ljust(width)
-            for cell, width, to_right in zip(row, widths, right, strict=True)
+            cell.rjust(widths[i]) if right[i] else cell.ljust(widths[i]) for cell, i in zip(cells, columns, strict=True)
         ).rstrip()
-        for row in cells
+        for cells in [*heads, *([row[i] for i in columns] for row in rows)]
     ]
-    return "\n".join([lines[0], "-" * len(lines[0]), *lines[1:]])
+    return "\n".join([*lines[:height], "-" * max(len(line) for line in lines[:height]), *lines[height:]])
 
 
 def _is_number(text: str) -> bool:

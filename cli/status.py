@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
+import textwrap
+
 import click
 
 from multipose.cli.options import Result, project_option, reporting, table
@@ -26,16 +29,32 @@ def command(folder: str, show_all: bool) -> Result:
             why = " ".join(f"({number})" for number in numbers)
         else:
             why = "; ".join(entry["reasons"])
-        rows.append([entry["path"], entry["state"], why])
+        rows.append((entry["state"], entry["path"], why))
     hidden = len(overview.products) - len(shown)
     lines = [
         f"{project.config.name}: {len(project.views)} views ({', '.join(project.views)}), "
         f"recordings: {len(project.recordings)}, labelled pictures: {overview.labels}"
     ]
     if rows:
-        lines += ["", table(rows, ["product", "state", "why"])]
+        lines += ["", *_describe(rows)]
     lines += [f"({number}) {reason}" for reason, number in lacking.items()]
     if hidden:
         lines.append(f"... and {hidden} that are up to date (--all shows them)")
     lines += ["", f"next: {overview.next}" if overview.next else "Everything is up to date."]
     return Result({"products": overview.products, "next": overview.next}, "\n".join(lines))
+
+
+def _describe(rows: list[tuple[str, str, str]]) -> list[str]:
+    """State, product and why: behind the product where that fits, else on lines of their own below it."""
+    listed = table([[state, path] for state, path, _ in rows], ["state", "product"]).splitlines()
+    head, width = len(listed) - len(rows), shutil.get_terminal_size((80, 24)).columns
+    indent = " " * (2 + max(len("state"), *(len(state) for state, _, _ in rows)))
+    beside = max(map(len, listed[head:]))
+    for place, (_, _, why) in enumerate(rows, head):
+        if beside + 2 + len(why) <= width:
+            listed[place] = f"{listed[place].ljust(beside)}  {why}".rstrip()
+        else:
+            listed[place] += "\n" + textwrap.fill(
+                why, width, initial_indent=indent, subsequent_indent=indent, break_long_words=False
+            )
+    return listed

@@ -104,11 +104,11 @@ def command(views: tuple[str, ...], everything: bool, shared: str | None, folder
     if not results:
         return Result({"views": {}}, "Every network is up to date (--all trains them anew).")
     rows = [
-        [name, number(result["held_out_mean_px"]), number(result["minutes"], 1), result["page"]]
-        for name, result in results.items()
+        [name, number(result["held_out_mean_px"]), number(result["minutes"], 1)] for name, result in results.items()
     ]
-    lines = [table(rows, ["network", "held out, mean px", "minutes", "page"])]
+    lines = [table(rows, ["network", "held out, mean px", "minutes"])]
     lines += [f"{name}: {line}" for name, result in results.items() for line in describe_parts(result.get("parts", {}))]
+    lines += [f"page: {result['page']}" for result in results.values()]
     return Result({"views": results}, "\n".join(lines))
 
 

@@ -78,6 +78,7 @@ def comparison_page(
     )
     formats = {str(name): ".2f" for name in table.columns[2:4]} | {str(name): "+.2f" for name in table.columns[4:7]}
     formats[str(table.columns[7])] = ".0f"
+    table = table.iloc[:, [0, 8, 4, 5, 6, 2, 3, 7, 1]]  # what decides stands first
     several = "One key point in twenty is called better by chance where there is no difference."
     means = np.array([np.nanmean(row) if np.isfinite(row).any() else np.nan for row in comparison.difference])
     order = np.argsort(means)[: int(np.isfinite(means).sum())]

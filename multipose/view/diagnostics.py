@@ -186,14 +186,14 @@ def _views_section(found: Diagnostics) -> Section:
             pd.DataFrame(
                 {
                     "view": table.index,
-                    "points": table["points"].to_numpy(),
+                    "most off (%)": 100 * table["most_off"].to_numpy(),
+                    "within 95 % (%)": 100 * table["within_95"].to_numpy(),
                     "median (px)": table["median_px"].to_numpy(),
                     "95 % below (px)": table["p95_px"].to_numpy(),
                     "noise (px)": table["noise_px"].to_numpy(),
                     "in predicted sd": table["normalised"].to_numpy(),
-                    "within 95 % (%)": 100 * table["within_95"].to_numpy(),
                     "left out of the 3D (%)": 100 * table["left_out"].to_numpy(),
-                    "most off (%)": 100 * table["most_off"].to_numpy(),
+                    "points": table["points"].to_numpy(),
                 }
             ),
             "Each view against the others.",
@@ -242,8 +242,8 @@ def _limbs_section(found: Diagnostics) -> Section:
     table = pd.DataFrame(
         {
             "limb": limbs["from"] + " – " + limbs["to"],
-            f"median ({found.unit})": limbs["median"],
             "spread (%)": 100 * limbs["cv"],
+            f"median ({found.unit})": limbs["median"],
             f"5 % below ({found.unit})": limbs["p05"],
             f"95 % below ({found.unit})": limbs["p95"],
             "times": limbs["points"],

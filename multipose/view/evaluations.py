@@ -140,7 +140,6 @@ def _keypoints(evaluation: Evaluation) -> tuple[Item, ...]:
     errors = pd.DataFrame(
         {
             "key point": table["keypoint"],
-            "labels": table["n"],
             "mean (px)": table["mean_px"],
             "± (px)": table["se_px"],
             "95 % interval (px)": [
@@ -150,6 +149,7 @@ def _keypoints(evaluation: Evaluation) -> tuple[Item, ...]:
             "median (px)": table["median_px"],
             "RMS (px)": table["rmse_px"],
             "95 % below (px)": table["p95_px"],
+            "labels": table["n"],
         }
     )
     shares = pd.DataFrame({"key point": table["keypoint"]})
@@ -236,13 +236,13 @@ def _side_by_side(evaluations: Mapping[str, Evaluation], what: str = "evaluation
         rows.append(
             {
                 what: name,
-                "labelled points": values["n"],
                 "mean (px)": values["mean_px"],
                 "± (px)": values["mean_px_se"],
                 "median (px)": values["median_px"],
                 "RMS (px)": values["rmse_px"],
                 "95 % below (px)": values["p95_px"],
                 "at most 5 px off (%)": None if values["pck5"] is None else 100 * values["pck5"],
+                "labelled points": values["n"],
             }
         )
     return pd.DataFrame(rows)

@@ -116,14 +116,14 @@ def _summary(dataset: xr.Dataset) -> pd.DataFrame:
             rows.append(
                 {
                     "quantity": name,
-                    "what": f"{kind} {dataset[name].attrs['definition']}",
-                    "unit": unit,
-                    "known (%)": 100 * known.mean(),
                     "median": factor * _median(dataset[name].values),
                     "sd": factor * _median(dataset[f"{name}_sd"].values),
+                    "unit": unit,
                     "sd of the calibration alone": factor * _median(dataset[shared].values)
                     if shared in dataset
                     else np.nan,
+                    "known (%)": 100 * known.mean(),
+                    "what": f"{kind} {dataset[name].attrs['definition']}",
                 }
             )
     return pd.DataFrame(rows)

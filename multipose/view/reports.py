@@ -57,14 +57,14 @@ def calibration_page(calibration: Calibration, *, title: str = "Calibration", su
     cameras = pd.DataFrame(
         {
             "camera": name,
+            "RMS, left out (px)": camera.held_out_rms_px,
+            "RMS, fitted (px)": camera.rms_px,
+            "coverage (%)": 100 * camera.coverage,
             "lens": camera.lens,
             "picture (px)": f"{camera.size[0]} x {camera.size[1]}",
             "boards": camera.boards,
             "corners": camera.corners,
             "rejected": camera.rejected,
-            "RMS, fitted (px)": camera.rms_px,
-            "RMS, left out (px)": camera.held_out_rms_px,
-            "coverage (%)": 100 * camera.coverage,
         }
         for name, camera in report.cameras.items()
     )

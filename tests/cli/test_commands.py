@@ -175,7 +175,9 @@ def test_from_nothing_to_a_player(folder: Path) -> None:
     assert Path(page).stat().st_size > 1e6
     assert call_json("run") == {"made": {}, "kept": 4, "blocked": {}}
     assert call_json("status")["next"] == ""
-    assert "Everything is up to date." in call("status").stdout
+    said = call("status").stdout
+    assert "Everything is up to date." in said
+    assert max(map(len, said.splitlines()[2:])) <= 80
 
 
 def test_exports(folder: Path) -> None:

@@ -8,6 +8,7 @@ import pytest
 from click.testing import CliRunner
 
 from multipose.cli.main import main
+from multipose.cli.options import table
 
 
 def test_a_place_that_cannot_be_written_is_one_message(tmp_path: Path) -> None:
@@ -50,6 +51,38 @@ def test_options_of_evaluate_that_do_not_go_together(options: list[str], said: s
     done = CliRunner().invoke(main, ["evaluate", *options])
     assert done.exit_code == 2
     assert said in done.stderr
+
+
+NAMES = ["paw_front_left", "nose"]
+HEADER = ["key point", *(f"view {i}: mean error px" for i in range(14))]
+FIGURES = [[f"{10 * i + k}.25" for i in range(14)] for k in range(2)]
+
+
+def test_tables_fit_the_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    rows = [[name, *figures] for name, figures in zip(NAMES, FIGURES, strict=True)]
+    narrow = table(rows, HEADER)
+    lines = narrow.splitlines()
+    assert max(map(len, lines)) <= 80
+    for row in rows:
+        assert sum(line.startswith(row[0]) for line in lines) == 2  # in both parts
+        assert all(narrow.split().count(cell) == 1 for cell in row[1:])
+    first, second = narrow.split("\n\n")
+    shown = [line.split() for line in (first.splitlines()[-1], second.splitlines()[-1])]
+    assert [*shown[0], *shown[1][1:]] == rows[1]
+
+    monkeypatch.setenv("COLUMNS", "500")
+    assert table(rows, HEADER).splitlines()[0].split("  ") == HEADER
+    assert len(table(rows, HEADER).splitlines()) == 4
+
+
+def test_headers_take_several_lines_before_columns_move_down(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "40")
+    lines = table([["left", "1.00", "22.50"]], ["view", "left out of the 3D (%)", "mean error (px)"]).splitlines()
+    assert max(map(len, lines)) <= 40
+    assert lines[-1].split() == ["left", "1.00", "22.50"]
+    assert lines[-3].startswith("view")  # on the last line of the header
+    assert table([], ["a", "b"]) == "a  b\n----"
 
 
 def test_labels_that_do_not_say_their_view_need_it(tmp_path: Path) -> None:
