@@ -72,7 +72,7 @@ def test_tables_fit_the_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     assert [*shown[0], *shown[1][1:]] == rows[1]
 
     monkeypatch.setenv("COLUMNS", "500")
-    assert table(rows, HEADER).splitlines()[0].split("  ") == HEADER
+    assert all(name in table(rows, HEADER).splitlines()[0] for name in HEADER)
     assert len(table(rows, HEADER).splitlines()) == 4
 
 
