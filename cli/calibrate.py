@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import degrees
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -215,7 +216,7 @@ def _change(camera: dict[str, Any]) -> list[str]:
     if "moved" not in camera["finding"]:
         return ["", ""]
     return [
-        f"{number(camera['turn_deg'])} ({number(camera['turn_sd_deg'])})",
+        f"{number(degrees(camera['turn_rad']))} ({number(degrees(camera['turn_sd_rad']))})",
         f"{number(camera['shift'], 1)} ({number(camera['shift_sd'], 1)})",
     ]
 

@@ -17,6 +17,7 @@ def command(names: tuple[str, ...], folder: str) -> Result:
     What is measured stands in multipose.toml, in the sections [kinematics.angles] and its like. Every value has a
     standard deviation. Without names all recordings whose kinematics are missing or stale are done.
     """
+    from multipose.geometry import unit_for_people
     from multipose.pipeline.kinematics import measure_recording
     from multipose.pipeline.plan import describe, judge_all, open_hashes
     from multipose.progress import RichProgress
@@ -37,10 +38,10 @@ def command(names: tuple[str, ...], folder: str) -> Result:
         return Result({"recordings": {}}, "The kinematics of every recording are up to date (name one to do it anew).")
     lines = []
     for name, result in results.items():
-        rows = [
-            [quantity, number(row["median"], 3), number(row["median_sd"], 3), row["unit"]]
-            for quantity, row in result["quantities"].items()
-        ]
+        rows = []
+        for quantity, row in result["quantities"].items():
+            unit, factor = unit_for_people(row["unit"])
+            rows.append([quantity, number(factor * row["median"], 3), number(factor * row["median_sd"], 3), unit])
         lines += [f"{name}: medians over time; the calibration's error is {result['calibration_error']}", ""]
         if rows:
             lines += [table(rows, ["quantity", "value", "sd", "unit"]), ""]

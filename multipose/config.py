@@ -641,7 +641,7 @@ pairs = {_show_list([list(pair) for pair in skeleton.pairs])}
 #   joint_limits = [["hip", "knee", "ankle", 20, 175]] # angles at the middle one, in degrees
 #   max_gap = 20                       # frames; longer gaps are not written
 
-# What is measured on the trajectories, by names of your own (`multipose kinematics`); angles are in radians.
+# What is measured on the trajectories, by names of your own (`multipose kinematics`).
 [kinematics]
 # smoothed = false           # true: measure on the smoothed trajectories
 # speed_reach = 1            # a speed is the slope of the positions over so many frames on either side

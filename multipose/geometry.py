@@ -21,6 +21,11 @@ _DEGENERATE = 1e-9
 """Points whose second extent is below this fraction of their first lie on a line: no rotation can be told from them."""
 
 
+def unit_for_people(unit: str) -> tuple[str, float]:
+    """The unit in which people read what arrays hold in `unit`, and the factor to it: deg for rad, else the same."""
+    return ("deg", 180 / np.pi) if unit == "rad" else (unit, 1.0)
+
+
 def as_array(values: ArrayLike, shape: tuple[int | None, ...], what: str) -> FloatArray:
     """`values` as a float64 array whose last axes are `shape` (None = any size), else DataError with `what`."""
     try:

@@ -48,7 +48,7 @@ class CameraCheck:
         it), or "not judged" (too few points).
     leave_one_out_px: median distance of its points from where the other views, triangulated, put them.
     epipolar_px: median over the other views of the median disagreement with each of them.
-    shift, shift_sd: how far the camera's centre moved, in the rig's unit; turn_deg, turn_sd_deg: by how much it turned.
+    shift, shift_sd: how far the camera's centre moved, in the rig's unit; turn_rad, turn_sd_rad: by how much it turned.
         Of a camera that fits: what would be found if it alone had moved (too).
     displacement_px: RMS of the displacement of its points by this change.
     statistic: by how much the sum of squares falls if it may move; chi-square of 6 degrees for a camera that fits.
@@ -62,8 +62,8 @@ class CameraCheck:
     epipolar_px: float
     shift: float
     shift_sd: float
-    turn_deg: float
-    turn_sd_deg: float
+    turn_rad: float
+    turn_sd_rad: float
     displacement_px: float
     statistic: float
     noise_px: float
@@ -282,14 +282,14 @@ def _findings(evidence: Evidence, mixup: Mixup, motion: Motion | None, views: tu
 
 def _sizes(motion: Motion | None, place: int | None) -> dict[str, float]:
     """The figures of a camera's pose change."""
-    names = ["shift", "shift_sd", "turn_deg", "turn_sd_deg"]
+    names = ["shift", "shift_sd", "turn_rad", "turn_sd_rad"]
     names += ["displacement_px", "statistic", "noise_px", "offset_spread_px"]
     if motion is None or place is None:
         return dict.fromkeys(names, float("nan"))
     change, covariance = motion.change[place], motion.covariance[place]
     turn, turn_sd = _length(change[:3], covariance[:3, :3])
     shift, shift_sd = _length(change[3:], covariance[3:, 3:])
-    values = (shift, shift_sd, np.rad2deg(turn), np.rad2deg(turn_sd))
+    values = (shift, shift_sd, turn, turn_sd)
     others = (
         motion.displacement_px[place],
         motion.statistic[place],
@@ -329,10 +329,10 @@ def _sentences(
     for name, camera in cameras.items():
         if camera.finding == "moved":
             said.append(
-                f"{name} is not where it was calibrated: turned by {camera.turn_deg:.2f} degrees (sd "
-                f"{camera.turn_sd_deg:.2f}) and shifted by {camera.shift:.1f} {unit} (sd {camera.shift_sd:.1f}), which "
-                f"displaces its picture by {camera.displacement_px:.1f} px. Calibrate anew, or refine its pose from "
-                "these key points."
+                f"{name} is not where it was calibrated: turned by {np.rad2deg(camera.turn_rad):.2f} degrees (sd "
+                f"{np.rad2deg(camera.turn_sd_rad):.2f}) and shifted by {camera.shift:.1f} {unit} (sd "
+                f"{camera.shift_sd:.1f}), which displaces its picture by {camera.displacement_px:.1f} px. Calibrate "
+                "anew, or refine its pose from these key points."
             )
         elif camera.finding == "not judged":
             said.append(f"{name} shares too few points ({camera.n_points}) with other views to be judged.")

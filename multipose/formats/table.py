@@ -6,7 +6,7 @@ where trajectories state them `state` (why a point has no position, as of `recon
 region_scale_95, by what the covariance is multiplied for an ellipsoid that holds 50 and 95 % of the points. Key points:
 view, frame, time, individual, keypoint, x, y, confidence, cov_xx, cov_xy, cov_yy, unit, fps, time_unit, schema_version.
 Quantities: time, individual, name, quantity, value, sd, calibration_sd, low, high (95 % interval), unit,
-schema_version; angles in radians. Empty cells are unknown. Every digit is kept.
+schema_version; angles in degrees (deg), while netCDF files hold radians. Empty cells are unknown. Every digit is kept.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ import xarray as xr
 
 from multipose.errors import DataError, FormatError
 from multipose.files import SCHEMA_VERSION, atomic_path, check_schema
+from multipose.geometry import unit_for_people
 from multipose.text import read_rows
 from multipose.tracks import (
     USUAL_SHARED_ERROR,
@@ -104,11 +105,12 @@ def _quantity_rows(
         key = f"{name}_{ending}"
         return dataset[key].values.ravel() if key in dataset else np.full(len(rows), np.nan)
 
-    value, reach = values.values.ravel(), values.attrs.get("interval_95", np.nan) * sd("sd")
-    most = np.pi if unit == "rad" else np.inf
+    shown, factor = unit_for_people(unit)
+    value, own_sd = factor * values.values.ravel(), factor * sd("sd")
+    reach, most = values.attrs.get("interval_95", np.nan) * own_sd, 180.0 if shown == "deg" else np.inf
     return rows.assign(
-        name=name, quantity=quantity, value=value, sd=sd("sd"), calibration_sd=sd("calibration_sd"),
-        low=np.maximum(value - reach, 0.0), high=np.minimum(value + reach, most), unit=unit,
+        name=name, quantity=quantity, value=value, sd=own_sd, calibration_sd=factor * sd("calibration_sd"),
+        low=np.maximum(value - reach, 0.0), high=np.minimum(value + reach, most), unit=shown,
         schema_version=SCHEMA_VERSION,
     )  # fmt: skip
 

@@ -24,8 +24,8 @@ def measure_recording(
     """Measure what multipose.toml declares on the trajectories of a recording.
 
     Returns:
-        quantities: by name the median, the median standard deviation and the unit; calibration_error: whether it is
-        carried on; kinematics, table, page: the paths.
+        quantities: by name the median, the median standard deviation and the unit (of angles rad); calibration_error:
+        whether it is carried on; kinematics, table, page: the paths.
 
     Raises:
         ProjectError: the trajectories are missing, or nothing is declared.

@@ -30,7 +30,7 @@ VERSIONS = {
     "reconstruct": 4,
     "smooth": 2,
     "view": 2,
-    "kinematics": 2,
+    "kinematics": 3,
 }
 
 HELD_OUT_FILE = "held_out.npz"

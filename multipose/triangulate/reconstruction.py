@@ -447,7 +447,7 @@ def _dataset(
     point = ("time", "individual", "keypoint")
     dataset = dataset.assign_coords(view=list(seen.rig.names))
     dataset["inlier"] = (("view", *point), points.inlier.reshape(len(seen.rig), *shape))
-    dataset["parallax"] = (point, parallax(points.position, seen.rig, points.inlier).reshape(shape))
+    dataset["parallax"] = (point, parallax(points.position, seen.rig, points.inlier).reshape(shape), {"unit": "rad"})
     meanings = {"flag_values": list(range(len(STATES))), "flag_meanings": " ".join(STATES)}
     dataset["state"] = (point, points.state.reshape(shape), meanings)
     dataset.attrs.update(attributes)

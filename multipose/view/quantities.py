@@ -10,6 +10,7 @@ import xarray as xr
 from plotly.subplots import make_subplots
 
 from multipose.errors import DataError
+from multipose.geometry import unit_for_people
 from multipose.tracks import time_unit_of
 from multipose.view.pages import Page, Section, Table, Text
 from multipose.view.theme import HUES, hex_to_rgb, template
@@ -44,12 +45,12 @@ def kinematics(dataset: xr.Dataset, kind: str, *, individual: str | None = None,
     times = chosen["time"].values[shown]
     figure = make_subplots(rows=len(names), cols=1, shared_xaxes=True, vertical_spacing=min(0.06, 0.3 / len(names)))
     for row, name in enumerate(names, start=1):
-        unit, factor = _shown_unit(str(dataset[name].attrs["unit"]))
+        unit, factor = unit_for_people(str(dataset[name].attrs["unit"]))
         values, sd = (factor * chosen[key].values[shown] for key in (name, f"{name}_sd"))
         reach = float(dataset[name].attrs["interval_95"]) * sd
         color = HUES[(row - 1) % len(HUES)]
         rgb = ", ".join(map(str, hex_to_rgb(color)))
-        most = 180.0 if unit == "°" else np.inf
+        most = 180.0 if unit == "deg" else np.inf
         x, y = _band(times, np.clip(values - reach, 0, most), np.clip(values + reach, 0, most))
         figure.add_trace(
             go.Scatter(
@@ -95,7 +96,7 @@ def kinematics_page(dataset: xr.Dataset, *, title: str = "Kinematics", subtitle:
         else f"Standard deviations hold the noise of the 2D points alone: the calibration's error is {said}."
     )
     formats = {"known (%)": ".1f", "median": "#.4g", "sd": "#.2g", "sd of the calibration alone": "#.2g"}
-    items = [Text(note, "note"), Table(_summary(dataset), "Medians over time; angles in degrees.", formats)]
+    items = [Text(note, "note"), Table(_summary(dataset), "Medians over time.", formats)]
     sections = [Section("Summary", tuple(items))]
     for individual in dataset["individual"].values:
         figures = [
@@ -110,7 +111,7 @@ def _summary(dataset: xr.Dataset) -> pd.DataFrame:
     rows = []
     for kind in _KINDS:
         for name in quantity_names(dataset, kind):
-            unit, factor = _shown_unit(str(dataset[name].attrs["unit"]))
+            unit, factor = unit_for_people(str(dataset[name].attrs["unit"]))
             known = np.isfinite(dataset[name].values)
             shared = f"{name}_calibration_sd"
             rows.append(
@@ -144,8 +145,3 @@ def _band(times: Array, low: Array, high: Array) -> tuple[Array, Array]:
 def _median(values: Array) -> float:
     known = values[np.isfinite(values)]
     return float(np.median(known)) if len(known) else float("nan")
-
-
-def _shown_unit(unit: str) -> tuple[str, float]:
-    """The unit in which a figure shows a quantity, and its factor."""
-    return ("°", 180 / np.pi) if unit == "rad" else (unit, 1.0)

@@ -97,7 +97,7 @@ def test_one_camera_that_moved_is_named_and_measured(change):
     expected_deg = np.linalg.norm(change.get("turn_deg", 0.0))
     # the length of a vector with errors is above the vector's length, so the nought may be off by some of them
     assert abs(camera.shift - expected_mm) < 5 * camera.shift_sd + 0.2
-    assert abs(camera.turn_deg - expected_deg) < 5 * camera.turn_sd_deg + 0.02
+    assert abs(np.rad2deg(camera.turn_rad) - expected_deg) < 5 * np.rad2deg(camera.turn_sd_rad) + 0.02
     assert camera.statistic > check.price
     assert "cam_2 is not where it was calibrated" in check.sentences[0]
 

@@ -68,8 +68,15 @@ def test_what_is_declared_is_measured_and_kept_up_to_date(finished: Project) -> 
     table = pd.read_csv(path.with_suffix(".csv"))
     assert set(table["quantity"]) == {"angle", "distance", "speed", "egocentric"}
     np.testing.assert_array_equal(table[table["name"] == "body"]["value"], found["body"].values.ravel())
-    np.testing.assert_allclose(table[table["name"] == "back.spine"]["sd"], found["back.spine_sd"].values.ravel())
+    spine = np.degrees(found["back.spine_sd"].values.ravel())
+    np.testing.assert_allclose(table[table["name"] == "back.spine"]["sd"], spine)
     assert len(table) == 40 * (5 + 3 * len(names))
+    neck = table[table["name"] == "neck"]
+    assert set(neck["unit"]) == {"deg"}  # to people; the arrays hold radians
+    assert found["neck"].attrs["unit"] == "rad"
+    np.testing.assert_allclose(neck["value"], np.degrees(found["neck"].values.ravel()))
+    np.testing.assert_allclose(neck["sd"], np.degrees(found["neck_sd"].values.ravel()))
+    assert neck["high"].max() <= 180.0
     assert "plotly" in path.with_suffix(".html").read_text(encoding="utf-8").lower()
 
     rig = CameraRig.load(project.rig_path("lab"))
@@ -141,6 +148,10 @@ def test_the_commands_measure_and_diagnose(finished: Project) -> None:
     done = CliRunner().invoke(main, ["kinematics", "--project", folder])
     assert done.exit_code == 0, done.output
     assert "back.tail_base" in done.output
+    (row,) = [line.split() for line in done.output.splitlines() if line.startswith("neck ")]
+    found = xr.load_dataset(finished.kinematics_path("run1"))["neck"]
+    assert float(row[1]) == pytest.approx(np.degrees(float(found.median())), abs=0.001)
+    assert row[3] == "deg"
     assert "not known, taken as exact" in done.output
     again = CliRunner().invoke(main, ["kinematics", "--project", folder])
     assert "up to date" in again.output

@@ -53,6 +53,8 @@ def test_pages_hold_their_figures_and_warnings() -> None:
     page = kinematics_page(kinematics(tracks, CONFIG)).to_html()
     assert "taken as exact" in page
     assert "body" in page
+    assert "deg" in page
+    assert ">rad<" not in page
 
 
 def test_bands_break_where_values_are_unknown() -> None:
