@@ -44,9 +44,13 @@ _FRAMES_OF_A_COSINE = 15  # at least
 _SPREAD_TURNS = 30
 _SINGULAR = 1e12
 _UNDETERMINED = 1e-7
+_NOTHING = 1e-30
 # Of a camera that seems to fit, and of one that seems to have moved: standard deviation beforehand of
 _ANCHOR_TURN = (np.deg2rad(1.0), np.deg2rad(20.0))  # its turn
 _ANCHOR_SHIFT = (0.02, 0.4)  # its shift, as a share of its distance from the key points
+# neither of which displaces the picture by more than this share of its diagonal: under a long lens, far away, 1 degree
+# is a thousand pixels
+_ANCHOR_PICTURE = (0.03, 0.5)
 
 
 @dataclass(frozen=True, eq=False)
@@ -130,7 +134,8 @@ class Normals:
     Each key point has 2CV offsets: a constant and cosines (C), views (V), x and y.
     pose_pose (6V, 6V), offset_pose (K, 2CV, 6V), offset_offset (K, 2CV, 2CV), pose_right (6V,), offset_right (K, 2CV).
     noise_px (V,): of one coordinate of a view. displaced (V, 6, 6): a change c displaces the picture by
-    sqrt(cᵀ displaced c) px (RMS). depth (V,): mean distance of the points along the camera's axis.
+    sqrt(cᵀ displaced c) px (RMS). depth (V,): mean distance of the points along the camera's axis. diagonal (V,) of the
+    picture, px.
     """
 
     parts: tuple[_Part, ...]
@@ -142,6 +147,7 @@ class Normals:
     noise_px: FloatArray
     displaced: FloatArray
     depth: FloatArray
+    diagonal: FloatArray
 
 
 @dataclass(frozen=True, eq=False)
@@ -222,6 +228,7 @@ def linearise(seen: Sightings, rig: CameraRig, offsets: FloatArray, gate: float)
         displaced=np.einsum("vn,vnij,vnik->vjk", used, by_pose, by_pose, optimize=True)
         / np.maximum(used.sum(1), 1)[:, None, None],
         depth=np.array([np.abs(camera.depth(found.position[known])).mean() for camera in rig]),
+        diagonal=np.array([np.hypot(*camera.size) for camera in rig]),
     )
 
 
@@ -243,8 +250,10 @@ def anchor(normals: Normals, held: BoolArray) -> FloatArray:
     """
     turn = np.where(held, *_ANCHOR_TURN)
     shift = np.where(held, *_ANCHOR_SHIFT) * normals.depth
-    sd: FloatArray = np.repeat(np.stack([turn, shift], axis=1), 3, axis=1).ravel()
-    return 1 / sd**2
+    sd: FloatArray = np.repeat(np.stack([turn, shift], axis=1), 3, axis=1)
+    px = np.sqrt(np.maximum(np.einsum("vii->vi", normals.displaced), _NOTHING))  # by a change of 1
+    widest = np.where(held, *_ANCHOR_PICTURE) * normals.diagonal
+    return np.asarray(1 / np.minimum(sd, widest[:, None] / px).ravel() ** 2)
 
 
 def solve(reduced: Reduced, weight: FloatArray, total: FloatArray, free: BoolArray) -> tuple[FloatArray, FloatArray]:

@@ -239,3 +239,39 @@ def test_key_points_that_no_change_explains_are_told() -> None:
     check = check_rig(rig, shuffled)
     assert check.suspects
     assert not any("fit these key points" in text for text in check.sentences)
+
+
+def far_rig(focals, distances):
+    """Cameras under long lenses, as of a fly: focal lengths in px, distances in mm."""
+    cameras = []
+    for i, (focal, distance) in enumerate(zip(focals, distances, strict=True)):
+        azimuth, height = np.deg2rad(70.0 * i), np.deg2rad([20, 25, 15][i])
+        center = distance * np.array(
+            [np.cos(azimuth) * np.cos(height), np.sin(azimuth) * np.cos(height), np.sin(height)]
+        )
+        lens = BrownLens(focal, focal, 499.5, 399.5)
+        cameras.append(Camera(f"cam_{i}", (1000, 800), lens, look_at(center, (0, 0, 0), (0, 0, 1))))
+    return CameraRig(tuple(cameras), "mm")
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize(
+    ("focals", "distances"), [((20e3, 60e3, 136e3), (58, 140, 274)), ((89e3, 64e3, 78e3), (66, 154, 265))]
+)
+def test_far_rigs_of_an_animal_that_hardly_moves_are_judged(focals, distances, seed) -> None:
+    """There 1 degree is a thousand pixels: poses that nothing determines must not run away."""
+    rig = far_rig(focals, distances)
+    reach = min(0.3 * 800 * distance / focal for focal, distance in zip(focals, distances, strict=True))
+    rng = np.random.default_rng(seed)
+    xyz = rng.normal(0, 0.4 * reach, (12, 3)) + rng.normal(0, 0.01 * reach, (200, 12, 3))
+    px = rig.project(xyz) + rng.normal(0, 1.5, (3, 200, 12, 2)) + rng.normal(0, 3.0, (3, 1, 12, 2))
+    keypoints = keypoints2d(px[:, :, None], views=rig.names)
+    found = check_rig(rig, keypoints)
+    assert {camera.finding for camera in found.cameras.values()} == {"fits"}
+    assert all(
+        camera.displacement_px < 10
+        for camera in found.cameras.values()
+        if camera.displacement_px == camera.displacement_px
+    )
+    turned = moved(rig, "cam_1", turn_deg=np.rad2deg([0.0, 40 / focals[1], 0.0]))
+    assert check_rig(turned, keypoints).suspects
