@@ -132,7 +132,8 @@ def _describe(name: str, result: dict[str, Any], show_offsets: bool) -> list[str
         f"enough views saw; median reprojection error {number(result['median_reprojection_px'])} px",
         f"  each view against the others (median, px): {views}",
     ]
-    lines += [_describe_low(result["low_confidence"]), *_describe_missing(result["keypoints_without_3d"])]
+    lines += [_describe_low(result["low_confidence"])]
+    lines += [*_describe_better(result["better_confidence"]), *_describe_missing(result["keypoints_without_3d"])]
     lines += [_describe_shared(result), *_describe_diagnostics(result["diagnostics"])]
     if large and not result["offsets_removed"]:
         lines.append(
@@ -152,6 +153,18 @@ def _describe_low(low: dict[str, dict[str, int]]) -> str:
         most = max(counts, key=lambda name: counts[name]) if counts else ""
         views.append(f"{view} {sum(counts.values())}" + (f" ({most} {counts[most]})" if most else ""))
     return f"  2D points below the confidence threshold (most of): {', '.join(views)}"
+
+
+def _describe_better(better: dict[str, Any] | None) -> list[str]:
+    """A line on the threshold of the confidence that leaving one view out chooses, if it is clearly better."""
+    if better is None:
+        return []
+    threshold = number(better["min_confidence"])
+    return [
+        f"  ! A confidence threshold of {threshold} would be better: of the {better['n_between']} points between, "
+        f"{number(100 * better['confirmed'], 0)} % lie where the other views put them. Say min_confidence = "
+        f"{threshold} in [reconstruction]."
+    ]
 
 
 def _describe_missing(lacking: dict[str, dict[str, Any]]) -> list[str]:

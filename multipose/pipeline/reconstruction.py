@@ -5,6 +5,7 @@ player.html.
 from __future__ import annotations
 
 import math
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -21,7 +22,15 @@ from multipose.progress import SILENT, Progress
 from multipose.project import Project, Recording
 from multipose.skeleton import Skeleton
 from multipose.tracks import load_tracks, save_tracks
-from multipose.triangulate import STATES, RigCovariance, diagnose, estimate_offsets, reconstruct, remove_offsets
+from multipose.triangulate import (
+    STATES,
+    RigCovariance,
+    better_confidence,
+    diagnose,
+    estimate_offsets,
+    reconstruct,
+    remove_offsets,
+)
 from multipose.view import Page, Section, diagnostics_page, reprojection_errors, trajectories
 
 LARGE_OFFSET_PX = 3.0
@@ -45,7 +54,8 @@ def reconstruct_recording(
 
     Returns:
         points, reconstructed_fraction (of the points that at least min_views views saw), keypoints_without_3d,
-        low_confidence (by view and key point the number of 2D points below min_confidence), median_reprojection_px,
+        low_confidence (by view and key point the number of 2D points below min_confidence), better_confidence (the
+        threshold that leaving one view out chooses, as `BetterConfidence`, or None), median_reprojection_px,
         leave_one_out_px by view, offsets_px by view and key point, shared_error (`typical_shared_error`) and
         shared_error_source as of `reconstruct`, held_out_errors (as of `ErrorCalibration.to_dict`, or None), unit,
         diagnostics (as `Diagnostics.to_dict`), paths.
@@ -81,6 +91,7 @@ def reconstruct_recording(
             else "none taken off",
             "offsets_removed": int(takes_off),
         }
+        better = better_confidence(keypoints, rig, chosen["min_confidence"], threads)
         error = load_rig_covariance(project, recording, rig, progress)
         found = diagnose(keypoints, tracks, rig, project.config.skeleton, calibration=error, threads=threads)
         page = project.diagnostics_path(recording.name)
@@ -91,6 +102,7 @@ def reconstruct_recording(
         **count_points(keypoints, tracks, chosen["min_confidence"], chosen["min_views"]),
         "keypoints_without_3d": keypoints_without_3d(keypoints, tracks, chosen["min_confidence"], chosen["min_views"]),
         "low_confidence": count_low(keypoints, chosen["min_confidence"]),
+        "better_confidence": None if better is None else asdict(better),
         "median_reprojection_px": _median(tracks["reprojection_error"].values),
         "leave_one_out_px": found.leave_one_out_px,
         "offsets_px": offsets_table(offsets),

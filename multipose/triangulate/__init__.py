@@ -10,6 +10,7 @@ from multipose.triangulate.comparison import (
     position_errors,
     region_hits,
 )
+from multipose.triangulate.confidence import BetterConfidence, better_confidence
 from multipose.triangulate.diagnostics import Diagnostics, diagnose
 from multipose.triangulate.error_calibration import ErrorCalibration, HeldOut, calibrate_errors
 from multipose.triangulate.offsets import estimate_offsets, remove_offsets
@@ -23,6 +24,7 @@ from multipose.triangulate.swaps import Swap
 
 __all__ = [
     "STATES",
+    "BetterConfidence",
     "Diagnostics",
     "ErrorCalibration",
     "HeldOut",
@@ -32,6 +34,7 @@ __all__ = [
     "RigCovariance",
     "Swap",
     "align_rigs",
+    "better_confidence",
     "calibrate_errors",
     "compare_rigs",
     "diagnose",
