@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +52,9 @@ def rig(session: str | None, target: Path | None, folder: str) -> Result:
     from multipose.pipeline.pictures import rig_page
     from multipose.project import Project
 
-    return _written([rig_page(Project.find(folder), session, target)])
+    project = Project.find(folder)
+    with project.lock() if target is None else nullcontext():
+        return _written([rig_page(project, session, target)])
 
 
 @command.command("corners")
@@ -64,7 +67,9 @@ def corners(session: str | None, target: Path | None, folder: str) -> Result:
     from multipose.pipeline.pictures import corners_page
     from multipose.project import Project
 
-    return _written([corners_page(Project.find(folder), session, target)])
+    project = Project.find(folder)
+    with project.lock() if target is None else nullcontext():
+        return _written([corners_page(project, session, target)])
 
 
 @command.command("keypoints")

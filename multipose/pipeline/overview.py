@@ -16,6 +16,8 @@ _COMMANDS = {
     "reconstruct": "multipose reconstruct {}",
     "smooth": "multipose reconstruct --smooth {}",
     "view": "multipose view player {}",
+    "view rig": "multipose view rig {}",
+    "view corners": "multipose view corners {}",
     "kinematics": "multipose kinematics {}",
 }
 

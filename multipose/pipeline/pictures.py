@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Literal
 
@@ -14,8 +14,8 @@ from multipose.corners import Corners
 from multipose.errors import ProjectError
 from multipose.labels import Labels
 from multipose.pipeline.labels import find_problems, known_labels, load_labels, read_pictures
-from multipose.pipeline.plan import open_hashes, tell_stale
-from multipose.pipeline.provenance import tell_edited
+from multipose.pipeline.plan import open_hashes, session_pages, tell_stale
+from multipose.pipeline.provenance import Product, making, tell_edited
 from multipose.pipeline.reconstruction import load_rig
 from multipose.pipeline.sources import load_keypoints, open_rig, open_view
 from multipose.progress import SILENT, Progress
@@ -37,22 +37,39 @@ from multipose.view.labels import DRAWN
 
 
 def rig_page(project: Project, session: str | None, target: Path | None = None) -> Path:
-    """The rig of a session."""
+    """The rig of a session; without a target a product of the project, which a new rig makes stale."""
     name = _session(project, session)
-    path = target or project.session_folder(name) / "rig.html"
-    save_figure(draw_rig(open_rig(project, name), title=f"Rig, session {name}"), path)
-    return path
+
+    def write(path: Path) -> None:
+        save_figure(draw_rig(open_rig(project, name), title=f"Rig, session {name}"), path)
+
+    return _write_page(project, session_pages(project, name)["view rig"], target, write)
 
 
 def corners_page(project: Project, session: str | None, target: Path | None = None) -> Path:
-    """Where the board of a session was seen."""
-    name = _session(project, session)
-    source = project.session_folder(name) / "corners.npz"
-    if not source.is_file():
-        raise ProjectError(f"There is no {source}. Make it with `multipose calibrate {name}`.")
-    path = target or project.session_folder(name) / "corners.html"
-    save_figure(coverage(Corners.load(source)), path)
-    return path
+    """Where the board of a session was seen; without a target a product of the project."""
+    product = session_pages(project, _session(project, session))["view corners"]
+
+    def write(path: Path) -> None:
+        save_figure(coverage(Corners.load(product.inputs["the corners"])), path)
+
+    return _write_page(project, product, target, write)
+
+
+def _write_page(project: Project, product: Product, target: Path | None, write: Callable[[Path], None]) -> Path:
+    """Write a product's page: to a target, and nothing else; or to its place, with a record of what it was made from.
+
+    Raises:
+        ProjectError: what it shows is not there.
+    """
+    if product.lacking:
+        raise ProjectError("\n".join(product.lacking))
+    if target is not None:
+        write(target)
+        return target
+    with making(product, open_hashes(project)):
+        write(product.path)
+    return product.path
 
 
 def _session(project: Project, session: str | None) -> str:

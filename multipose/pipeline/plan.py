@@ -30,6 +30,8 @@ VERSIONS = {
     "reconstruct": 4,
     "smooth": 2,
     "view": 2,
+    "view rig": 1,
+    "view corners": 1,
     "kinematics": 3,
 }
 
@@ -61,7 +63,8 @@ def plan(project: Project) -> list[Product]:
         products += [player_product(project, recording) for recording in project.recordings]
         if measured.declared:
             products += [kinematics_product(project, recording) for recording in project.recordings]
-    return products
+    pages = [page for session in project.sessions for page in session_pages(project, session).values()]
+    return products + [page for page in pages if page.path.exists()]  # made on request, and not to grow old unnoticed
 
 
 def describe(project: Project, stage: str, subject: str) -> Product:
@@ -70,6 +73,8 @@ def describe(project: Project, stage: str, subject: str) -> Product:
         return calibration_product(project, subject)
     if stage == "train":
         return model_product(project, subject)
+    if stage in ("view rig", "view corners"):
+        return session_pages(project, subject)[stage]
     of_recording = {
         "predict": keypoints_product,
         "reconstruct": trajectories_product,
@@ -173,6 +178,28 @@ def calibration_product(project: Project, session: str) -> Product:
         },
         lacking=tuple(lacking),
     )
+
+
+def session_pages(project: Project, session: str) -> dict[str, Product]:
+    """The pages of a calibration session that `multipose view` makes, by stage."""
+    folder = project.session_folder(session)
+    sources = {
+        "view rig": ("rig.html", "the rig", project.rig_path(session)),
+        "view corners": ("corners.html", "the corners", folder / "corners.npz"),
+    }
+    return {
+        stage: Product(
+            stage=stage,
+            version=VERSIONS[stage],
+            subject=session,
+            path=folder / name,
+            inputs={what: source},
+            lacking=()
+            if source.is_file()
+            else (f"There is no {source}. Make it with `multipose calibrate {session}`.",),
+        )
+        for stage, (name, what, source) in sources.items()
+    }
 
 
 def measured_recordings(project: Project) -> dict[str, tuple[str, ...]]:

@@ -68,6 +68,11 @@ def make(
         from multipose.pipeline.training import train_model
 
         return train_model(project, product.subject, hashes, threads=threads, progress=progress)
+    if product.stage in ("view rig", "view corners"):
+        from multipose.pipeline.pictures import corners_page, rig_page
+
+        make_page = rig_page if product.stage == "view rig" else corners_page
+        return {"page": str(make_page(project, product.subject))}
     recording = project.recording(product.subject)
     if product.stage == "predict":
         from multipose.pipeline.prediction import predict_recording

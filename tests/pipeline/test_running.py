@@ -11,9 +11,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from multipose.camera import CameraRig
 from multipose.errors import ProjectError
 from multipose.files import content_hash
+from multipose.geometry import pose
 from multipose.pipeline.overview import look_over
+from multipose.pipeline.pictures import corners_page, rig_page
 from multipose.pipeline.plan import describe, judge_all, open_hashes, plan
 from multipose.pipeline.provenance import Judgement, making, resumable
 from multipose.pipeline.reconstruction import reconstruct_recording
@@ -231,3 +234,26 @@ def test_an_unfinished_network_blocks_nothing_else(project: Project, tmp_path: P
     assert list(outcome.made) == RUN1
     assert "no labels of view 'back'" in outcome.blocked["models/back/model.toml"][0]
     assert "multipose train" in outcome.blocked["recordings/run2/keypoints2d.nc"][0]
+
+
+def test_the_page_of_a_rig_goes_stale_with_it(finished: Project, tmp_path: Path) -> None:
+    assert all(product.stage != "view rig" for product in plan(finished))  # made on request alone
+    before = {path: path.read_bytes() for path in finished.folder.rglob("*") if path.is_file()}
+    assert rig_page(finished, None, tmp_path / "elsewhere.html") == tmp_path / "elsewhere.html"
+    assert {path: path.read_bytes() for path in finished.folder.rglob("*") if path.is_file()} == before
+
+    page = rig_page(finished, None)
+    assert judge_paths(finished)["calibration/lab/rig.html"].state == "current"
+    path = finished.rig_path("lab")
+    CameraRig.load(path).transformed(pose(np.eye(3), [0.0, 0.0, 5.0])).save(path)
+    judged = judge_paths(finished)["calibration/lab/rig.html"]
+    assert (judged.state, judged.reasons) == ("stale", ("changed: the rig",))
+    old = page.read_bytes()
+    assert "calibration/lab/rig.html" in run(finished).made
+    assert page.read_bytes() != old
+    assert judge_paths(finished)["calibration/lab/rig.html"].state == "current"
+
+
+def test_pages_of_a_session_say_what_they_need(finished: Project, tmp_path: Path) -> None:
+    with pytest.raises(ProjectError, match=r"no .*corners.npz. Make it with `multipose calibrate lab`"):
+        corners_page(finished, "lab", tmp_path / "corners.html")
