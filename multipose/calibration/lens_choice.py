@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TypeAlias
 
 import numpy as np
@@ -20,6 +21,7 @@ _MOST_BOARDS = 40
 _FEWEST_CORNERS = 6
 # A corner counts up to this many times the median error of the view, so that wrong corners do not choose the lens.
 _CAP_MEDIANS = 6.0
+_GRID = 24
 
 
 def choose_lens(board_xyz: FloatArray, px: FloatArray, used: BoolArray, excerpt: Excerpt) -> ViewFit:
@@ -32,13 +34,9 @@ def choose_lens(board_xyz: FloatArray, px: FloatArray, used: BoolArray, excerpt:
 
     Arguments as of `fit_view`.
     """
-    fits = [fit_view(board_xyz, px, used, excerpt, model) for model in LENS_MODELS]
-    errors = [_held_out_errors(board_xyz, px, used, fit) for fit in fits]
-    medians = [np.median(error[np.isfinite(error)]) for error in errors if np.isfinite(error).any()]
-    if not medians:
+    fits, boards = _fit_all(board_xyz, px, used, excerpt)
+    if boards is None:
         return fits[0]
-    cap = _CAP_MEDIANS * min(medians)
-    boards = np.stack([np.nanmean(np.minimum(error, cap) ** 2, axis=-1) for error in errors])  # (model, board)
     chosen = 0
     for number, model in enumerate(LENS_MODELS.values()):
         better = boards[chosen] - boards[number]
@@ -46,6 +44,46 @@ def choose_lens(board_xyz: FloatArray, px: FloatArray, used: BoolArray, excerpt:
         if better.mean() > max(doubt, (1 - (1 - model.gain) ** 2) * boards[chosen].mean()):
             chosen = number
     return fits[chosen]
+
+
+@dataclass(frozen=True)
+class LensTrial:
+    """A lens model as one view fits it.
+
+    model: name in LENS_MODELS. held_out_rms_px: root of the mean of dx² + dy² on boards left out, where a corner counts
+    up to 6 times the median error; NaN with too few boards. folded: share of the picture where its distortion folds
+    back, so that there is no ray.
+    """
+
+    model: str
+    held_out_rms_px: float
+    folded: float
+
+
+def try_lenses(board_xyz: FloatArray, px: FloatArray, used: BoolArray, excerpt: Excerpt) -> tuple[LensTrial, ...]:
+    """What each lens model would make of a view; arguments as of `fit_view`."""
+    fits, boards = _fit_all(board_xyz, px, used, excerpt)
+    errors = np.full(len(fits), np.nan) if boards is None else np.sqrt(boards.mean(1))
+    grid = np.stack(np.meshgrid(*(np.linspace(0, side - 1, _GRID) for side in excerpt.size)), axis=-1).reshape(-1, 2)
+    return tuple(
+        LensTrial(fit.model, float(error), float(np.isnan(fit.lens.unproject(grid)[1]).any(-1).mean()))
+        for fit, error in zip(fits, errors, strict=True)
+    )
+
+
+def _fit_all(
+    board_xyz: FloatArray, px: FloatArray, used: BoolArray, excerpt: Excerpt
+) -> tuple[list[ViewFit], FloatArray | None]:
+    """The view fitted with each lens model, and (model, board) mean squared errors of the boards left out, px²; None
+    without enough boards.
+    """
+    fits = [fit_view(board_xyz, px, used, excerpt, model) for model in LENS_MODELS]
+    errors = [_held_out_errors(board_xyz, px, used, fit) for fit in fits]
+    medians = [np.median(error[np.isfinite(error)]) for error in errors if np.isfinite(error).any()]
+    if not medians:
+        return fits, None
+    cap = _CAP_MEDIANS * min(medians)
+    return fits, np.stack([np.nanmean(np.minimum(error, cap) ** 2, axis=-1) for error in errors])
 
 
 def _held_out_errors(board_xyz: FloatArray, px: FloatArray, used: BoolArray, fit: ViewFit) -> FloatArray:

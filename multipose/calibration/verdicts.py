@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from multipose.calibration.intrinsics import GIVEN
+from multipose.calibration.lens_choice import try_lenses
 from multipose.calibration.report import Calibration, CameraReport, Verdict
 from multipose.calibration.uncertainty import PictureUncertainty, picture_uncertainty
 from multipose.geometry import transform
@@ -26,6 +27,7 @@ _MARKED = 0.2  # share of a ninth of the picture from which on it is named
 _TWINS_APART = 1e-3  # radians, and share of the distance to the boards
 _FEWEST_THROWN = 6
 _SAME_FOCAL = 0.02
+_SERVES = 1.1  # times the error of the lens in use
 _WRONG_LENGTH_PERCENT = 0.5
 _BOW_SDS = 4.0
 _BENT = 1e-3  # share of the board's diagonal
@@ -56,12 +58,6 @@ def _judge_boards(name: str, report: CameraReport) -> Iterator[tuple[str, str]]:
             f"{report.rejected} of {report.corners + report.rejected} corners of {name} were thrown out. Look for "
             "blurred pictures, a bent board, or views that are not synchronous.",
         )
-    if report.held_out_rms_px > _HELD_OUT_RATIO * report.rms_px:
-        yield (
-            "held_out",
-            f"Boards that were left out have an error of {report.held_out_rms_px:.2f} px in {name}, the fitted ones "
-            f"{report.rms_px:.2f} px: there are too few boards for this lens. Film more, or take a simpler lens.",
-        )
 
 
 def _judge_lens(calibration: Calibration, view: int) -> Iterator[tuple[str, str]]:
@@ -76,6 +72,13 @@ def _judge_lens(calibration: Calibration, view: int) -> Iterator[tuple[str, str]
             "coverage",
             f"The boards reach {report.coverage:.0%} of the picture of {name}{where}. Its lens is extrapolated where "
             "they do not: move the board there, and nearer.",
+        )
+    if report.held_out_rms_px > _HELD_OUT_RATIO * report.rms_px:
+        yield (
+            "held_out",
+            f"Boards that were left out have an error of {report.held_out_rms_px:.2f} px in {name}, the fitted ones "
+            f"{report.rms_px:.2f} px: there are too few boards for its lens, {report.lens}. "
+            f"{_other_lenses(calibration, view, 'film more boards')}",
         )
     tilt = _largest_tilt(calibration, view)
     if tilt < _SMALL_TILT:
@@ -103,8 +106,8 @@ def _judge_lens(calibration: Calibration, view: int) -> Iterator[tuple[str, str]
         yield (
             "folded",
             f"The distortion of {name} folds back in {folded.mean():.0%} of its picture ({_where(picture, folded)}), "
-            "where no board was seen: no point can be reconstructed there. Move the board there, or try another "
-            "lens.",
+            "where no board was seen: no point can be reconstructed there. "
+            f"{_other_lenses(calibration, view, 'move the board there')}",
         )
     elif unsure.mean() > _MUCH_OF_PICTURE:
         yield (
@@ -129,8 +132,8 @@ def _judge_pairs(calibration: Calibration) -> Iterator[Verdict]:
             yield Verdict(
                 second.name,
                 "twin",
-                f"{first.name} and {second.name} stand in the same place and look the same way. Is one's video a copy "
-                "of the other's?",
+                f"{first.name} and {second.name} stand in the same place and look the same way, as if one's video were "
+                "a copy of the other's. Give each view its own video.",
             )
         elif excerpts[first.name].source == excerpts[second.name].source and type(first.lens) is type(second.lens):
             one, other = lenses[first.name], lenses[second.name]
@@ -156,7 +159,8 @@ def _judge_instants(calibration: Calibration) -> Iterator[Verdict]:
                 camera.name,
                 "instants",
                 f"Most corners that {camera.name} saw were thrown out in frame{'s' if doubtful.sum() > 1 else ''} "
-                f"{listed}: was it out of step with the others there, or the board hidden or bent?",
+                f"{listed}, as if it were out of step with the others there, or the board hidden or bent. If there are "
+                "many, see that all cameras began together (`multipose calibrate --offset`).",
             )
 
 
@@ -179,6 +183,36 @@ def _judge_board(calibration: Calibration) -> Iterator[Verdict]:
             f"The board is bent: its middle stands {bow.max():.2g} {unit} out of the plane of its edges. Put it on "
             "glass or aluminium; for what is filmed already, say bent_board = true.",
         )
+
+
+def _other_lenses(calibration: Calibration, view: int, remedy: str) -> str:
+    """Which other lens would serve a camera, by its error on boards left out; and what else would help."""
+    name, corners = calibration.rig.names[view], calibration.corners
+    used = np.isfinite(calibration.residuals[view]).all(-1)
+    trials = {
+        trial.model: trial
+        for trial in try_lenses(corners.board.corners, corners.px[view], used, corners.excerpts[name])
+        if np.isfinite(trial.held_out_rms_px)
+    }
+    own = trials.pop(calibration.report.cameras[name].lens, None)
+    if own is None or not trials:
+        return f"There are too few boards to tell which other lens would serve: {remedy}."
+    serving = [
+        trial
+        for trial in trials.values()
+        if trial.folded < _MUCH_OF_PICTURE and trial.held_out_rms_px < _SERVES * own.held_out_rms_px
+    ]
+    if not serving:
+        listed = ", ".join(
+            f"{trial.model} {trial.held_out_rms_px:.2f} px and folding in {trial.folded:.0%}"
+            for trial in trials.values()
+        )
+        return f"No other lens serves ({own.held_out_rms_px:.2f} px on boards left out; {listed}): {remedy}."
+    best = min(serving, key=lambda trial: trial.held_out_rms_px)
+    return (
+        f'Say lens = "{best.model}": it has {best.held_out_rms_px:.2f} px on boards left out, {own.model} '
+        f"{own.held_out_rms_px:.2f} px, and folds in {best.folded:.0%} of the picture. Or {remedy}."
+    )
 
 
 def _largest_tilt(calibration: Calibration, view: int) -> float:

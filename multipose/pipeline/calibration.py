@@ -9,17 +9,21 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
+
 from multipose.calibration import Calibration, calibrate, detect_board
 from multipose.camera import Camera, CameraRig
 from multipose.corners import Corners
 from multipose.errors import ProjectError
 from multipose.files import SCHEMA_VERSION, write_text
+from multipose.pipeline.labels import load_labels
 from multipose.pipeline.plan import calibration_product, project_board
 from multipose.pipeline.provenance import Hashes, Product, making, read_records
 from multipose.pipeline.sources import open_view
 from multipose.pipeline.world import check_points, measure_scale, put_on_floor, put_on_points, see_floor
 from multipose.progress import SILENT, Progress
 from multipose.project import Project
+from multipose.tracks import load_tracks
 from multipose.view import calibration_page
 
 _WORLD = ("origin", "up", "axes", "scale")
@@ -95,6 +99,7 @@ def calibrate_session(
             calibration = put_on_floor(calibration, *floor, chosen.up)
         elif chosen.axes:
             calibration = put_on_points(project, calibration, chosen.axes)
+        tell_animal_in_folds(project, calibration, progress)
         report = calibration.report.to_dict()
         text = json.dumps({"schema_version": SCHEMA_VERSION, **report}, indent=1, ensure_ascii=False)
         write_text(folder / "report.json", text + "\n")
@@ -108,6 +113,35 @@ def calibrate_session(
         "rig": str(product.path),
         "page": str(folder / "report.html"),
     }
+
+
+def tell_animal_in_folds(project: Project, calibration: Calibration, progress: Progress) -> None:
+    """Say of each camera whose lens folds back in its picture how many labels and key points lie there."""
+    for verdict in calibration.report.verdicts:
+        if verdict.code != "folded":
+            continue
+        camera = calibration.rig[verdict.camera]
+        found = []
+        for what, px in _points_in(project, camera.name).items():
+            lost = int(np.isnan(camera.lens.unproject(px)[1]).any(-1).sum())
+            found.append(f"{lost} of {len(px)} {what}")
+        said = ", ".join(found) if found else "there are neither labels nor key points yet that would tell"
+        progress.note(f"{camera.name}: where its lens folds back lie {said}.")
+
+
+def _points_in(project: Project, view: str) -> dict[str, np.ndarray]:
+    """(n, 2) px of the animals in a view, by what they are."""
+    table = load_labels(project).table
+    points = {"labelled points": table.loc[table["view"] == view, ["x", "y"]].to_numpy(np.float64)}
+    for recording in project.recordings:
+        path = project.keypoints_path(recording.name)
+        if path.is_file():
+            keypoints = load_tracks(path)
+            if view in keypoints["view"]:
+                position = keypoints["position"].sel(view=view).values.reshape(-1, 2)
+                points[f"key points of {recording.name}"] = position.astype(np.float64)
+    known = {what: px[np.isfinite(px).all(-1)] for what, px in points.items()}
+    return {what: px for what, px in known.items() if len(px)}
 
 
 def _kept_world(product: Product, given: Mapping[str, Any], progress: Progress) -> dict[str, Any]:

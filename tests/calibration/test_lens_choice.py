@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -9,9 +10,11 @@ import pytest
 
 from multipose.board import CharucoBoard
 from multipose.calibration import calibrate
-from multipose.calibration.lens_choice import choose_lens
+from multipose.calibration.intrinsics import LENS_MODELS
+from multipose.calibration.lens_choice import choose_lens, try_lenses
 from multipose.camera import CameraRig
 from multipose.corners import Corners
+from multipose.geometry import pose, rotation_from_vector
 from multipose.lens import BrownLens, FisheyeLens, Lens
 from multipose.synthetic import board_corners, board_poses, sample_rig
 
@@ -57,3 +60,40 @@ def test_a_rig_takes_what_was_chosen() -> None:
     held = [name.split(".")[1] in ("k2", "p1", "p2", "k3") for name in calibration.parameter_names]
     assert not np.diag(calibration.covariance)[held].any()
     assert calibration.report.rms_px == pytest.approx(0.1 * np.sqrt(2), rel=0.06)
+
+
+def test_what_each_lens_would_make_of_a_view_is_told() -> None:
+    corners = film(LENSES["fisheye"]).select(frames=range(14))
+    used = corners.seen & (corners.seen.sum(-1) >= 6)[..., None]
+    trials = {one.model: one for one in try_lenses(BOARD.corners, corners.px[0], used[0], corners.excerpts["cam_0"])}
+    assert list(trials) == list(LENS_MODELS)
+    assert trials["fisheye"].held_out_rms_px == min(one.held_out_rms_px for one in trials.values())
+    assert trials["fisheye"].held_out_rms_px < 0.3 < trials["k1"].held_out_rms_px
+    assert trials["fisheye"].folded == 0
+
+
+@pytest.mark.slow
+def test_a_verdict_on_a_folding_lens_names_one_that_serves() -> None:
+    """Boards in the middle of the picture only: a lens that bends back beyond them is named, and one that does not."""
+    rig = CameraRig((replace(sample_rig(1).cameras[0], lens=FisheyeLens(260.0, 260.0, 239.5, 179.5)),), "mm")
+    named = 0
+    for seed in range(3):
+        rng = np.random.default_rng(seed)
+        turns = rotation_from_vector(np.c_[rng.normal(0, 0.4, (14, 2)), rng.uniform(-3, 3, 14)])
+        shift = np.c_[rng.uniform(-20, 20, (14, 2)), rng.uniform(350, 500, 14)] - turns @ BOARD.corners.mean(0)
+        poses = np.linalg.inv(rig.cameras[0].camera_from_world) @ pose(turns, shift)
+        corners = board_corners(rig, BOARD, poses, noise=0.3, seed=seed)
+        for verdict in calibrate(corners, lens="rational").report.verdicts:
+            if verdict.code != "folded":
+                continue
+            found = re.search(
+                r'Say lens = "(\w+)": it has [\d.]+ px on boards left out, rational [\d.]+ px', verdict.text
+            )
+            if found is None:
+                assert "No other lens serves (" in verdict.text
+                assert verdict.text.endswith("move the board there.")
+                continue
+            named += 1
+            again = calibrate(corners, lens=found[1])
+            assert "folded" not in {one.code for one in again.report.verdicts}
+    assert named

@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 
+from multipose.calibration.report import Verdict
 from multipose.camera import CameraRig
 from multipose.errors import CalibrationError, ConfigError, ProjectError
 from multipose.geometry import transform
-from multipose.pipeline.calibration import calibrate_session
+from multipose.lens import BrownLens
+from multipose.pipeline.calibration import calibrate_session, tell_animal_in_folds
 from multipose.pipeline.plan import judge_all, open_hashes, plan
 from multipose.pipeline.world import measure_scale
 from multipose.project import Project
 from multipose.synthetic import observe
-from multipose.tracks import save_tracks
+from multipose.tracks import load_tracks, save_tracks
 from multipose.triangulate import RigCovariance, triangulate
 
 CORNERS = np.array([[-60.0, -40.0, 0.0], [60.0, -40.0, 0.0], [-60.0, 50.0, 0.0]])  # of the sample's arena, in its world
@@ -100,6 +104,24 @@ def test_misspelt_key_points_are_told_before_anything_is_calibrated(measured: Pr
             calibrate_session(measured, session, open_hashes(measured), settings=settings)
     assert not measured.rig_path(session).exists()
     assert not (measured.rig_path(session).parent / "corners.npz").exists()
+
+
+def test_animals_where_the_lens_folds_are_counted(measured: Project, heard: Any) -> None:
+    """A lens that bends back beyond an eighth of the picture's width."""
+    lens = BrownLens(400.0, 400.0, 239.5, 179.5, (-6.0, 0.0, 0.0, 0.0, 0.0))
+    rig = CameraRig.load(measured.folder / "truth" / "rig.toml")
+    rig = replace(rig, cameras=tuple(replace(camera, lens=lens) for camera in rig))
+    verdicts = (Verdict("left", "folded", ""), Verdict("front", "coverage", ""))
+    found = SimpleNamespace(rig=rig, report=SimpleNamespace(verdicts=verdicts))
+    tell_animal_in_folds(measured, found, heard)  # type: ignore[arg-type]
+    (said,) = heard.notes
+    keypoints = load_tracks(measured.keypoints_path("day2"))["position"].sel(view="left").values.reshape(-1, 2)
+    keypoints = keypoints[np.isfinite(keypoints).all(-1)]
+    lost = int(np.isnan(lens.undistort(keypoints)).any(-1).sum())
+    assert 0 < lost < len(keypoints)
+    assert said.startswith("left: where its lens folds back lie ")
+    assert f"{lost} of {len(keypoints)} key points of day2" in said
+    assert "labelled points" in said
 
 
 @pytest.mark.slow
