@@ -7,6 +7,7 @@ import json
 import math
 import os
 import shutil
+import sys
 import textwrap
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -59,9 +60,30 @@ def reporting(function: Callable[..., Result]) -> Callable[..., None]:
                 raise
             click.echo("\nInterrupted. What is finished is kept; the same command goes on from there.", err=True)
             raise click.exceptions.Exit(130) from None
-        click.echo(json.dumps(plain(result.data), ensure_ascii=False) if as_json else result.text)
+        text = json.dumps(plain(result.data), ensure_ascii=False) if as_json else result.text
+        click.echo(text if as_json or not sys.stdout.isatty() else wrap_lines(text, shutil.get_terminal_size().columns))
 
     return run
+
+
+def wrap_lines(text: str, width: int) -> str:
+    """The text with lines of no more than `width` columns, broken between words; what goes on is indented by two more.
+
+    For terminals only: programs that read the output get whole lines.
+    """
+    wrapped = []
+    for line in text.split("\n"):
+        indent = line[: len(line) - len(line.lstrip())]
+        parts = textwrap.wrap(
+            line,
+            max(width, len(indent) + 20),
+            subsequent_indent=indent + "  ",
+            break_long_words=False,
+            break_on_hyphens=False,
+            drop_whitespace=True,
+        )
+        wrapped += parts if len(line) > width else [line]
+    return "\n".join(wrapped)
 
 
 def plain(value: Any) -> Any:

@@ -8,7 +8,7 @@ import pytest
 from click.testing import CliRunner
 
 from multipose.cli.main import main
-from multipose.cli.options import table
+from multipose.cli.options import table, wrap_lines
 
 
 def test_a_place_that_cannot_be_written_is_one_message(tmp_path: Path) -> None:
@@ -92,3 +92,14 @@ def test_labels_that_do_not_say_their_view_need_it(tmp_path: Path) -> None:
     done = CliRunner().invoke(main, ["evaluate", "--project", str(project), "--labels", str(labels)])
     assert done.exit_code == 2
     assert "one --view" in done.stderr
+
+
+def test_long_lines_are_broken_between_words_on_terminals() -> None:
+    path = "/a/long/path/" + "x" * 90
+    text = f"short\n  ! {'word ' * 30}end\n{path}\n\n  a  table   row"
+    lines = wrap_lines(text, 80).split("\n")
+    assert lines[0] == "short"
+    assert lines[1].startswith("  ! word")
+    assert all(len(line) <= 80 for line in lines if line != path)
+    assert lines[2].startswith("    word")
+    assert lines[-3:] == [path, "", "  a  table   row"]
