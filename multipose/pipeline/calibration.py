@@ -125,8 +125,13 @@ def tell_animal_in_folds(project: Project, calibration: Calibration, progress: P
         for what, px in _points_in(project, camera.name).items():
             lost = int(np.isnan(camera.lens.unproject(px)[1]).any(-1).sum())
             found.append(f"{lost} of {len(px)} {what}")
-        said = ", ".join(found) if found else "there are neither labels nor key points yet that would tell"
-        progress.note(f"{camera.name}: where its lens folds back lie {said}.")
+        if found:
+            progress.note(f"{camera.name}: where its lens folds back lie {', '.join(found)}.")
+        else:
+            progress.note(
+                f"{camera.name}: whether the animal goes where its lens folds back will be known when there are labels "
+                "or key points; calibrate again then."
+            )
 
 
 def _points_in(project: Project, view: str) -> dict[str, np.ndarray]:

@@ -15,6 +15,7 @@ _STEPS = np.linspace(0.0, 0.95, 20)
 _MOST_INSTANTS = 4000
 _FEWEST = 20  # points between two thresholds, from which they are told apart
 _WORTH = 0.005  # of all points, by which a threshold must be better
+_CLEAR = 0.2  # by which the share of the points between that are confirmed must differ from a half
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,10 @@ def better_confidence(
     between = (level >= low) & (level < high)
     if between.sum() < _FEWEST or worth[best] - worth[-1] < _WORTH * len(level):
         return None
-    return BetterConfidence(float(steps[best]), int(between.sum()), float(good[between].mean()))
+    confirmed = float(good[between].mean())
+    if abs(confirmed - 0.5) < _CLEAR:
+        return None
+    return BetterConfidence(float(steps[best]), int(between.sum()), confirmed)
 
 
 def _expected(seen: Observations, view: int, limit: float, threads: int | None) -> np.ndarray:
