@@ -126,7 +126,7 @@ def trajectories(
         scene={
             **box_scene(unit, views["animal"][0]),
             "domain": {"y": [0.08, 1.0]},
-            "camera": eye(rig, points, 1.65) if rig is not None else {"eye": {"x": 1.0, "y": -1.0, "z": 0.7}},
+            "camera": eye(rig, points, 1.8) if rig is not None else {"eye": {"x": 1.1, "y": -1.1, "z": 0.8}},
         },
         uirevision="view",
         updatemenus=[

@@ -81,6 +81,7 @@ def labelled_video(
         )
     rows = np.flatnonzero(frame >= 0)
     indices = _frame_indices(opened, frame[rows], view)
+    radius = _mark_radius(position[rows], opened.size)
     row_of = dict(zip(indices.tolist(), rows.tolist(), strict=True))
     with progress.task(f"labelled video of {view}", total=len(rows)) as task:
 
@@ -94,6 +95,7 @@ def labelled_video(
                     confidence=confidence[row],
                     min_confidence=min_confidence,
                     reprojected=None if again is None else again[row],
+                    radius=radius,
                     names=names,
                 )
                 write_in(drawn, f"frame {frame[row]}" + ("" if again is None else ", rings: 3D"))
@@ -102,6 +104,21 @@ def labelled_video(
                 task.advance()
 
         return write_video(path, frames(), rate, crf=21, preset="veryfast")
+
+
+def _mark_radius(position: npt.NDArray[np.float64], size: tuple[int, int]) -> float:
+    """Radius of the marks, px: a fortieth of the animal's usual box, at most a hundredth of the picture's smaller side.
+
+    Args:
+        position: (time, individual, keypoint, 2) px.
+        size: (width, height) px.
+    """
+    known = position[np.isfinite(position).all(-1).any(-1)]
+    largest = min(size) / 110
+    if not len(known):
+        return max(2.5, largest)
+    animal = np.nanmax(known, axis=1) - np.nanmin(known, axis=1)
+    return float(np.clip(np.median(animal.max(-1)) / 40, 2.5, max(2.5, largest)))
 
 
 def _usual_rate(keypoints: xr.Dataset) -> float | None:

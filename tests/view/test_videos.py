@@ -12,6 +12,7 @@ from multipose.tracks import keypoints2d
 from multipose.video import ImageFolder, open_source, write_picture
 from multipose.view import labelled_video
 from multipose.view.theme import keypoint_styles
+from multipose.view.videos import _mark_radius
 
 NAMES = ("nose", "tail")
 
@@ -64,6 +65,14 @@ def test_frame_numbers_and_the_3d_are_drawn(tmp_path: Path) -> None:
     assert np.abs(np.argwhere(change).mean(0) - (60, 200)).max() < 2
     with pytest.raises(DataError, match=r"shape of its key points, \(2, 1, 2, 2\), got \(2, 2, 2\)"):
         labelled_video(folder, data, "back", plain, reprojected=again[:, 0])
+
+
+def test_marks_are_no_larger_than_the_animal_bears() -> None:
+    position = np.zeros((3, 1, 2, 2))
+    position[:, :, 1] = 120.0
+    assert _mark_radius(position, (2000, 1600)) == pytest.approx(3.0)
+    assert _mark_radius(10 * position, (2000, 1600)) == pytest.approx(1600 / 110)
+    assert _mark_radius(np.full_like(position, np.nan), (300, 200)) == 2.5
 
 
 def test_frames_that_the_source_lacks_are_told(pictures: Path, tmp_path: Path) -> None:
