@@ -28,7 +28,6 @@ def calibration_page(calibration: Calibration, *, title: str = "Calibration", su
     report = calibration.report
     unit, lengths = report.unit, report.lengths
     facts = {
-        "world": calibration.world,
         "RMS, fitted (px)": number_text(report.rms_px, ".3f"),
         "RMS, boards left out (px)": number_text(report.held_out_rms_px, ".3f"),
         "its 95 % interval (px)": " – ".join(number_text(value, ".3f") for value in report.held_out_interval_px),
@@ -50,7 +49,8 @@ def calibration_page(calibration: Calibration, *, title: str = "Calibration", su
         Text(
             "RMS is the root of the mean of dx² + dy² over corners. Boards are left out one instant at a time: they "
             "take no part in the fit of the rig, only their own six pose unknowns are estimated, and lengths on them "
-            f"are measured by that rig, every corner triangulated by itself. Lengths are in {unit}.",
+            f"are measured by that rig, every corner triangulated by itself. Lengths are in {unit}; the world: "
+            f"{calibration.world}.",
             "note",
         )
     )
