@@ -51,10 +51,10 @@ def detect_board(
     """Find the board's corners in all views.
 
     Frames are matched by their numbers: those of a video count from 0, those of pictures stand in their names
-    (`multipose.numbering`). Videos must have the same number of frames, unless `offsets` says how they belong together
-    or `frames` which to look at; a picture that one view lacks is told in the reasons. Views that are parts of one
-    video are cut from the same decoded frames. All are worked on in parallel, and the result does not depend on the
-    number of threads.
+    (`multipose.numbering`). Where the rate of a video varies, the videos' own times count. Videos must have the same
+    number of frames, unless `offsets` says how they belong together or `frames` which to look at; a picture that one
+    view lacks is told in the reasons. Views that are parts of one video are cut from the same decoded frames. All are
+    worked on in parallel, and the result does not depend on the number of threads.
 
     In a recording with more than `max_frames` instants, 2 in 5 of these are spread evenly, on key frames of the first
     video where there are some near; the others go, round after round, to where the board is seen and moves, first to
@@ -78,7 +78,7 @@ def detect_board(
     if not sources:
         raise DataError("No views were given to look for a board in.")
     opened = _open(sources, views or {}, offsets or {})
-    own = {name: source.frame_numbers - (offsets or {}).get(name, 0) for name, source in opened.items()}
+    own = _own_numbers(opened, offsets or {}, progress)
     for name, source in opened.items():
         root = _root(source)
         if isinstance(root, ImageFolder) and root.numbering.chosen:
@@ -269,6 +269,28 @@ def _open(
         source = open_source(spec)
         opened[name] = View(source, **views[name]) if name in views else source
     return opened
+
+
+def _own_numbers(
+    opened: Mapping[str, FrameSource], offsets: Mapping[str, int], progress: Progress
+) -> dict[str, IntArray]:
+    """The number of the instant of each view's frames: the frame's own from the view's offset on; where the rate of a
+    video varies, the number of typical intervals that have passed by the videos' own times.
+    """
+    videos = {name: root for name, source in opened.items() if isinstance(root := _root(source), VideoFile)}
+    if len(videos) < max(len(opened), 2) or all(video.fps is not None for video in videos.values()):
+        return {name: source.frame_numbers - offsets.get(name, 0) for name, source in opened.items()}
+    interval = float(np.median(np.concatenate([np.diff(video.times) for video in videos.values()])))
+    progress.note(
+        f"Frames of the board are matched by the videos' own times, since the rate of "
+        f"{', '.join(name for name, video in videos.items() if video.fps is None)} varies."
+    )
+    numbers = {}
+    for name, video in videos.items():
+        first = offsets.get(name, 0)
+        begun = video.times[first] if 0 <= first < len(video) else first * interval
+        numbers[name] = np.rint((video.times - begun) / interval).astype(np.int64)
+    return numbers
 
 
 def _instants(

@@ -1,8 +1,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
+import av
 import numpy as np
 import pytest
 
@@ -230,6 +233,32 @@ def test_board_videos_of_unequal_length_by_their_offsets(
         np.testing.assert_allclose(here - here[0], 2.0 * (np.array(frames_seen) - frames_seen[0]), atol=0.3)
     with pytest.raises(DataError, match="offset is given for the view 'top'"):
         detect_board(sources, CHESS, offsets={"top": 3})
+
+
+def test_where_a_rate_varies_the_videos_own_times_count(tmp_path: Path, heard: Any) -> None:
+    """The right camera dropped frame 5 and went on: its later frames are of other instants than their numbers say."""
+    ticks = {"left": list(range(12)), "right": [*range(5), *range(6, 13)]}
+    for name, shown in ticks.items():
+        with av.open(str(tmp_path / f"{name}.mp4"), "w") as container:
+            stream = container.add_stream("libx264", rate=10, options={"crf": "5"})
+            stream.width, stream.height, stream.pix_fmt = *SIZE, "yuv420p"
+            stream.codec_context.time_base = Fraction(1, 10)
+            for tick in shown:
+                picture = rgb(picture_of(CHESS, QUAD + np.array([2.0 * tick, 0]))[0])
+                frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
+                frame.pts = tick
+                container.mux(stream.encode(frame))
+            container.mux(stream.encode())
+    sources = {name: tmp_path / f"{name}.mp4" for name in ticks}
+    corners = detect_board(sources, CHESS, progress=heard)
+    assert corners.frames.tolist() == list(range(13))
+    x = corners.px[..., 0].mean(-1)
+    both = np.isfinite(x).all(0)
+    assert np.flatnonzero(~both).tolist() == [5, 12]
+    np.testing.assert_allclose(x[0, both], x[1, both], atol=0.3)
+    assert any("since the rate of right varies" in note for note in heard.notes)
+    later = detect_board(sources, CHESS, offsets={"left": 2, "right": 2})
+    assert np.isfinite(later.px[..., 0].mean(-1)).all(0).sum() == both.sum()
 
 
 def test_pictures_without_a_common_number_are_told(tmp_path: Path) -> None:
