@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from math import degrees
 from typing import TYPE_CHECKING, Any
 
@@ -151,7 +152,7 @@ def _check(
 
     project = Project.find(folder)
     is_recording = name in [recording.name for recording in project.recordings]
-    with project.lock():
+    with project.lock() if refine else nullcontext():  # without --refine nothing is written
         if sessions:
             if len(sessions) > 1 or baseline is not None or is_recording:
                 raise click.UsageError(

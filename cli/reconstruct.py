@@ -106,8 +106,7 @@ def command(
 
 def _take_over(project: Project, recording: Recording, hashes: Hashes, threads: int, progress: RichProgress) -> None:
     """Bring the key points of other programs onto the recording's clock, where no network is needed for that."""
-    brought = bool(recording.keypoints) and set(recording.videos) <= set(recording.keypoints)
-    if brought and _unsettled(project, "predict", recording.name, hashes):
+    if recording.is_brought and _unsettled(project, "predict", recording.name, hashes):
         from multipose.pipeline.prediction import predict_recording
 
         predict_recording(project, recording, hashes, threads=threads, progress=progress)

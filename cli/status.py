@@ -26,9 +26,9 @@ def command(folder: str, show_all: bool) -> Result:
     for entry in shown:
         if entry["state"] == "blocked":  # for long reasons that many products share
             numbers = [lacking.setdefault(reason, len(lacking) + 1) for reason in entry["reasons"]]
-            why = " ".join(f"({number})" for number in numbers)
+            why = [" ".join(f"({number})" for number in numbers)]
         else:
-            why = "; ".join(entry["reasons"])
+            why = entry["reasons"]
         rows.append((entry["state"], entry["path"], why))
     hidden = len(overview.products) - len(shown)
     lines = [
@@ -40,21 +40,26 @@ def command(folder: str, show_all: bool) -> Result:
     lines += [f"({number}) {reason}" for reason, number in lacking.items()]
     if hidden:
         lines.append(f"... and {hidden} that are up to date (--all shows them)")
+    running = None if overview.running is None else vars(overview.running)
+    if running is not None:
+        lines += ["", f"running: {overview.running}"]
     lines += ["", f"next: {overview.next}" if overview.next else "Everything is up to date."]
-    return Result({"products": overview.products, "next": overview.next}, "\n".join(lines))
+    return Result({"products": overview.products, "running": running, "next": overview.next}, "\n".join(lines))
 
 
-def _describe(rows: list[tuple[str, str, str]]) -> list[str]:
-    """State, product and why: behind the product where that fits, else on lines of their own below it."""
+def _describe(rows: list[tuple[str, str, list[str]]]) -> list[str]:
+    """State, product and why: one reason behind the product where it fits, else each on a line below it."""
     listed = table([[state, path] for state, path, _ in rows], ["state", "product"]).splitlines()
     head, width = len(listed) - len(rows), shutil.get_terminal_size((80, 24)).columns
     indent = " " * (2 + max(len("state"), *(len(state) for state, _, _ in rows)))
     beside = max(map(len, listed[head:]))
     for place, (_, _, why) in enumerate(rows, head):
-        if beside + 2 + len(why) <= width:
-            listed[place] = f"{listed[place].ljust(beside)}  {why}".rstrip()
+        if len(why) <= 1 and beside + 2 + sum(map(len, why)) <= width:
+            listed[place] = f"{listed[place].ljust(beside)}  {''.join(why)}".rstrip()
         else:
-            listed[place] += "\n" + textwrap.fill(
-                why, width, initial_indent=indent, subsequent_indent=indent, break_long_words=False
+            listed[place] += "".join(
+                "\n"
+                + textwrap.fill(line, width, initial_indent=indent, subsequent_indent=indent, break_long_words=False)
+                for line in why
             )
     return listed

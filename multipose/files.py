@@ -15,6 +15,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,9 @@ from multipose.errors import DataError, FormatError, ProjectError
 
 SCHEMA_VERSION = 1
 """Version of the layout of every file that multipose writes; a reader refuses a newer one."""
+
+TIME_FORMAT = "%Y-%m-%d %H:%M:%S"
+"""How a lock says, in local time, since when it is held."""
 
 _CHUNK = 1 << 20
 _MOST_PID = 1 << 31
@@ -196,7 +200,7 @@ def file_lock(path: str | os.PathLike[str]) -> Iterator[None]:
     """
     lock = Path(path)
     lock.parent.mkdir(parents=True, exist_ok=True)
-    mine = {"pid": os.getpid(), "host": socket.gethostname(), "since": time.strftime("%Y-%m-%d %H:%M:%S")}
+    mine = {"pid": os.getpid(), "host": socket.gethostname(), "since": time.strftime(TIME_FORMAT)}
     for _ in range(2):
         try:
             handle = os.open(lock, os.O_CREAT | os.O_EXCL | os.O_WRONLY)
@@ -218,14 +222,32 @@ def file_lock(path: str | os.PathLike[str]) -> Iterator[None]:
         lock.unlink(missing_ok=True)
 
 
-def lock_owner(path: str | os.PathLike[str]) -> int | None:
-    """The other process of this machine that holds a lock file; None where there is none, or it cannot be known."""
+@dataclass(frozen=True)
+class LockOwner:
+    """The process that holds a lock: its number, the machine it runs on, and since when (local time there)."""
+
+    pid: int
+    host: str
+    since: str
+
+    def __str__(self) -> str:
+        where = "" if self.host == socket.gethostname() else f" on {self.host}"
+        return f"process {self.pid}{where}, since {self.since}"
+
+
+def lock_owner(path: str | os.PathLike[str]) -> LockOwner | None:
+    """The other process that holds a lock file; None where there is none, it is gone, or the file cannot be read.
+
+    Whether a process of another machine still runs cannot be known; it counts as running.
+    """
     try:
-        owner = json.loads(Path(path).read_text(encoding="utf-8"))
-        pid, host = int(owner["pid"]), str(owner["host"])
+        table = json.loads(Path(path).read_text(encoding="utf-8"))
+        owner = LockOwner(int(table["pid"]), str(table["host"]), str(table["since"]))
     except (OSError, ValueError, KeyError, TypeError, RecursionError, OverflowError):
         return None
-    return pid if host == socket.gethostname() and pid != os.getpid() and _is_running(pid) else None
+    if owner.host != socket.gethostname():
+        return owner
+    return owner if owner.pid != os.getpid() and _is_running(owner.pid) else None
 
 
 def _remove_stale(lock: Path) -> None:

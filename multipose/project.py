@@ -27,7 +27,7 @@ from pathlib import Path
 from multipose.config import CONFIG_NAME, ProjectConfig, check_name, load_config
 from multipose.documents import check_document
 from multipose.errors import ConfigError, FormatError, ProjectError, did_you_mean
-from multipose.files import file_lock, lock_owner, natural_key, write_text
+from multipose.files import LockOwner, file_lock, lock_owner, natural_key, write_text
 from multipose.text import read_rows
 
 MANIFEST_NAME = "recordings.csv"
@@ -67,6 +67,11 @@ class Recording:
             )
         if not self.videos and not self.keypoints:
             raise ProjectError(f"Recording {self.name!r} has neither a video nor a file of key points in any view.")
+
+    @property
+    def is_brought(self) -> bool:
+        """True where the 2D key points of all views were made by another program, so that no network is needed."""
+        return bool(self.keypoints) and set(self.videos) <= set(self.keypoints)
 
 
 def read_manifest(path: Path, views: Iterable[str]) -> tuple[Recording, ...]:
@@ -216,7 +221,7 @@ class Project:
         return file_lock(self._lock_path)
 
     @property
-    def worker(self) -> int | None:
+    def worker(self) -> LockOwner | None:
         """The other process that is writing products here now, if any."""
         return lock_owner(self._lock_path)
 

@@ -12,6 +12,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+import platformdirs
+
 from multipose.board import Board, board_from_dict
 from multipose.config import split_axes, split_scale
 from multipose.documents import MOST_TABLE, check_document, read_toml
@@ -108,9 +110,12 @@ def tell_stale(project: Project, stage: str, recording: Recording, hashes: Hashe
         )
 
 
-def open_hashes(project: Project) -> Hashes:
-    """The project's memory of content hashes."""
-    return Hashes(project.folder / ".multipose" / "hashes.json")
+def open_hashes(project: Project, *, read_only: bool = False) -> Hashes:
+    """The project's memory of content hashes; with `read_only` what is learnt is kept in the user's cache folder."""
+    kept = project.folder / ".multipose" / "hashes.json"
+    if not read_only:
+        return Hashes(kept)
+    return Hashes(Path(platformdirs.user_cache_dir("multipose", appauthor=False)) / "hashes.json", kept)
 
 
 def calibration_product(project: Project, session: str) -> Product:
@@ -354,8 +359,9 @@ def trajectories_product(project: Project, recording: Recording) -> Product:
     except ProjectError as error:
         lacking.append(str(error))
     if not inputs["the 2D key points"].exists():
+        command = f"multipose reconstruct {recording.name}" if recording.is_brought else "multipose predict"
         lacking.append(
-            f"Recording {recording.name!r} has no 2D key points. Make them with `multipose predict`"
+            f"Recording {recording.name!r} has no 2D key points. Make them with `{command}`"
             f"{_broken_link(project.keypoints_path(recording.name))}."
         )
     held_out = held_out_files(project, recording)

@@ -27,6 +27,8 @@ State: TypeAlias = Literal["current", "given", "edited", "stale", "interrupted",
 """current: made from what is there now. given: put there by hand, never overwritten by `run`. edited: made here, then
 changed by hand; treated as given. stale, interrupted, missing: to be made. blocked: cannot be made yet."""
 
+_MOST_HASHES = 20_000  # files that a memory of hashes remembers, the newest ones
+
 SETTLED: tuple[State, ...] = ("current", "given", "edited")
 
 
@@ -93,17 +95,26 @@ class Hashes:
     """Content hashes that outlive the process: a file of unchanged size and time is not read again.
 
     Videos are large; without this every `multipose status` would read all of them.
+
+    Args:
+        path: where they are kept.
+        others: further memories to look into, which are not written.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *others: Path) -> None:
         self._path = path
         self._known: dict[str, list[Any]] = {}
+        self._others: dict[str, list[Any]] = {}
         self._changed = False
         if path.exists():
             try:
                 self._known = _read_hashes(path)
             except FormatError:
                 self._changed = True  # a cache: what cannot be read is computed anew
+        for other in others:
+            if other.exists():
+                with suppress(FormatError):
+                    self._others |= _read_hashes(other)
 
     def of(self, place: Path) -> str:
         """Hash of a file, or of a folder's names and contents.
@@ -115,10 +126,12 @@ class Hashes:
             return content_hash(place)
         stat = place.stat()
         key, mark = str(place.resolve()), [stat.st_size, stat.st_mtime_ns]
-        known = self._known.get(key)
-        if known is not None and known[:2] == mark:
-            return str(known[2])
+        for memory in (self._known, self._others):
+            known = memory.get(key)
+            if known is not None and known[:2] == mark:
+                return str(known[2])
         value = content_hash(place)
+        self._known.pop(key, None)  # the newest last
         self._known[key] = [*mark, value]
         self._changed = True
         return value
@@ -126,8 +139,9 @@ class Hashes:
     def save(self) -> None:
         """Write down what was learnt, where that is possible; else the next process reads the files anew."""
         if self._changed:
+            newest = dict(list(self._known.items())[-_MOST_HASHES:])
             with suppress(OSError):
-                write_text(self._path, json.dumps(self._known))
+                write_text(self._path, json.dumps(newest))
             self._changed = False
 
 
@@ -318,15 +332,40 @@ def _compare(product: Product, record: Record, hashes: Hashes) -> tuple[str, ...
     for key in sorted(set(now) | set(record.parameters)):
         old, new = record.parameters.get(key), now.get(key)
         if old != new:
-            reasons.append(f"{key} is now {json.dumps(new)}, was {json.dumps(old)}")
+            reasons.extend(_tell_change(key, old, new))
     for key, old in record.configured.items():
         new = _plain({key: product.parameters.get(key)})[key]
         if new != old:
-            reasons.append(f"{key} is now {json.dumps(new)} in multipose.toml, was {json.dumps(old)}")
+            reasons.extend(_tell_change(key, old, new, " in multipose.toml"))
     if reasons and record.overrides:
-        given = ", ".join(f"{key} = {json.dumps(value)}" for key, value in record.overrides.items())
-        reasons.append(f"given on the command line only, and lost when it is made anew: {given}")
+        given = ", ".join(f"{key} = {_brief(value)}" for key, value in record.overrides.items())
+        reasons.append(f"of the command line, to be given again: {given}")
     return tuple(reasons)
+
+
+def _tell_change(key: str, old: Any, new: Any, where: str = "") -> list[str]:
+    """What changed in a parameter, in short lines: of a table the values that changed, of a list its members."""
+    if isinstance(old, dict) and isinstance(new, dict):
+        changed = [name for name in {**old, **new} if old.get(name) != new.get(name)]
+        return [line for name in changed for line in _tell_change(f"{key}.{name}", old.get(name), new.get(name), where)]
+    if isinstance(old, list) and isinstance(new, list) and not _is_brief([old, new]):
+        added, gone = ([item for item in one if item not in other] for one, other in ((new, old), (old, new)))
+        parts = [f"{word} {_brief(items)}" for word, items in (("now also", added), ("no longer", gone)) if items]
+        return [f"{key}{where}: {' and '.join(parts) or 'in another order'}"]
+    return [f"{key} is now {_brief(new)}{where}, was {_brief(old)}"]
+
+
+_BRIEF = 40  # characters of a value in a reason
+
+
+def _is_brief(value: Any) -> bool:
+    return len(json.dumps(value, ensure_ascii=False)) <= _BRIEF
+
+
+def _brief(value: Any) -> str:
+    """A value as a reason shows it: "not set" for None, a long one cut."""
+    text = "not set" if value is None else json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= _BRIEF else f"{text[: _BRIEF - 4].rstrip(' ,')} ..."
 
 
 def _plain(values: Mapping[str, Any]) -> dict[str, Any]:

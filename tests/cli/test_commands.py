@@ -163,7 +163,7 @@ def test_from_nothing_to_a_player(folder: Path) -> None:
     status = call_json("status")
     assert [product["state"] for product in status["products"]] == ["given", "missing", "blocked", "blocked"]
     assert set(status["products"][0]) >= {"path", "state", "made_by", "inputs"}
-    assert "multipose predict run1" in status["next"]
+    assert "multipose reconstruct run1" in status["next"]
     predicted = call_json("predict")
     assert predicted["recordings"]["run1"]["views"]["back"]["frames"] == 12
     reconstructed = call_json("reconstruct")["recordings"]["run1"]

@@ -5,20 +5,25 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import shutil
 import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
 from multipose.camera import CameraRig
+from multipose.cli.main import main
 from multipose.errors import ProjectError
 from multipose.files import content_hash
 from multipose.geometry import pose
 from multipose.pipeline.overview import look_over
 from multipose.pipeline.pictures import corners_page, rig_page
 from multipose.pipeline.plan import describe, judge_all, open_hashes, plan
-from multipose.pipeline.provenance import Judgement, making, resumable
+from multipose.pipeline.provenance import Judgement, judge, making, resumable
 from multipose.pipeline.reconstruction import reconstruct_recording
 from multipose.pipeline.running import run
 from multipose.project import Project
@@ -144,18 +149,79 @@ def test_a_stage_that_fails_leaves_the_state_as_it_was(finished: Project) -> Non
     assert judge_paths(project)[RUN1[1]].state == "interrupted"
 
 
-def test_what_another_process_makes_is_under_way(finished: Project) -> None:
+def test_what_another_process_makes_is_running(finished: Project) -> None:
     begun = making(describe(finished, "reconstruct", "run1"), open_hashes(finished))
     begun.__enter__()
     assert finished.worker is None
     states = {entry["path"]: entry["state"] for entry in look_over(finished).products}
     assert states[RUN1[1]] == "interrupted"
     lock = finished.folder / ".multipose" / "lock"
-    lock.write_text(json.dumps({"pid": os.getppid(), "host": socket.gethostname(), "since": "noon"}), encoding="utf-8")
-    assert finished.worker == os.getppid()
+
+    def hold(pid: int, since: str, host: str = "") -> None:
+        owner = {"pid": pid, "host": host or socket.gethostname(), "since": since}
+        lock.write_text(json.dumps(owner), encoding="utf-8")
+
+    hold(os.getppid(), "2020-01-01 12:00:00")
+    overview = look_over(finished)
+    entries = {entry["path"]: entry for entry in overview.products}
+    assert entries[RUN1[1]]["state"] == "running"
+    assert entries[RUN1[1]]["reasons"] == [f"process {os.getppid()}, since 2020-01-01 12:00:00"]
+    assert str(overview.running) == f"process {os.getppid()}, since 2020-01-01 12:00:00"
+    hold(12, "2020-01-01 12:00:00", "other")  # whether a process of another machine runs cannot be known
+    assert str(look_over(finished).running) == "process 12 on other, since 2020-01-01 12:00:00"
+    hold(os.getppid(), "2099-01-01 12:00:00")  # begun before this process came, by one that is gone
     entries = {entry["path"]: entry for entry in look_over(finished).products}
-    assert entries[RUN1[1]]["state"] == "under way"
-    assert entries[RUN1[1]]["reasons"] == [f"process {os.getppid()} is at work in this folder"]
+    assert entries[RUN1[1]]["state"] == "interrupted"
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    hold(gone.pid, "2020-01-01 12:00:00")
+    overview = look_over(finished)
+    assert overview.running is None
+    assert {entry["path"]: entry["state"] for entry in overview.products}[RUN1[1]] == "interrupted"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ({"a": 1, "b": 2}, {"a": 1, "b": 3}, ["view.top.b is now 3, was 2"]),
+        ({"a": 1}, None, ['view.top is now not set, was {"a": 1}']),
+        ([f"point_{i}" for i in range(20)], [f"point_{i}" for i in range(1, 21)], None),
+        ("x" * 300, "y" * 300, None),
+        ([f"point_{i}" for i in range(20)], [f"point_{i}" for i in range(19, -1, -1)], ["view.top: in another order"]),
+    ],
+)
+def test_reasons_are_short_lines(finished: Project, old: object, new: object, said: list[str] | None) -> None:
+    hashes = open_hashes(finished)
+    product = describe(finished, "reconstruct", "run1")
+    with making(dataclasses.replace(product, parameters={"view.top": old}), hashes):
+        pass
+    reasons = judge(dataclasses.replace(product, parameters={"view.top": new}), hashes, {}).reasons
+    assert all(len(reason) <= 130 for reason in reasons)
+    if said is None:
+        assert len(reasons) == 1
+    else:
+        assert list(reasons) == said
+
+
+def test_looking_writes_nothing_in_the_project(
+    finished: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    shutil.rmtree(finished.folder / ".multipose")
+
+    def listing() -> dict[str, tuple[int, str]]:
+        return {str(path): (path.stat().st_mtime_ns, content_hash(path)) for path in finished.folder.rglob("*")}
+
+    before = listing()
+    for words in (["status"], ["status", "--all", "--json"], ["calibrate", "--check", "run1"]):
+        result = CliRunner().invoke(main, [*words, "--project", str(finished.folder)])
+        assert result.exit_code == 0, result.output
+    target = tmp_path / "pictures" / "rig.html"
+    assert (
+        CliRunner().invoke(main, ["view", "rig", "--to", str(target), "--project", str(finished.folder)]).exit_code == 0
+    )
+    assert target.exists()
+    assert listing() == before
 
 
 def test_an_interruption_is_no_state_of_a_whole_product(finished: Project) -> None:
@@ -172,7 +238,7 @@ def test_what_multipose_toml_says_later_is_not_hidden_by_the_command_line(finish
     reasons = judge_paths(Project.open(project.folder))[RUN1[1]].reasons
     assert reasons == (
         "min_views is now 4 in multipose.toml, was 2",
-        "given on the command line only, and lost when it is made anew: min_views = 3",
+        "of the command line, to be given again: min_views = 3",
     )
 
 
