@@ -60,6 +60,11 @@ if TYPE_CHECKING:
     "bars on what they find there instead of on a tenth of the labels. Takes N times as long.",
 )
 @click.option(
+    "--replace",
+    is_flag=True,
+    help="Replace a network also by one of a shorter training that is worse on the same held-out pictures.",
+)
+@click.option(
     "--devices",
     callback=lambda _context, _option, text: tuple(part.strip() for part in text.split(",")) if text else (),
     metavar="DEVICE,DEVICE...",
@@ -92,6 +97,7 @@ def command(views: tuple[str, ...], everything: bool, shared: str | None, folder
     elif not (views or everything or shared is not None):
         judged = judge_all(project, [describe(project, "train", name) for name in names], hashes)
         names = tuple(judgement.product.subject for judgement in judged if not judgement.settled)
+    options["replace_better"] = options.pop("replace")
     with project.lock():
         results = train_models(
             project,

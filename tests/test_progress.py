@@ -17,6 +17,23 @@ def test_standard_output_stays_free(progress: Progress, capfd: pytest.CaptureFix
     assert ("count [to] three" in err) == (progress is not SILENT)
 
 
+def test_a_log_gets_a_line_now_and_then(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+    monkeypatch.setattr("multipose.progress.time.monotonic", lambda: now[0])
+    progress = RichProgress()
+    with progress.task("train top", total=200) as task, progress.task("read") as other:
+        for _ in range(200):
+            now[0] += 0.125
+            task.advance(note="loss 2")
+            other.advance()
+    lines = capfd.readouterr().err.splitlines()
+    assert len(lines) == 4  # at 10 and 20 s, and at the end of each task
+    assert lines[0] == "train top 80/200, 0:00:15 left  loss 2"
+    assert lines[1] == "train top 160/200, 0:00:05 left  loss 2"
+    assert lines[2] == "read 200, took 0:00:25"
+    assert lines[3] == "train top 200/200  loss 2, took 0:00:25"
+
+
 def test_bars_of_several_tasks_at_once(capfd: pytest.CaptureFixture[str]) -> None:
     """Only one display can be on the screen; tasks begin and end in any order."""
     progress = RichProgress()

@@ -7,15 +7,15 @@ import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from multipose.errors import ProjectError
-from multipose.files import SCHEMA_VERSION, hash_value, write_text
+from multipose.errors import ModelError, MultiposeError, ProjectError
+from multipose.files import SCHEMA_VERSION, atomic_path, hash_value, write_text
 from multipose.pipeline.folds import calibrate_on_folds, plan_folds
 from multipose.pipeline.held_out import HeldOutPoints
 from multipose.pipeline.plan import HELD_OUT_FILE, hash_rows, label_rows, model_product, views_of
@@ -39,6 +39,7 @@ from multipose.view import evaluation_page, training_page
 
 EVALUATION_FILE = "evaluation.json"
 TRAINING_PAGE = "training.html"
+_NETWORK_FILES = ("weights.safetensors", "model.toml", "metrics.csv", TRAINING_PAGE)
 HELD_OUT = "held out from training, but told it when to stop"
 _PAGE_SECONDS = 20.0  # between two pages of a training under way; one costs about 0.1 s of CPU time
 
@@ -108,6 +109,7 @@ def train_model(
     labelled_again: Path | None = None,
     folds: int | None = None,
     keep: bool = False,
+    replace_better: bool = True,
     devices: Sequence[str] = (),
     threads: int | None = None,
     progress: Progress = SILENT,
@@ -127,6 +129,8 @@ def train_model(
         folds: also train so many networks without a part of the labelled times each, and calibrate the error bars on
             what they find there (`folds.calibrate_on_folds`); for few labels, it takes so many times as long.
         keep: do nothing where the same training has been finished.
+        replace_better: False: a shorter training that ends with a larger error on the same held-out pictures leaves the
+            network that was there.
         devices: one as for `runtime.choose_device`, or several that train together; by default the machine's best.
 
     Returns:
@@ -137,6 +141,7 @@ def train_model(
         ProjectError: there is no such network, there are no labels for it, or `start` is not trained.
         LabelError: the labels to add are not of this network's views, or do not fit those that are there.
         DataError: the labels do not suffice.
+        ModelError: with `replace_better` False, the new network is worse than the one it was to replace.
     """
     begin = None if start is None else load_start(project, start)
     brought: frozenset[str] = frozenset() if add is None else bring_labels(project, name, add)
@@ -183,6 +188,7 @@ def train_model(
             "threads": threads,
             "progress": progress,
         }
+        before = None if replace_better or brought else _read_network(folder)
         with _training_page(folder, name) as watch:
             if len(devices) > 1:
                 result = train_on(devices, dataset, folder, **options)
@@ -190,6 +196,8 @@ def train_model(
             else:
                 device = devices[0] if devices else "auto"
                 result = train(dataset, folder, device=device, watch=watch, **options)
+        if before is not None:
+            _refuse_worse(name, folder, before, result.model)
         judged = result.held_out
         if parts:
             model, judged = calibrate_on_folds(
@@ -207,6 +215,43 @@ def train_model(
         _write_evaluation(folder, name, result, pictures)
     _tell_use(project, name, progress)
     return _describe(result.model, folder)
+
+
+@dataclass(frozen=True)
+class _Network:
+    """The network that was there: what its training says of itself, and its files' bytes, to be put back."""
+
+    training: Mapping[str, Any]
+    files: Mapping[str, bytes]
+
+
+def _read_network(folder: Path) -> _Network | None:
+    try:
+        training = PoseModel.load(folder).training
+    except MultiposeError:  # none is there, or a damaged one, which is to be replaced
+        return None
+    files = {name: (folder / name).read_bytes() for name in _NETWORK_FILES if (folder / name).is_file()}
+    return _Network(training, files)
+
+
+def _refuse_worse(name: str, folder: Path, before: _Network, model: PoseModel) -> None:
+    """Put the network back that was there where a shorter training made a worse one on the same held-out pictures.
+
+    Raises:
+        ModelError: it did.
+    """
+    old, new = before.training, model.training
+    comparable = set(old.get("held_out_names", ())) == set(new["held_out_names"])
+    if not comparable or new["minutes"] >= old["minutes"] or new["held_out_mean_px"] <= old["held_out_mean_px"]:
+        return
+    for file, content in before.files.items():
+        with atomic_path(folder / file) as temporary:
+            temporary.write_bytes(content)
+    raise ModelError(
+        f"Network {name}: the shorter training ({new['minutes']:.1f} min) ends at {new['held_out_mean_px']:.2f} px on "
+        f"{len(new['held_out_names'])} held-out pictures, the network that is there ({old['minutes']:.1f} min) at "
+        f"{old['held_out_mean_px']:.2f} px. It is kept. Train longer, or say --replace to take the worse one."
+    )
 
 
 def _tell_use(project: Project, name: str, progress: Progress) -> None:
