@@ -91,15 +91,16 @@ def training_page(metrics: pd.DataFrame, *, title: str = "Training", running: bo
     """
     last = metrics.iloc[-1]
     judged = metrics.dropna(subset=["held_out_mean_px"])
-    facts = {
+    facts = {}
+    if len(judged):
+        facts["held-out mean error (px)"] = number_text(judged["held_out_mean_px"].iloc[-1], ".2f")
+        facts["held-out median error (px)"] = number_text(judged["held_out_median_px"].iloc[-1], ".2f")
+    facts |= {
         "steps": str(int(last["step"])),
         "minutes": number_text(last["seconds"] / 60, ".1f"),
         "CPU minutes": number_text(last["cpu_seconds"] / 60, ".1f"),
         "loss": number_text(last["loss"], ".3f"),
     }
-    if len(judged):
-        facts["held-out mean error (px)"] = number_text(judged["held_out_mean_px"].iloc[-1], ".2f")
-        facts["held-out median error (px)"] = number_text(judged["held_out_median_px"].iloc[-1], ".2f")
     note = (
         "Errors are those of the averaged network on a few of the pictures held out from training, which tell it when "
         "to stop: they watch the training, they do not judge the network. The first comes after half of the budget."

@@ -252,7 +252,7 @@ def _cell(value: object, form: str) -> str:
     if isinstance(value, int | np.integer):
         return str(value)
     if isinstance(value, float | np.floating):
-        return format(float(value), form)
+        return format(float(value), form).removesuffix(".")
     return str(value)
 
 
