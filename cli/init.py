@@ -17,7 +17,15 @@ def _split(ctx: click.Context, option: click.Parameter, value: tuple[str, ...]) 
 @click.command("init")
 @click.argument("folder", type=click.Path(file_okay=False, path_type=Path))
 @click.option("--views", multiple=True, required=True, callback=_split, help="Names of the cameras: back,mid,top")
-@click.option("--keypoints", multiple=True, required=True, callback=_split, help="Body parts: nose,left_ear,right_ear")
+@click.option("--keypoints", multiple=True, callback=_split, help="Body parts: nose,left_ear,right_ear")
+@click.option(
+    "--from",
+    "like",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Take body parts, lines and left/right pairs from a file instead: SLEAP's .slp, .h5 or .csv, DeepLabCut's "
+    "config.yaml or a table of it, movement's .nc, or a .csv of multipose.",
+)
 @click.option(
     "--edge", "edges", multiple=True, metavar="A,B", help="A line to draw between two key points; repeatable."
 )
@@ -35,9 +43,13 @@ def command(folder: Path, views: list[str], keypoints: list[str], edges: tuple[s
     """Make a project folder with a commented multipose.toml."""
     from multipose.pipeline.beginning import make_project
 
-    project = make_project(folder, views, keypoints, edges, board=options["board"], name=options["name"])
+    if bool(keypoints) == (options["like"] is not None):
+        raise click.UsageError("Name the body parts with --keypoints, or a file that does with --from, not both.")
+    project = make_project(folder, views, keypoints, edges, **options)
+    skeleton = project.config.skeleton
     steps = [
-        "multipose add NAME " + " ".join(f"{view}=VIDEO" for view in project.views),
+        "multipose add NAME "
+        + (" ".join(f"{view}=VIDEO" for view in project.views) if len(project.views) > 1 else "VIDEO"),
         "multipose status",
     ]
     if len(project.views) > 1:
@@ -45,8 +57,13 @@ def command(folder: Path, views: list[str], keypoints: list[str], edges: tuple[s
     text = "\n".join(
         [
             f"Made the project {project.config.name!r} in {project.folder}.",
+            f"Key points: {', '.join(skeleton.keypoints)}",
+            "Left and right: "
+            + (", ".join("/".join(pair) for pair in skeleton.pairs) or "none (say pairs in multipose.toml)"),
+            *([f"Lines: {', '.join('-'.join(edge) for edge in skeleton.edges)}"] if skeleton.edges else []),
             f"Look through {project.folder / 'multipose.toml'}, then:",
             *(f"  {number}. {step}" for number, step in enumerate(steps, start=1)),
         ]
     )
-    return Result({"folder": str(project.folder), "views": project.views}, text)
+    data = {"folder": str(project.folder), "views": project.views, "keypoints": skeleton.keypoints}
+    return Result(data | {"pairs": skeleton.pairs, "edges": skeleton.edges}, text)

@@ -83,13 +83,13 @@ def extract(
 
 @command.command("import")
 @click.argument("path", type=click.Path(exists=True, path_type=Path))
-@click.option("--view", required=True, help="The view that these labels are of.")
+@click.option("--view", help="The view that these labels are of; in a project of one view that one.")
 @click.option("--recording", help="The recording that they are of; by default the names in the file.")
 @click.option("--replace", is_flag=True, help="Where a point is labelled otherwise, replace that.")
 @click.option("--keep", is_flag=True, help="Where a point is labelled otherwise, keep that.")
 @project_option
 @reporting
-def bring(path: Path, view: str, recording: str | None, replace: bool, keep: bool, folder: str) -> Result:
+def bring(path: Path, view: str | None, recording: str | None, replace: bool, keep: bool, folder: str) -> Result:
     """Bring labels and pictures: from DeepLabCut (CollectedData_*.csv or .h5), or from a table as labels.csv.
 
     A file that says something else than the labels that are there is refused, unless --replace or --keep is given.
@@ -101,6 +101,9 @@ def bring(path: Path, view: str, recording: str | None, replace: bool, keep: boo
         raise click.UsageError("Give --replace or --keep, not both.")
     conflicts: Literal["refuse", "replace", "keep"] = "replace" if replace else "keep" if keep else "refuse"
     project = Project.find(folder)
+    if view is None and len(project.views) > 1:
+        raise click.UsageError(f"Say with --view which of the views they are of: {', '.join(project.views)}.")
+    view = view or project.views[0]
     with project.lock():
         counts = import_labels(project, path, view, recording=recording, conflicts=conflicts)
     lines = [
@@ -132,7 +135,10 @@ def hand_out(target: Path, views: tuple[str, ...], scorer: str, folder: str) -> 
 
     project = Project.find(folder)
     written = export_labels(project, target, project.select_views(views), scorer, open_hashes(project))
-    return Result(written, "\n".join(path for paths in written["views"].values() for path in paths))
+    lines = [path for paths in written["views"].values() for path in paths] + list(written["configs"].values())
+    left = sorted(set(written["views"]) - set(written["configs"]))
+    lines += [f"! {target / view / 'config.yaml'} is not multipose's and stays as it is." for view in left]
+    return Result(written, "\n".join(lines))
 
 
 @command.command("check")

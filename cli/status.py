@@ -32,7 +32,7 @@ def command(folder: str, show_all: bool) -> Result:
         rows.append((entry["state"], entry["path"], why))
     hidden = len(overview.products) - len(shown)
     lines = [
-        f"{project.config.name}: {len(project.views)} views ({', '.join(project.views)}), "
+        f"{project.config.name}: {_views(project.views)}, "
         f"recordings: {len(project.recordings)}, labelled pictures: {overview.labels}"
     ]
     if rows:
@@ -45,6 +45,10 @@ def command(folder: str, show_all: bool) -> Result:
         lines += ["", f"running: {overview.running}"]
     lines += ["", f"next: {overview.next}" if overview.next else "Everything is up to date."]
     return Result({"products": overview.products, "running": running, "next": overview.next}, "\n".join(lines))
+
+
+def _views(views: tuple[str, ...]) -> str:
+    return f"view {views[0]}" if len(views) == 1 else f"{len(views)} views ({', '.join(views)})"
 
 
 def _describe(rows: list[tuple[str, str, list[str]]]) -> list[str]:

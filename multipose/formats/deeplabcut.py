@@ -83,6 +83,15 @@ def read_labels(path: str | os.PathLike[str], *, view: str, recording: str | Non
     return Labels(_long_table(table, place, view, recordings, frames), _parts(table)), pictures
 
 
+def read_names(path: str | os.PathLike[str]) -> tuple[str, ...]:
+    """Body parts of a table of labels or of an analysed video.
+
+    Raises:
+        FormatError: the file is missing or no such table.
+    """
+    return _parts(_read_table(Path(path)))
+
+
 def write_labels(
     labels: Labels,
     folder: str | os.PathLike[str],

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 from multipose.board import board_from_dict
 from multipose.config import CONFIG_NAME, BoardConfig, parse_config, template
 from multipose.errors import ConfigError, DataError, ProjectError
 from multipose.files import write_text
+from multipose.pipeline.skeletons import read_skeleton
 from multipose.project import MANIFEST_NAME, Project, format_manifest
 from multipose.skeleton import Skeleton, guess_pairs
 
@@ -21,23 +23,31 @@ def make_project(
     *,
     board: str | None = None,
     name: str | None = None,
+    like: Path | None = None,
 ) -> Project:
     """Make a project's folder.
 
     Args:
+        keypoints: names; without any those of `like`.
         edges: "a,b" each.
+        like: a file of another program that names key points, lines and pairs, as for `skeletons.read_skeleton`.
         board: "charuco,columns=8,rows=11,...", as in the section [board] of multipose.toml.
 
     Raises:
         ProjectError: the folder is a project already.
-        ConfigError: a name or the board is wrong.
+        ConfigError: a name or the board is wrong, or there are no key points.
+        FormatError: `like` names no key points.
     """
     path = folder / CONFIG_NAME
     if path.exists():
         raise ProjectError(f"{path} exists already. Edit it, or choose another folder.")
-    names = tuple(keypoints)
+    names, known = tuple(keypoints), None if like is None else read_skeleton(like)
+    lines = tuple(_read_edge(edge) for edge in edges)
     try:
-        skeleton = Skeleton(names, tuple(_read_edge(edge) for edge in edges), guess_pairs(names))
+        if known is None or names:
+            skeleton = Skeleton(names, lines, guess_pairs(names))
+        else:
+            skeleton = replace(known, edges=(*known.edges, *lines))
     except DataError as error:
         raise ConfigError(str(error)) from None
     title = name or folder.resolve().name

@@ -15,6 +15,7 @@ from multipose.documents import read_json
 from multipose.errors import DataError, FormatError, LabelError, ProjectError
 from multipose.files import hash_value, path_inside, write_text
 from multipose.formats.deeplabcut import write_labels
+from multipose.formats.deeplabcut_project import write_config
 from multipose.frames import Method, choose_frames, extract_frames
 from multipose.labels import LabelProblem, Labels, check_labels, empty_labels, labels_from_points, picture_path
 from multipose.pipeline.provenance import Hashes
@@ -273,10 +274,11 @@ def export_labels(project: Project, folder: Path, views: Iterable[str], scorer: 
     """Write the labels of views in DeepLabCut's layout, with their pictures, one DeepLabCut project per view.
 
     Returns:
-        Paths written, by view.
+        views: the tables written, by view; configs: config.yaml of each view, but for those that were there and are
+        not multipose's, which stay as they are.
     """
     labels = load_labels(project)
-    written = {}
+    written, configs = {}, {}
     for view in views:
         chosen = labels.select(view=view)
         if len(chosen):
@@ -285,9 +287,20 @@ def export_labels(project: Project, folder: Path, views: Iterable[str], scorer: 
             pictures = {key: picture_path(project.frames_folder, key[0], view, key[1]) for key in frames}
             paths = write_labels(chosen, folder / view, scorer=scorer, view=view, pictures=pictures)
             written[view] = [str(path) for path in paths]
+            shown = {name: pictures[name, frame] for name, frame in frames}
+            config = write_config(
+                folder / view,
+                project.config.skeleton,
+                task=f"{project.config.name}-{view}",
+                scorer=scorer,
+                sizes={name: read_picture(path).shape[1::-1] for name, path in shown.items()},  # type: ignore[misc]
+                individuals=chosen.individuals,
+            )
+            if config is not None:
+                configs[view] = str(config)
     if not written:
         raise ProjectError(f"There are no labels of these views in {project.labels_path}.")
-    return {"views": written}
+    return {"views": written, "configs": configs}
 
 
 def find_problems(project: Project) -> list[LabelProblem]:

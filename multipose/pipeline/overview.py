@@ -95,7 +95,8 @@ def _next_command(project: Project, judgements: list[Judgement]) -> str:
     if not project.sessions and len(project.views) > 1:
         return f"put videos of the board into {project.folder / 'calibration'}/<session>/<view>.mp4"
     if not project.recordings:
-        return "multipose add NAME " + " ".join(f"{view}=VIDEO" for view in project.views)
+        several = " ".join(f"{view}=VIDEO" for view in project.views)
+        return f"multipose add NAME {several if len(project.views) > 1 else 'VIDEO'}"
     if any(judgement.product.stage == "train" for judgement in open_ones):
         return "multipose label extract    (or multipose label import, if there are labels already)"
     return "; ".join(open_ones[0].product.lacking) if open_ones else ""

@@ -46,14 +46,15 @@ _WEIGHTS = ("weights.safetensors", "weights.new.safetensors")  # as in `pose2d.m
 
 def plan(project: Project) -> list[Product]:
     """Every product of the project, inputs before what is made from them."""
-    rigs = [calibration_product(project, session) for session in project.sessions]
+    several = len(project.views) > 1
+    rigs = [calibration_product(project, session) for session in project.sessions] if several else []
     products = [] if measured_recordings(project) else rigs
     if project.recordings or project.labels_path.exists():
         products += [model_product(project, name) for name in project.model_names if _is_needed(project, name)]
     products += [keypoints_product(project, recording) for recording in project.recordings]
     if measured_recordings(project):  # key points say where the rig's world lies or how large it is
         products += rigs
-    if len(project.views) > 1:
+    if several:
         products += [trajectories_product(project, recording) for recording in project.recordings]
         measured = project.config.kinematics
         wanted = project.config.smoothing.enabled or (measured.declared and measured.smoothed)
@@ -352,6 +353,8 @@ def trajectories_product(project: Project, recording: Recording) -> Product:
     """3D trajectories of a recording."""
     inputs = {"the 2D key points": project.keypoints_path(recording.name)}
     lacking = []
+    if len(project.views) == 1:
+        lacking.append(f"3D takes two views or more, and the project has one, {project.views[0]}.")
     try:
         inputs["the rig"] = project.rig_path(project.session_of(recording))
         if not inputs["the rig"].exists():

@@ -198,18 +198,28 @@ def make_recording(
 ) -> Recording:
     """A recording from the words of a command line, `VIEW=VALUE` each; paths are relative to the current folder.
 
+    In a project of one view the values alone will do.
+
     Raises:
         ProjectError: a word is not as described.
     """
     return Recording(
         name,
-        _relative(project, read_assignments(videos, "a video")),
+        _relative(project, read_assignments(_with_view(project, videos), "a video")),
         calibration,
-        read_offsets(offsets),
-        _relative(project, read_assignments(timestamps, "a timestamp file")),
-        _relative(project, read_assignments(keypoints, "a file of key points")),
+        read_offsets(_with_view(project, offsets)),
+        _relative(project, read_assignments(_with_view(project, timestamps), "a timestamp file")),
+        _relative(project, read_assignments(_with_view(project, keypoints), "a file of key points")),
         time_unit,
     )
+
+
+def _with_view(project: Project, words: Iterable[str]) -> list[str]:
+    """Words of a project of one view, with the view where they do not say it."""
+    only = project.views[0]
+    if len(project.views) > 1:
+        return list(words)
+    return [f"{only}={word}" if "=" not in word or Path(word).exists() else word for word in words]
 
 
 def read_offsets(words: Iterable[str]) -> dict[str, int]:
@@ -261,7 +271,8 @@ def describe_recording(recording: Recording, clock: Clock, views: Iterable[str])
     files = ", ".join(f"{view} {path}" for view, path in {**recording.videos, **recording.keypoints}.items())
     missing = [view for view in views if view not in recording.videos and view not in recording.keypoints]
     lack = f"; NO view {', '.join(missing)}" if missing else ""
-    line = f"{recording.name}: {len(clock.time)} moments{seconds}, matched by {clock.rule}; {files}{lack}"
+    rule = f", matched by {clock.rule}" if len({**recording.videos, **recording.keypoints}) > 1 else ""
+    line = f"{recording.name}: {len(clock.time)} moments{seconds}{rule}; {files}{lack}"
     return "\n".join([line, *(f"  {note}" for note in clock.notes)])
 
 
