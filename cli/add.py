@@ -34,6 +34,7 @@ from multipose.cli.options import Result, project_option, reporting
     "--keypoints", multiple=True, metavar="VIEW=FILE", help="2D key points of a view that another program made."
 )
 @click.option("--replace", is_flag=True, help="Replace recordings of the same names.")
+@click.option("--extend", is_flag=True, help="Add views, or what is said of them, to the recording that is there.")
 @click.option("--dry-run", is_flag=True, help="Show what would be added, write nothing.")
 @project_option
 @reporting
@@ -44,12 +45,21 @@ def command(name: str | None, videos: tuple[str, ...], folder: str, **options: A
 
     Many: multipose add --pattern '{animal}_{trial}_{view}.avi' --dry-run
     """
-    from multipose.pipeline.recordings import Found, describe_recording, find_recordings, look_into, make_recording
+    from multipose.pipeline.recordings import (
+        Found,
+        describe_recording,
+        extend_recording,
+        find_recordings,
+        look_into,
+        make_recording,
+    )
     from multipose.progress import RichProgress
     from multipose.project import Project
 
     if (name is None) == (options["pattern"] is None):
         raise click.UsageError("Give either the NAME of one recording with its videos, or --pattern for many.")
+    if options["extend"] and (name is None or options["replace"]):
+        raise click.UsageError("--extend goes with the NAME of one recording, and without --replace.")
     project = Project.find(folder)
     if name is None:
         for option in ("offsets", "timestamps", "keypoints", "time_unit"):
@@ -68,8 +78,10 @@ def command(name: str | None, videos: tuple[str, ...], folder: str, **options: A
             keypoints=options["keypoints"],
             time_unit=options["time_unit"] or "",
         )
+        if options["extend"]:
+            recording = extend_recording(project, recording)
         found = Found((recording,), ())
-    extended = project.with_recordings(found.recordings, replace=options["replace"])
+    extended = project.with_recordings(found.recordings, replace=options["replace"] or options["extend"])
     clocks = look_into(extended, found.recordings, RichProgress())
     if not options["dry_run"]:
         with project.lock():

@@ -85,40 +85,87 @@ def extract(
 @click.argument("path", type=click.Path(exists=True, path_type=Path))
 @click.option("--view", help="The view that these labels are of; in a project of one view that one.")
 @click.option("--recording", help="The recording that they are of; by default the names in the file.")
+@click.option("--rename", "renames", multiple=True, metavar="OLD=NEW", help="A key point's name in the file and here.")
+@click.option(
+    "--suffix",
+    "suffixes",
+    multiple=True,
+    metavar="_TOP=VIEW",
+    help="Instead of --view: key points whose names end so (nose_top) are of this view; repeatable.",
+)
 @click.option("--replace", is_flag=True, help="Where a point is labelled otherwise, replace that.")
 @click.option("--keep", is_flag=True, help="Where a point is labelled otherwise, keep that.")
 @project_option
 @reporting
-def bring(path: Path, view: str | None, recording: str | None, replace: bool, keep: bool, folder: str) -> Result:
-    """Bring labels and pictures: from DeepLabCut (CollectedData_*.csv or .h5), or from a table as labels.csv.
+def bring(
+    path: Path,
+    view: str | None,
+    recording: str | None,
+    renames: tuple[str, ...],
+    suffixes: tuple[str, ...],
+    replace: bool,
+    keep: bool,
+    folder: str,
+) -> Result:
+    """Bring labels and pictures: from DeepLabCut (CollectedData_*.csv or .h5, or a folder with such), SLEAP (.slp), or
+    from a table as labels.csv.
 
     A file that says something else than the labels that are there is refused, unless --replace or --keep is given.
     """
-    from multipose.pipeline.label_files import import_labels
+    from multipose.pipeline.label_files import find_tables, import_labels
     from multipose.project import Project
 
     if replace and keep:
         raise click.UsageError("Give --replace or --keep, not both.")
     conflicts: Literal["refuse", "replace", "keep"] = "replace" if replace else "keep" if keep else "refuse"
     project = Project.find(folder)
-    if view is None and len(project.views) > 1:
-        raise click.UsageError(f"Say with --view which of the views they are of: {', '.join(project.views)}.")
-    view = view or project.views[0]
+    views = _suffixes(project.views, view, suffixes)
+    rename = _pairs(renames, "--rename")
+    tables = find_tables(path)
+    results = []
     with project.lock():
-        counts = import_labels(project, path, view, recording=recording, conflicts=conflicts)
-    lines = [
-        f"{counts['points']} points in {counts['pictures']} pictures of view {view}, "
-        f"recordings {', '.join(counts['recordings'])}" + (f"; {counts['numbered']}" if counts["numbered"] else "")
-    ]
-    if counts["conflicts"]:
-        done = "replaced" if conflicts == "replace" else "left as they were"
-        lines.append(f"{counts['conflicts']} points that were labelled otherwise are {done}.")
-    if counts["unlisted"]:
+        for table_path in tables:
+            for suffix, one in views:
+                counts = import_labels(
+                    project, table_path, one, recording=recording, conflicts=conflicts, rename=rename, suffix=suffix
+                )
+                results.append({"file": str(table_path), "view": one, **counts})
+    lines = []
+    for counts in results:
         lines.append(
-            f"Not in recordings.csv: {', '.join(counts['unlisted'])}. Networks learn from these labels all the same; "
-            "say --recording NAME if they are of a recording that is there."
+            f"{counts['points']} points in {counts['pictures']} pictures of view {counts['view']}, "
+            f"recordings {', '.join(counts['recordings'])}" + (f"; {counts['numbered']}" if counts["numbered"] else "")
         )
-    return Result(counts, "\n".join(lines))
+        if counts["conflicts"]:
+            done = "replaced" if conflicts == "replace" else "left as they were"
+            lines.append(f"{counts['conflicts']} points that were labelled otherwise are {done}.")
+        if counts["unlisted"]:
+            lines.append(
+                f"Not in recordings.csv: {', '.join(counts['unlisted'])}. Networks learn from these labels all the "
+                "same; say --recording NAME if they are of a recording that is there."
+            )
+    return Result(results[0] if len(results) == 1 else {"imported": results}, "\n".join(lines))
+
+
+def _suffixes(views: tuple[str, ...], view: str | None, words: tuple[str, ...]) -> list[tuple[str, str]]:
+    """Ends of key points' names and their views; "" is the end of all of them."""
+    if words and view is not None:
+        raise click.UsageError("Give --view or --suffix, not both.")
+    if words:
+        return list(_pairs(words, "--suffix").items())
+    if view is None and len(views) > 1:
+        raise click.UsageError(f"Say with --view which of the views they are of: {', '.join(views)}.")
+    return [("", view or views[0])]
+
+
+def _pairs(words: tuple[str, ...], option: str) -> dict[str, str]:
+    pairs = {}
+    for word in words:
+        old, sign, new = word.partition("=")
+        if not (old and sign and new) or old in pairs:
+            raise click.UsageError(f"{option} takes OLD=NEW, each once; got {word!r}.")
+        pairs[old] = new
+    return pairs
 
 
 @command.command("export")

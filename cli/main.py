@@ -15,6 +15,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "init": ("multipose.cli.init", "Make a project folder with a commented multipose.toml."),
     "board": ("multipose.cli.board", "Draw the calibration board."),
     "add": ("multipose.cli.add", "Add recordings to the project: one, or many by a pattern."),
+    "relink": ("multipose.cli.relink", "Say where videos are that were moved: paths of recordings in OLD lie in NEW."),
     "status": ("multipose.cli.status", "Say what exists, what is stale and why, and what comes next."),
     "calibrate": ("multipose.cli.calibrate", "Calibrate the cameras from pictures of the board."),
     "label": ("multipose.cli.label", "Choose frames, bring in, hand out and check labels."),

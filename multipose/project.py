@@ -274,8 +274,11 @@ class Project:
         rows = {recording.name: recording for recording in self.recordings}
         for recording in added:
             if recording.name in rows and not replace:
+                there = rows[recording.name]
+                files = ", ".join(f"{view}={path}" for view, path in {**there.videos, **there.keypoints}.items())
                 raise ProjectError(
-                    f"There is already a recording {recording.name!r}. Give the new one another name, or --replace it."
+                    f"There is already a recording {recording.name!r} ({files}). Give the new one another name, "
+                    "--extend that one by further views, or --replace it."
                 )
             for view in (*recording.videos, *recording.offsets, *recording.timestamps, *recording.keypoints):
                 self._check_view(view)

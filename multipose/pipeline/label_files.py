@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from multipose.config import ViewConfig, check_name
 from multipose.errors import LabelError
+from multipose.formats import sleap_project
 from multipose.formats.deeplabcut import Pictures, read_labels
 from multipose.labels import KEY, Labels, picture_path
 from multipose.pipeline.labels import extract_pictures, load_labels
@@ -30,12 +31,35 @@ def is_own_table(path: Path) -> bool:
     return path.suffix.lower() == ".csv" and "recording" in next(iter(read_rows(path).cells), [])
 
 
-def read_label_file(project: Project, path: Path, view: str) -> tuple[Labels, Pictures]:
+def find_tables(path: Path) -> list[Path]:
+    """The tables of labels in a folder, of DeepLabCut's layout or any other; a file is its own.
+
+    Of a table that lies there as .csv and .h5, as DeepLabCut writes it, the .csv is taken.
+
+    Raises:
+        LabelError: there is none.
+    """
+    if not path.is_dir():
+        return [path]
+    found = sorted(path.rglob("CollectedData_*.csv"))
+    found += [table for table in sorted(path.rglob("CollectedData_*.h5")) if table.with_suffix(".csv") not in found]
+    found += sorted(path.rglob("*.slp"))
+    if not found:
+        raise LabelError(f"{path} holds no CollectedData_*.csv or .h5 and no .slp. Name a file of labels.")
+    return found
+
+
+def read_label_file(
+    project: Project, path: Path, view: str, rename: Mapping[str, str] | None = None, suffix: str = ""
+) -> tuple[Labels, Pictures]:
     """The labels of one view in a file, and where the picture of each (recording, frame) should be.
 
     Args:
         path: a table as labels.csv, whose pictures lie beside it as <recording>/<view>/000123.png, or so in frames/, or
-            are in the project; or DeepLabCut's, with pictures relative to it, of this view.
+            are in the project; DeepLabCut's, with pictures relative to it, of this view; or a .slp of SLEAP, whose
+            pictures come from the recording's video.
+        rename: names of key points in the file, and what the project calls them.
+        suffix: only key points whose names end so are of the view; it is taken off first.
 
     Returns:
         The labels (none where the file has none of the view), and the pictures, which may be missing.
@@ -45,22 +69,54 @@ def read_label_file(project: Project, path: Path, view: str) -> tuple[Labels, Pi
         LabelError: it has other key points than the project.
     """
     names = project.config.skeleton.keypoints
-    if not is_own_table(path):
+    own = is_own_table(path)
+    files: Pictures = {}
+    if own:
+        read = Labels.load(path).select(view=view)
+    elif path.suffix.lower() == ".slp":
+        read, files = sleap_project.read_labels(path, view=view)
+    else:
         read, files = read_labels(path, view=view)
-        unknown = sorted(set(read.keypoints) - set(names))
-        if unknown:
-            raise LabelError(
-                f"{path} has labels of {', '.join(unknown)}, which multipose.toml does not list under [skeleton] "
-                f"keypoints ({', '.join(names)}). Make the names agree."
-            )
-        return Labels(read.table, names), files
-    labels = Labels.load(path, names).select(view=view)
+    labels = _with_names(read, names, rename or {}, suffix, path)
+    if not own:
+        return labels, files
     places = (path.parent, path.parent / "frames", project.frames_folder)
     pictures = {}
     for recording, frame in frames_of(labels, view):
         candidates = [picture_path(place, recording, view, frame) for place in places]
         pictures[recording, frame] = next((picture for picture in candidates if picture.is_file()), candidates[-1])
     return labels, pictures
+
+
+def _with_names(read: Labels, names: tuple[str, ...], rename: Mapping[str, str], suffix: str, path: Path) -> Labels:
+    """Labels under the project's names of the key points; without the points that lack the suffix.
+
+    Raises:
+        LabelError: a name is not the project's, is not in the file, or two become one.
+    """
+    kept = [name for name in read.keypoints if name.endswith(suffix)]
+    if len(read) and not kept:
+        raise LabelError(f"{path} has no key point that ends in {suffix!r}; it has {', '.join(read.keypoints)}.")
+    stripped = {name: name.removesuffix(suffix) for name in kept}
+    strange = sorted(set(rename) - set(stripped) - set(stripped.values()))
+    if strange and len(read):
+        raise LabelError(f"{path} has no key point {strange[0]!r} to rename; it has {', '.join(read.keypoints)}.")
+    called = {name: rename.get(name, rename.get(short, short)) for name, short in stripped.items()}
+    unknown = sorted(set(called.values()) - set(names))
+    if unknown:
+        raise LabelError(
+            f"{path} has labels of {', '.join(unknown)}, which multipose.toml does not list under [skeleton] "
+            f"keypoints ({', '.join(names)}). Make the names agree, or say --rename {unknown[0]}=NAME."
+        )
+    doubled = sorted({name for name in called.values() if list(called.values()).count(name) > 1})
+    if doubled:
+        raise LabelError(f"{path}: two of its key points would become {doubled[0]!r}. Rename them apart.")
+    table = read.table[read.table["keypoint"].isin(kept)]
+    table = table.assign(keypoint=table["keypoint"].map(called))
+    if suffix:  # in a picture that shows none of the view's points the others say nothing about them
+        seen = table["x"].notna().groupby([table["recording"], table["frame"]]).transform("any")
+        table = table[seen]
+    return Labels(table, names)
 
 
 def find_pictures(
@@ -93,6 +149,8 @@ def import_labels(
     *,
     recording: str | None = None,
     conflicts: Literal["refuse", "replace", "keep"] = "refuse",
+    rename: Mapping[str, str] | None = None,
+    suffix: str = "",
 ) -> dict[str, Any]:
     """Bring labels of one view from a file, and their pictures, into the project.
 
@@ -100,6 +158,7 @@ def import_labels(
         recording: name of the recording they belong to; by default the names that the file gives.
         conflicts: where a point is labelled already and the file says something else: "refuse" the file, "replace" the
             label there is by the file's, or "keep" it.
+        rename, suffix: as of `read_label_file`.
 
     Returns:
         pictures, points and conflicts (their numbers), numbered: an example of which frame a picture's name means,
@@ -111,7 +170,9 @@ def import_labels(
             one of the same frame in the project, or labels are in conflict.
     """
     project.select_views([view])
-    found, pictures = read_label_file(project, path, view)
+    found, pictures = read_label_file(project, path, view, rename, suffix)
+    shown = set(frames_of(found, view))
+    pictures = {key: picture for key, picture in pictures.items() if key in shown}
     own = is_own_table(path)
     listed = [row.name for row in project.recordings]
     if recording is not None:
@@ -167,7 +228,7 @@ def import_labels(
         "pictures": n_pictures,
         "points": n_points,
         "conflicts": n_conflicts,
-        "numbered": "" if own or not pictures else _say_numbering(pictures),
+        "numbered": "" if own or not pictures or path.suffix.lower() == ".slp" else _say_numbering(pictures),
         "recordings": list(recordings),
         "unlisted": [name for name in recordings if name not in listed],
     }

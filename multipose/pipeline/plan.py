@@ -148,6 +148,8 @@ def calibration_product(project: Project, session: str) -> Product:
     pictures = {f"the board's pictures of {view}": spec for view, spec in sources.items()}
     for side in sorted(settings.side_sessions - {session}):
         pictures |= {f"the pictures of {side} in {view}": spec for view, spec in project.board_sources(side).items()}
+    known = [f"the board's pictures of {view}" for view in project.views]
+    known += [f"the pictures of {side} in {view}" for side in settings.side_sessions for view in project.views]
     measured = {}
     for recording in measured_recordings(project):
         measured[f"the key points of {recording}"] = project.keypoints_path(project.recording(recording).name)
@@ -182,6 +184,7 @@ def calibration_product(project: Project, session: str) -> Product:
                 if side in settings.views
             },
         },
+        sources=tuple(known),
         lacking=tuple(lacking),
     )
 
@@ -249,6 +252,8 @@ def model_product(project: Project, name: str) -> Product:
             f"There are no labels of view {' or '.join(map(repr, views))} in {project.labels_path}. "
             "Choose frames with `multipose label extract`, or bring labels with `multipose label import`."
         )
+    spoken = {row["view"] for row in rows}
+    views = tuple(view for view in views if view in spoken) or views  # one that came later has no labels yet
     settings = project.config.training
     labelled = sorted({(row["recording"], row["view"]) for row in rows})
     inputs = {
@@ -276,6 +281,7 @@ def model_product(project: Project, name: str) -> Product:
             "seed": settings.seed,
             **_view_parameters(project, views),
         },
+        sources=tuple(inputs),
         lacking=tuple(lacking),
         damage=_damage_of_weights(project.folder / "models" / name),
     )
@@ -344,6 +350,7 @@ def keypoints_product(project: Project, recording: Recording) -> Product:
             "keypoints": list(project.config.skeleton.keypoints),
             **_view_parameters(project, recording.videos),
         },
+        sources=tuple(name for name in inputs if not name.startswith("the network ")),
         lacking=tuple(dict.fromkeys(lacking)),
         damage=_damage_of_netcdf(project.keypoints_path(recording.name)),
     )

@@ -45,6 +45,8 @@ class Product:
         facts: hashes of inputs that are a part of a file, under the names that messages use.
         parameters: settings, plain values.
         lacking: what is not there and must be for the stage to run, in words that say what to do.
+        sources: names of inputs that come from outside the project's stages (videos, say), also of those that are not
+            here; their last word is a view where parameters of that view belong to them.
         damage: why the product cannot be used although it is there, in words; empty if it can.
     """
 
@@ -56,6 +58,7 @@ class Product:
     facts: Mapping[str, str] = field(default_factory=dict)
     parameters: Mapping[str, Any] = field(default_factory=dict)
     lacking: tuple[str, ...] = ()
+    sources: tuple[str, ...] = ()
     damage: str = ""
 
 
@@ -308,15 +311,29 @@ def judge(product: Product, hashes: Hashes, upstream: Mapping[Path, Judgement]) 
         return Judgement(product, "missing", (product.damage,))
     if hashes.of(product.path) != record.content:
         return Judgement(product, "edited", ("changed by hand since it was made",))
-    reasons = (*_compare(product, record, hashes), *unmade)
-    return Judgement(product, "stale" if reasons else "current", reasons)
+    away = tuple(name for name in record.inputs if _is_away(name, product))
+    reasons = (*_compare(product, record, hashes, away), *unmade)
+    told = tuple(f"source not here: {name}" for name in away)
+    return Judgement(product, "stale" if reasons else "current", (*reasons, *told))
 
 
-def _compare(product: Product, record: Record, hashes: Hashes) -> tuple[str, ...]:
+def _is_away(name: str, product: Product) -> bool:
+    """Whether a source that a product was made from is not here: moved, or on a disk that is not connected.
+
+    What it says is known from the product's record, so that the product is no worse for it.
+    """
+    if name not in product.sources or name in product.facts:
+        return False
+    return name not in product.inputs or not product.inputs[name].exists()
+
+
+def _compare(product: Product, record: Record, hashes: Hashes, away: Iterable[str]) -> tuple[str, ...]:
     reasons = []
     if record.version != product.version:
         reasons.append(f"the stage {product.stage} is now version {product.version}, was {record.version}")
     for name, path in product.inputs.items():
+        if name in away:
+            continue
         if not path.exists():
             reasons.append(f"gone: {name}")
         elif name not in record.inputs:
@@ -326,10 +343,12 @@ def _compare(product: Product, record: Record, hashes: Hashes) -> tuple[str, ...
     for name, value in product.facts.items():
         if record.inputs.get(name) != value:
             reasons.append(f"changed: {name}" if name in record.inputs else f"new: {name}")
-    dropped = sorted(set(record.inputs) - set(product.inputs) - set(product.facts))
+    dropped = sorted(set(record.inputs) - set(product.inputs) - set(product.facts) - set(away))
     reasons.extend(f"no longer used: {name}" for name in dropped)
     now = _plain({**product.parameters, **record.overrides})
-    for key in sorted(set(now) | set(record.parameters)):
+    never = set(product.sources) - set(record.inputs) - set(product.inputs) - set(product.facts)
+    idle = {f"view.{name.rpartition(' ')[2]}" for name in never} - set(record.parameters)  # views that came later
+    for key in sorted((set(now) | set(record.parameters)) - idle):
         old, new = record.parameters.get(key), now.get(key)
         if old != new:
             reasons.extend(_tell_change(key, old, new))

@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -212,6 +213,28 @@ def make_recording(
         _relative(project, read_assignments(_with_view(project, keypoints), "a file of key points")),
         time_unit,
     )
+
+
+def extend_recording(project: Project, added: Recording) -> Recording:
+    """The recording that is there with what is added: further views, or what is said of views.
+
+    Raises:
+        ProjectError: there is none of that name, or it says something else already.
+    """
+    there = project.recording(added.name)
+    values: dict[str, Any] = {}
+    for field in ("videos", "offsets", "timestamps", "keypoints"):
+        before, now = getattr(there, field), getattr(added, field)
+        clash = next((view for view in now if before.get(view, now[view]) != now[view]), None)
+        if clash is not None:
+            raise ProjectError(
+                f"Recording {there.name!r} has {before[clash]} as {field} of view {clash!r}, not {now[clash]}. Say all "
+                "of it anew with --replace."
+            )
+        values[field] = {**before, **now}
+    for field in ("calibration", "time_unit"):
+        values[field] = getattr(added, field) or getattr(there, field)
+    return Recording(there.name, **values)
 
 
 def _with_view(project: Project, words: Iterable[str]) -> list[str]:
