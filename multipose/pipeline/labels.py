@@ -293,7 +293,7 @@ def export_labels(project: Project, folder: Path, views: Iterable[str], scorer: 
                 project.config.skeleton,
                 task=f"{project.config.name}-{view}",
                 scorer=scorer,
-                sizes={name: read_picture(path).shape[1::-1] for name, path in shown.items()},  # type: ignore[misc]
+                sizes={name: read_picture(path).shape[1::-1] for name, path in shown.items()},
                 individuals=chosen.individuals,
             )
             if config is not None:

@@ -366,6 +366,8 @@ def trajectories_product(project: Project, recording: Recording) -> Product:
         inputs["the rig"] = project.rig_path(project.session_of(recording))
         if not inputs["the rig"].exists():
             lacking.append(f"There is no {inputs['the rig']}. Make it with `multipose calibrate`.")
+        else:
+            lacking += _lacking_cameras(inputs["the rig"], {*recording.videos, *recording.keypoints})
     except ProjectError as error:
         lacking.append(str(error))
     if not inputs["the 2D key points"].exists():
@@ -388,6 +390,22 @@ def trajectories_product(project: Project, recording: Recording) -> Product:
         lacking=tuple(lacking),
         damage=_damage_of_netcdf(project.trajectories_path(recording.name)),
     )
+
+
+def _lacking_cameras(rig: Path, views: Iterable[str]) -> list[str]:
+    """What to say where a rig, calibrated elsewhere perhaps, has no cameras of some views; of a damaged one nothing."""
+    try:
+        tables = [table for table in read_toml(rig).values() if isinstance(table, dict)]
+    except FormatError:
+        return []
+    cameras = [str(table["name"]) for table in tables if "name" in table and "matrix" in table]
+    missing = sorted(set(views) - set(cameras))
+    if not missing or not cameras:
+        return []
+    return [
+        f"{rig} has the cameras {', '.join(cameras)}, and none for view {', '.join(missing)}. Name the cameras "
+        "there as the views in multipose.toml."
+    ]
 
 
 def held_out_files(project: Project, recording: Recording) -> dict[str, Path]:

@@ -8,6 +8,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from multipose.config import CONFIG_NAME
 from multipose.documents import read_document
@@ -41,7 +42,7 @@ def relink(project: Project, old: str, new: str) -> Relinked:
     changed: list[tuple[str, str, str]] = []
     recordings = []
     for recording in project.recordings:
-        moved = {
+        moved: dict[str, Any] = {
             field: _move(project, recording, getattr(recording, field), old, new, changed)
             for field in ("videos", "timestamps", "keypoints")
         }

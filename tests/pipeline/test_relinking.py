@@ -14,6 +14,7 @@ from multipose.pipeline.beginning import make_project
 from multipose.pipeline.plan import calibration_product, describe, judge_all, model_product, open_hashes
 from multipose.pipeline.provenance import Judgement, Product, judge, making
 from multipose.project import Project, Recording
+from multipose.synthetic import sample_rig
 
 HEAD = "scorer,me,me,me\nbodyparts,nose,nose,nose\ncoords,x,y,likelihood\n"
 BOARD = "chessboard,columns=9,rows=6,square=25,unit=mm"
@@ -124,3 +125,15 @@ def test_a_recording_gets_one_more_view(tmp_path: Path) -> None:
     said = call(folder, "add", "day1", "--keypoints", f"top={files['back']}", "--extend", code=1).output
     assert "Say all of it anew with --replace" in " ".join(said.split())
     assert "no recording 'day2'" in call(folder, "add", "day2", "--keypoints", "top=x", "--extend", code=1).output
+
+
+def test_a_rig_of_other_cameras_is_told(tmp_path: Path) -> None:
+    folder = make_project(tmp_path / "mice", ["back", "top"], ["nose"]).folder
+    sample_rig(2, names=("back", "side")).save(folder / "calibration" / "lab" / "rig.toml")
+    for view in ("back", "top"):
+        (tmp_path / f"{view}.csv").write_text(HEAD + "0,1,2,0.9\n", encoding="utf-8")
+    call(folder, "add", "day1", "--keypoints", f"back={tmp_path / 'back.csv'}")
+    assert "and none for view" not in call(folder, "status").output
+    call(folder, "add", "day1", "--keypoints", f"top={tmp_path / 'top.csv'}", "--extend")
+    told = " ".join(call(folder, "status").output.split())
+    assert "has the cameras back, side, and none for view top" in told
