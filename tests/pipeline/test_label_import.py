@@ -83,7 +83,7 @@ def test_names_that_end_in_their_view(project: Project, tmp_path: Path) -> None:
     assert positions(project, "direct")["day1", 3, "nose"] == (1, 2, "visible")
     assert positions(project, "direct")["day1", 4, "nose"] == (2, 2, "visible")
     mirror = positions(project, "mirror")
-    assert mirror["day1", 3, "tail"] == (7, 7, "visible")
+    assert list(mirror["day1", 3, "tail"]) == [7, 7, "visible"]
     assert ("day1", 4, "nose") not in mirror  # the picture says nothing of a view without any point
     assert "no key point that ends in '_x'" in bring(project, str(table), "--suffix", "_x=mirror", code=1)
     assert "not both" in bring(project, str(table), "--suffix", "_x=mirror", "--view", "direct", code=2)
