@@ -11,8 +11,10 @@ import pytest
 from multipose.errors import ModelError
 from multipose.pipeline import training
 from multipose.pipeline.beginning import make_project
-from multipose.pipeline.plan import open_hashes
+from multipose.pipeline.held_out import HeldOutPoints
+from multipose.pipeline.plan import model_product, open_hashes
 from multipose.pipeline.provenance import making, read_records
+from multipose.pose2d import PoseModel
 from multipose.project import Project
 
 OLD = {"minutes": 10.0, "held_out_mean_px": 2.0, "held_out_names": ["a", "b"]}
@@ -38,8 +40,8 @@ def _train(project: Project, monkeypatch: pytest.MonkeyPatch, new: dict[str, Any
     monkeypatch.setattr(training, "load_dataset", lambda *_, **__: None)
     monkeypatch.setattr(training, "load_second_labels", lambda *_, **__: None)
     monkeypatch.setattr(training, "draw_held_out", lambda *_: None)
-    monkeypatch.setattr(training.PoseModel, "load", lambda _: SimpleNamespace(training=OLD))
-    monkeypatch.setattr(training.HeldOutPoints, "from_evaluation", stop)
+    monkeypatch.setattr(PoseModel, "load", lambda _: SimpleNamespace(training=OLD))
+    monkeypatch.setattr(HeldOutPoints, "from_evaluation", stop)
     training.train_model(project, "top", open_hashes(project), **options)
 
 
@@ -52,7 +54,7 @@ def project(tmp_path: Path) -> Project:
         encoding="utf-8",
     )
     (project.frames_folder / "day1" / "top").mkdir(parents=True)
-    product = training.model_product(project, "top")
+    product = model_product(project, "top")
     with making(product, open_hashes(project)):
         product.path.parent.mkdir(parents=True, exist_ok=True)
         product.path.write_bytes(b"old")
