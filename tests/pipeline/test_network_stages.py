@@ -171,7 +171,7 @@ def test_from_labels_to_key_points(tmp_path: Path) -> None:
     assert [judgement.state for judgement in judged] == ["current", "stale"]
     assert judged[1].reasons == (
         "changed: the labels of top",
-        'given on the command line only, and lost when it is made anew: budget = {"steps": 4}',
+        'of the command line, to be given again: budget = {"steps": 4}',
     )
 
 
@@ -435,7 +435,7 @@ def test_labels_are_added_to_what_a_network_knows(tmp_path: Path, heard: Any) ->
     labels.save(project.labels_path)
     (judged,) = judge_all(project, [describe(project, "train", "top")], hashes)
     assert judged.state == "stale"
-    assert "lost when it is made anew" in judged.reasons[-1]
+    assert "to be given again" in judged.reasons[-1]
 
 
 def test_a_network_from_elsewhere_is_refined(tmp_path: Path, heard: Any) -> None:
