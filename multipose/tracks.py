@@ -6,8 +6,9 @@ Keypoints2D has the dimensions `view, time, individual, keypoint, space`; Trajec
 
 from __future__ import annotations
 
+import itertools
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -66,6 +67,7 @@ _TRAJECTORIES3D = _Schema(
     required=("position", "confidence", "reprojection_error", "n_views", "covariance"),
     space=("x", "y", "z"),
 )
+_BLOCK = 16_384  # values that are looked at at once
 _MOST_PX = 1e6  # from a picture's corner; no camera has as many pixels in a row
 _SCHEMAS = {schema.kind: schema for schema in (_KEYPOINTS2D, _TRAJECTORIES3D)}
 
@@ -229,7 +231,7 @@ def check_trajectories3d(dataset: xr.Dataset) -> xr.Dataset:
     _check(dataset, _TRAJECTORIES3D)
     _check_range(dataset, "confidence", 0.0, 1.0)
     _check_range(dataset, "reprojection_error", 0.0, np.inf)
-    if (np.diagonal(dataset["covariance"].values, axis1=-2, axis2=-1) < 0).any():
+    if any((np.diagonal(block, axis1=-2, axis2=-1) < 0).any() for _, block in _blocks(dataset["covariance"])):
         raise DataError("covariance holds variances below 0. Give variances in the squared unit of length, or NaN.")
     _check_unit(dataset)
     return dataset
@@ -399,21 +401,35 @@ def _check(dataset: xr.Dataset, schema: _Schema) -> None:
     times = dataset["time"].values
     if times.dtype.kind not in "fiu" or not np.isfinite(times).all() or (np.diff(times) <= 0).any():
         raise DataError(f"{schema.kind}: time must be finite and strictly increasing.")
-    if np.isinf(dataset["position"].values).any():
+    if any(np.isinf(block).any() for _, block in _blocks(dataset["position"])):
         raise DataError(f"{schema.kind}: position holds infinite values; unknown points are NaN.")
+
+
+def _blocks(values: xr.DataArray) -> Iterator[tuple[tuple[slice, ...], Array]]:
+    """The values in parts that a processor's cache holds, each with its place: long recordings need no copies then."""
+    axis, array = values.dims.index("time"), values.values
+    for first in itertools.product(*(range(size) for size in array.shape[:axis])):
+        ahead = tuple(slice(place, place + 1) for place in first)
+        row = max(1, int(np.prod(array.shape[axis + 1 :])))
+        length = max(1, _BLOCK // row)
+        for start in range(0, array.shape[axis], length):
+            at = (*ahead, slice(start, start + length))
+            yield at, array[at]
 
 
 def _check_covariances(dataset: xr.Dataset) -> None:
     """2 x 2 covariances are symmetric and positive definite, wherever they are known."""
-    covariance = dataset["covariance"].values
-    (xx, xy), (yx, yy) = np.moveaxis(covariance, (-2, -1), (0, 1))
-    with np.errstate(invalid="ignore"):
-        skewed = np.abs(xy - yx) > 1e-6 * (np.abs(xx) + np.abs(yy))
-        impossible = ~((xx > 0) & (yy > 0) & (xx * yy > xy * yx))
-    half = np.isfinite(covariance).any((-2, -1)) & ~np.isfinite(covariance).all((-2, -1))
-    wrong = (np.isfinite(covariance).all((-2, -1)) & (skewed | impossible)) | half | np.isinf(covariance).any((-2, -1))
-    if wrong.any():
-        _refuse_covariance(dataset, wrong, "above 0 (px²)")
+    _check_each(dataset, _possible_2d, "above 0 (px²)")
+
+
+def _possible_2d(covariance: Array) -> npt.NDArray[np.bool_]:
+    """(...) whether 2 x 2 covariances (..., 2, 2) are unknown, or symmetric and positive definite."""
+    xx, xy, yx, yy = (covariance[..., i, j] for i in (0, 1) for j in (0, 1))
+    with np.errstate(invalid="ignore", over="ignore"):
+        fine = (xx > 0) & (xx * yy > xy * yx) & (np.abs(xy - yx) <= 1e-6 * (xx + yy)) & (xx + yy < np.inf)
+    if not fine.all():
+        fine |= np.isnan(covariance).all((-2, -1))
+    return np.asarray(fine)
 
 
 def _check_covariances_3d(dataset: xr.Dataset) -> None:
@@ -421,7 +437,11 @@ def _check_covariances_3d(dataset: xr.Dataset) -> None:
 
     Beyond what `check_trajectories3d` asks of what this process made; for files.
     """
-    covariance = dataset["covariance"].values
+    _check_each(dataset, _possible_3d, "not below 0 (squared unit of length)")
+
+
+def _possible_3d(covariance: Array) -> npt.NDArray[np.bool_]:
+    """(...) whether 3 x 3 covariances (..., 3, 3) are unknown, or symmetric and possible."""
     known = np.isfinite(covariance)
     variance = np.diagonal(covariance, axis1=-2, axis2=-1)
     with np.errstate(invalid="ignore"):
@@ -430,8 +450,17 @@ def _check_covariances_3d(dataset: xr.Dataset) -> None:
         skewed = np.abs(covariance - covariance.swapaxes(-1, -2)) > 1e-6 * size
     wrong = known.any((-2, -1)) & ~known.all((-2, -1))
     wrong |= np.isinf(covariance).any((-2, -1)) | beyond.any((-2, -1)) | skewed.any((-2, -1))
-    if wrong.any():
-        _refuse_covariance(dataset, wrong, "not below 0 (squared unit of length)")
+    return np.asarray(~wrong)
+
+
+def _check_each(dataset: xr.Dataset, possible: Callable[[Array], npt.NDArray[np.bool_]], least: str) -> None:
+    """Refuse covariances that are not possible, by the first of them."""
+    fine = [(at, possible(block)) for at, block in _blocks(dataset["covariance"])]
+    if not all(part.all() for _, part in fine):
+        wrong = np.zeros(dataset["confidence"].shape, dtype=bool)
+        for at, part in fine:
+            wrong[at] = ~part
+        _refuse_covariance(dataset, wrong, least)
 
 
 def _refuse_covariance(dataset: xr.Dataset, wrong: npt.NDArray[np.bool_], least: str) -> None:
@@ -454,12 +483,13 @@ def _check_unit(dataset: xr.Dataset, known: tuple[str, ...] = ()) -> None:
 
 
 def _check_range(dataset: xr.Dataset, name: str, low: float, high: float, what: str = "") -> None:
+    if not any(((block < low) | (block > high)).any() for _, block in _blocks(dataset[name])):
+        return
     values = dataset[name].values
-    if values.size and (np.fmin.reduce(values, axis=None) < low or np.fmax.reduce(values, axis=None) > high):
-        where = tuple(int(i) for i in np.argwhere((values < low) | (values > high))[0])
-        place = ", ".join(
-            f"{dim} {dataset[dim].values[i] if dim in dataset.coords else i}"
-            for dim, i in zip(dataset[name].dims, where, strict=True)
-        )
-        said = f" {what}" if what else ""
-        raise DataError(f"{name} must lie between {low:g} and {high:g}; at {place} it is {values[where]:g}{said}.")
+    where = tuple(int(i) for i in np.argwhere((values < low) | (values > high))[0])
+    place = ", ".join(
+        f"{dim} {dataset[dim].values[i] if dim in dataset.coords else i}"
+        for dim, i in zip(dataset[name].dims, where, strict=True)
+    )
+    said = f" {what}" if what else ""
+    raise DataError(f"{name} must lie between {low:g} and {high:g}; at {place} it is {values[where]:g}{said}.")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from multipose.camera import CameraRig
 from multipose.errors import DataError
 from multipose.tracks import CALIBRATED_ON_LABELS, check_trajectories3d
-from multipose.triangulate.motion import bridge, implausible
+from multipose.triangulate.motion import implausible
 from multipose.triangulate.points import FloatArray
 from multipose.triangulate.posterior import Posterior, Scene
 from multipose.triangulate.reconstruction import Observations, observations
@@ -26,32 +26,36 @@ _JITTER = 0.3  # of the step; times may be so far off an even grid
 _LEAST_CONFIDENCE = 0.5  # of 2D points that count where covariances say how little a doubtful one tells
 _GAUSSIAN = 20.0  # degrees of freedom from which tails are none
 _MOST_MISSING = 20  # frames of the grid per frame of the recording
+_NEARBY = 1000  # frames in which the next known point is looked for first
 
 
 @dataclass(frozen=True, eq=False)
 class Layout:
-    """What is to be smoothed.
+    """What is to be smoothed. Scenes, positions and errors are made for a stretch of frames at a time (a slice of the
+    grid), so that those of an hour need no memory.
 
-    tracks, keypoints: as given; rig: cameras of the key points' views, in their order.
-    scene: all 2D points; position: (frame, keypoint, 3) of the tracks, gaps bridged; believed: (view, frame, keypoint)
-    2D points that the tracks rest on; sd: (keypoint,) typical standard deviation of
-    a coordinate in one frame, NaN for key points without any position.
+    tracks: as given; seen: its key points, as flat arrays; confidence: (view, time, keypoint) of these.
+    believed: (view, frame, keypoint) 2D points that the tracks rest on; known, wrong: (frame, keypoint) points that the
+    tracks have, and those of them at a place on which views agreed wrongly.
+    sd: (keypoint,) typical standard deviation of a coordinate in one frame, NaN for key points without any position.
     rows: (time,) place of each time of the tracks on the grid; step: seconds between frames of the grid.
-    shared: (frame, keypoint, 3, 3) the part of the tracks' covariance that all views share, gaps bridged.
+    share: (keypoint,) of the tracks' covariance that all views share.
     freedom: (keypoint,) degrees of freedom of the 2D errors; None where they are as good as Gaussian.
+    scale: (view, keypoint) of the 2D covariances, for the middle of the distribution of the errors.
     """
 
     tracks: xr.Dataset
-    keypoints: xr.Dataset
-    rig: CameraRig
-    scene: Scene
-    position: FloatArray
+    seen: Observations
+    confidence: FloatArray
     believed: NDArray[np.bool_]
+    known: NDArray[np.bool_]
+    wrong: NDArray[np.bool_]
     sd: FloatArray
     rows: NDArray[np.int64]
     step: float
-    shared: FloatArray
+    share: FloatArray
     freedom: FloatArray | None
+    scale: FloatArray
 
     @classmethod
     def build(cls, tracks: xr.Dataset, keypoints: xr.Dataset, rig: CameraRig) -> Layout:
@@ -76,80 +80,129 @@ class Layout:
             least = min(least, _LEAST_CONFIDENCE)
         seen = observations(keypoints, rig, least)
         n_views, (n_times, n_individuals, n_keypoints) = len(seen.rig), seen.shape
-        n = n_individuals * n_keypoints
-
-        def spread(values: NDArray[Any], empty: float) -> NDArray[Any]:
-            return _on_grid(values.reshape(n_views, n_times, n, *values.shape[2:]), rows, empty)
-
-        def place(name: str) -> FloatArray:
-            values = tracks[name].values
-            placed: FloatArray = _on_grid(values.reshape(1, n_times, n, *values.shape[3:]), rows, np.nan)[0]
-            return placed
-
-        position, sd = place("position"), np.sqrt(np.trace(place("covariance"), axis1=-2, axis2=-1) / 3)
+        n, n_frames = n_individuals * n_keypoints, int(rows[-1]) + 1 if len(rows) else 0
         inlier = tracks["inlier"].sel(view=list(seen.rig.names)).values.reshape(n_views, n_times, n)
-        inlier = _on_grid(inlier, rows, False)
+        believed = on_grid(inlier, rows, slice(0, n_frames), False)
+        known, wrong = np.zeros((n_frames, n), bool), np.zeros((n_frames, n), bool)
+        typical = np.full(n, np.nan)
+        position = tracks["position"].values.reshape(n_times, n, 3)
+        covariance = tracks["covariance"].values.reshape(n_times, n, 3, 3)
         for k in range(n):
-            wrong = implausible(position[:, k], sd[:, k])
-            position[wrong, k] = np.nan
-            inlier[:, wrong, k] = False
+            there = np.flatnonzero(np.isfinite(position[:, k]).all(axis=-1))
+            known[rows[there], k] = True
+            sd = np.sqrt(np.trace(covariance[there, k], axis1=-2, axis2=-1) / 3)
+            stated = sd[np.isfinite(sd)]
+            typical[k] = np.median(stated) if len(stated) else np.nan
+            off = implausible(rows[there], position[there, k], sd)
+            wrong[rows[there[off]], k] = True
+        believed &= ~wrong
         share = tracks["shared_error"].values if "shared_error" in tracks else np.zeros(n_keypoints)
-        shared = place("covariance") * np.tile(share, n_individuals)[:, None, None]
         freedom = _freedom(tracks, n)
-        firm = inlier & (inlier.sum(axis=0) >= _FIRM)
         # Of two views no gross error is outvoted: tails are then such errors, which the movement gives away, and the
         # noise is that of the others: between the t distribution's scale and its variance.
         tails: FloatArray | None = None
         middle: FloatArray | float = 1.0
-        if freedom is not None and ("shared_error" in keypoints.attrs or firm.any()):
+        if freedom is not None and ("shared_error" in keypoints.attrs or bool((believed.sum(axis=0, dtype=np.int16) >= _FIRM).any())):
             tails = np.minimum(freedom, LIGHTEST_TAILS)
             middle = 1 / variance_ratio(tails)
         elif freedom is not None:
             middle = variance_ratio(freedom) ** -0.5
-        typical = np.array(
-            [np.median(column[np.isfinite(column)]) if np.isfinite(column).any() else np.nan for column in sd.T]
-        )
+        factor = tracks["variance_factor"].sel(view=list(seen.rig.names)).values
         return cls(
             tracks,
-            keypoints,
-            seen.rig,
-            Scene.build(
-                spread(seen.px, np.nan),
-                _on_grid(_covariances(tracks, seen, middle), rows, np.nan),
-                spread(seen.usable, False),
-                firm,
-                seen.rig,
-            ),
-            bridge(position),
-            inlier,
+            seen,
+            keypoints["confidence"].values.reshape(n_views, n_times, n),
+            believed,
+            known,
+            wrong,
             typical,
             rows,
             step,
-            bridge(shared.reshape(*shared.shape[:2], 9)).reshape(shared.shape),
+            np.tile(share, n_individuals),
             tails,
+            np.tile(factor, (1, n_individuals)) * middle,
         )
 
-    def of(self, keypoints: NDArray[np.int64]) -> Layout:
-        """That of some key points; the tracks stay whole."""
-        return replace(
-            self,
-            scene=self.scene.part(slice(None), keypoints),
-            position=self.position[:, keypoints],
-            believed=self.believed[:, :, keypoints],
-            sd=self.sd[keypoints],
-            freedom=None if self.freedom is None else self.freedom[keypoints],
-            shared=self.shared[:, keypoints],
-        )
+    @property
+    def rig(self) -> CameraRig:
+        """Cameras of the key points' views, in their order."""
+        return self.seen.rig
+
+    @property
+    def n_frames(self) -> int:
+        """Of the grid."""
+        return len(self.known)
+
+    def scene(self, frames: slice, keypoints: NDArray[np.int64] | slice = slice(None)) -> Scene:
+        """The 2D points of some frames and key points."""
+        n_views, shape = len(self.rig), (self.seen.shape[0], self.known.shape[1])
+
+        def cut(values: NDArray[Any], empty: float) -> NDArray[Any]:
+            whole = values.reshape(n_views, *shape, *values.shape[2:])
+            return on_grid(whole, self.rows, frames, empty)[:, :, keypoints]
+
+        own = np.eye(2) * float(self.tracks.attrs["noise_px"]) ** 2
+        px = cut(self.seen.px, np.nan)
+        covariance: FloatArray = np.broadcast_to(own, (*px.shape, 2))
+        if self.seen.covariance is not None:
+            stated = cut(self.seen.covariance, np.nan)
+            known = np.isfinite(stated).all(axis=(-2, -1)) & (np.linalg.det(np.nan_to_num(stated)) > 0)
+            covariance = np.where(known[..., None, None], stated, own)
+        scale = self.scale[:, keypoints][:, None, :, None, None]
+        firm = _firm(self.believed[:, frames][:, :, keypoints])
+        return Scene.build(px, covariance * scale, cut(self.seen.weight, 0.0) > 0, firm, self.rig)
+
+    def position(self, frames: slice, keypoints: NDArray[np.int64] | slice = slice(None)) -> FloatArray:
+        """(frame, keypoint, 3) positions of the tracks, gaps bridged."""
+        return self._bridged("position", 3, self.known & ~self.wrong, frames, keypoints)
+
+    def shared(self, frames: slice, keypoints: NDArray[np.int64] | slice = slice(None)) -> FloatArray:
+        """(frame, keypoint, 3, 3) the part of the tracks' covariance that all views share, gaps bridged."""
+        bridged = self._bridged("covariance", 9, self.known, frames, keypoints)
+        shared: FloatArray = bridged.reshape(*bridged.shape[:2], 3, 3) * self.share[keypoints][:, None, None]
+        return shared
+
+    def guess(self, frames: slice, order: int, keypoints: NDArray[np.int64] | slice = slice(None)) -> Posterior:
+        """Where to start for a prior of this order."""
+        believed = self.believed[:, frames][:, :, keypoints]
+        return Posterior.guess(self.position(frames, keypoints), believed.astype(float), order)
 
     def find_present(self, order: int) -> NDArray[np.int64]:
         """Key points with enough positions for a prior of this order: more than the order, and four frames of it."""
-        if len(self.position) < order + 2:
+        if self.n_frames < order + 2:
             return np.empty(0, np.int64)
-        return np.flatnonzero((self.believed.sum(axis=0) >= 2).sum(axis=0) > order)
+        return np.flatnonzero(self.supported.sum(axis=0) > order)
 
-    def guess(self, order: int) -> Posterior:
-        """Where to start for a prior of this order."""
-        return Posterior.guess(self.position, self.believed.astype(float), order)
+    @property
+    def supported(self) -> NDArray[np.bool_]:
+        """(frame, keypoint) whether two views or more are believed."""
+        return np.asarray(self.believed.sum(axis=0, dtype=np.int16) >= 2)
+
+    def times(self, frames: slice) -> slice:
+        """The recording's times among some frames of the grid."""
+        first, last = np.searchsorted(self.rows, [frames.start, frames.stop])
+        return slice(int(first), int(last))
+
+    def _bridged(
+        self,
+        name: str,
+        size: int,
+        known: NDArray[np.bool_],
+        frames: slice,
+        keypoints: NDArray[np.int64] | slice,
+    ) -> FloatArray:
+        """Values (frame, keypoint, size) of the tracks with straight lines in gaps, the nearest at the ends; NaN if
+        none is known."""
+        values = self.tracks[name].values.reshape(len(self.rows), known.shape[1], size)
+        columns = np.arange(known.shape[1])[keypoints]
+        inside = np.arange(frames.start, frames.stop)
+        filled = np.full((len(inside), len(columns), size), np.nan)
+        for place, column in enumerate(columns):
+            at = _known_near(known[:, column], frames)
+            own = values[np.searchsorted(self.rows, at), column]
+            for axis in range(size if len(at) else 0):
+                filled[:, place, axis] = np.interp(inside, at, own[:, axis])
+        return filled
 
     def find_places(self, groups: Sequence[Sequence[str]], size: int) -> NDArray[np.int64]:
         """Places (individual * group, size) of named key points on the key point axis, of each individual in turn.
@@ -169,17 +222,6 @@ class Layout:
             for group in groups
         ]
         return np.array(rows, np.int64).reshape(-1, size)
-
-    def spread_out(self, values: NDArray[Any], empty: float) -> NDArray[Any]:
-        """Values (view, time, individual, keypoint) of the key points on the grid, individuals side by side."""
-        return _on_grid(values.reshape(*values.shape[:2], -1), self.rows, empty)
-
-    def place(self, values: NDArray[np.generic], present: NDArray[np.int64], empty: float) -> NDArray[np.generic]:
-        """Values (frame, present key point, ...) as (time, individual, keypoint, ...) of the tracks."""
-        shape = tuple(self.tracks.sizes[dim] for dim in POINT)
-        full = np.full((shape[0], shape[1] * shape[2], *values.shape[2:]), empty, values.dtype)
-        full[:, present] = values[self.rows]
-        return full.reshape(*shape, *values.shape[2:])
 
 
 def _grid(times: FloatArray) -> tuple[NDArray[np.int64], float]:
@@ -208,11 +250,30 @@ def _grid(times: FloatArray) -> tuple[NDArray[np.int64], float]:
     return np.concatenate([[0], np.cumsum(counts)]), step
 
 
-def _on_grid(values: NDArray[Any], rows: NDArray[np.int64], empty: float) -> NDArray[Any]:
-    """(view, time, ...) on the grid's frames."""
-    full = np.full((len(values), int(rows[-1]) + 1, *values.shape[2:]), empty, values.dtype)
-    full[:, rows] = values
+def on_grid(values: NDArray[Any], rows: NDArray[np.int64], frames: slice, empty: float) -> NDArray[Any]:
+    """(view, time, ...) on some of the grid's frames."""
+    first, last = np.searchsorted(rows, [frames.start, frames.stop])
+    full = np.full((len(values), frames.stop - frames.start, *values.shape[2:]), empty, values.dtype)
+    full[:, rows[first:last] - frames.start] = values[:, first:last]
     return full
+
+
+def _known_near(known: NDArray[np.bool_], frames: slice) -> NDArray[np.int64]:
+    """Known frames among some, and the nearest ones before and after them."""
+    before = after = np.empty(0, np.int64)
+    for reach in (_NEARBY, len(known)):
+        if not len(before):
+            first = max(0, frames.start - reach)
+            before = first + np.flatnonzero(known[first : frames.start])[-1:]
+        if not len(after):
+            after = frames.stop + np.flatnonzero(known[frames.stop : frames.stop + reach])[:1]
+    return np.concatenate([before, frames.start + np.flatnonzero(known[frames]), after])
+
+
+def _firm(believed: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """(view, frame, keypoint) of points that are believed whatever the movement, as enough views agree on them."""
+    firm: NDArray[np.bool_] = believed & (believed.sum(axis=0, dtype=np.int16) >= _FIRM)
+    return firm
 
 
 def _freedom(tracks: xr.Dataset, n_keypoints: int) -> FloatArray | None:
@@ -221,20 +282,3 @@ def _freedom(tracks: xr.Dataset, n_keypoints: int) -> FloatArray | None:
         return None
     known = np.tile(tracks["degrees_of_freedom"].values, n_keypoints // tracks.sizes["keypoint"])
     return None if np.median(known) >= _GAUSSIAN else known
-
-
-def _covariances(tracks: xr.Dataset, seen: Observations, middle: FloatArray | float) -> FloatArray:
-    """(view, time, keypoint, 2, 2) px² of the middle of the distribution, scaled to what the residuals say; key points
-    of all individuals in a row.
-    """
-    n_times, n_individuals, n_keypoints = seen.shape
-    shape = len(seen.rig), n_times, n_individuals * n_keypoints
-    own = np.eye(2) * float(tracks.attrs["noise_px"]) ** 2
-    if seen.covariance is None:
-        covariance = np.broadcast_to(own, (*shape, 2, 2))
-    else:
-        known = np.isfinite(seen.covariance).all(axis=(-2, -1)) & (np.linalg.det(seen.covariance) > 0)
-        covariance = np.where(known[..., None, None], seen.covariance, own).reshape(*shape, 2, 2)
-    factor = np.tile(tracks["variance_factor"].sel(view=list(seen.rig.names)).values, (1, n_individuals))
-    scaled: FloatArray = covariance * (factor * middle)[:, None, :, None, None]
-    return scaled

@@ -9,6 +9,7 @@ from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.ndimage import median_filter
 from scipy.optimize import minimize_scalar
 
 from multipose.camera import CameraRig
@@ -124,32 +125,41 @@ def fit_memory(correlations: dict[int, float]) -> tuple[float, float]:
     return float(lasting[best]), float(decay[best, 0])
 
 
-def implausible(position: FloatArray, sd: FloatArray) -> NDArray[np.bool_]:
-    """Frames of one key point in which views agree on a wrong place for a while (a swap of left and right, say).
+def implausible(frames: NDArray[np.int64], position: FloatArray, sd: FloatArray) -> NDArray[np.bool_]:
+    """Points of one key point at which views agree on a wrong place for a while (a swap of left and right, say).
 
     Such a stretch begins and ends with a jump of one frame that is as long as the way to the wrong place, as no body
-    moves; a fast movement is reached through places in between. Where more than a quarter of the frames would be wrong,
+    moves; a fast movement is reached through places in between. Where more than a quarter of the points would be wrong,
     none is taken for wrong: this body does jump.
 
     Args:
-        position: (frame, 3), NaN where unknown; sd: (frame,) standard deviation of a position.
+        frames: (n,) frames in which it has a position, rising; position: (n, 3) of these; sd: (n,) standard deviations
+            of a coordinate.
     """
-    frames = np.flatnonzero(np.isfinite(position[:, 0]))
-    wrong = np.zeros(len(position), bool)
-    while len(frames) >= 3:
-        place = position[frames]
-        apart = np.diff(frames)
+    wrong = np.zeros(len(frames), bool)
+    left = np.arange(len(frames))
+    while len(left) >= 3:
+        place, at = position[left], frames[left]
+        apart = np.diff(at)
         step = np.linalg.norm(np.diff(place, axis=0), axis=1) / apart
-        padded = np.pad(step, _NEARBY, constant_values=np.nan)
-        usual = np.nanmedian(np.lib.stride_tricks.sliding_window_view(padded, 2 * _NEARBY + 1), axis=1)
-        jumps = step * apart > np.maximum(_JUMP_STEPS * usual * apart, _JUMP * sd[frames[1:]])
+        jumps = step * apart > np.maximum(_JUMP_STEPS * _usual(step) * apart, _JUMP * sd[left[1:]])
         bounds = np.flatnonzero(jumps) + 1
-        found = _wrong_stretches(place, frames, bounds, _JUMP * sd[frames])
+        found = _wrong_stretches(place, at, bounds, _JUMP * sd[left])
         if not found.any():
             break
-        wrong[frames[found]] = True
-        frames = frames[~found]
-    return wrong if wrong.sum() <= _MOST_WRONG * (wrong.sum() + len(frames)) else np.zeros_like(wrong)
+        wrong[left[found]] = True
+        left = left[~found]
+    return wrong if wrong.sum() <= _MOST_WRONG * len(frames) else np.zeros_like(wrong)
+
+
+def _usual(step: FloatArray) -> FloatArray:
+    """(n,) medians of steps over those nearby."""
+    usual = np.empty(len(step))
+    inner = slice(_NEARBY, max(_NEARBY, len(step) - _NEARBY))
+    usual[inner] = median_filter(step, 2 * _NEARBY + 1)[inner]
+    for at in {*range(min(inner.start, len(step))), *range(max(inner.stop, 0), len(step))}:
+        usual[at] = np.median(step[max(0, at - _NEARBY) : at + _NEARBY + 1])
+    return usual
 
 
 def _wrong_stretches(
@@ -173,18 +183,6 @@ def _wrong_stretches(
         if typical > least[stretch].max() and min(off[0], off[-1]) > 0.5 * typical and off.min() > 0.25 * typical:
             found[stretch] = True
     return found
-
-
-def bridge(position: FloatArray) -> FloatArray:
-    """Values (frame, keypoint, n), positions say, with straight lines in gaps, the nearest at the ends; NaN if none is
-    known."""
-    filled = position.copy()
-    frames = np.arange(len(position))
-    for k in range(position.shape[1]):
-        known = np.flatnonzero(np.isfinite(position[:, k]).all(axis=-1))
-        for axis in range(position.shape[2] if len(known) else 0):
-            filled[:, k, axis] = np.interp(frames, known, position[known, k, axis])
-    return filled
 
 
 def learn_spread(

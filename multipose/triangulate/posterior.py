@@ -274,16 +274,6 @@ class Posterior:
             result.precision[:, stretch, keypoints] = one.precision
         return result
 
-    def without(self, lost: NDArray[np.bool_]) -> Posterior:
-        """That with nothing known at some (frame, keypoint), nor about what later positions have in common with it."""
-        result = self._cut(np.copy, np.copy)
-        result.position[lost] = np.nan
-        result.covariance[lost] = np.nan
-        result.lags[lost] = np.nan
-        for lag in range(result.lags.shape[2]):
-            result.lags[lag + 1 :, :, lag][lost[: -lag - 1]] = np.nan
-        return result
-
     def inflated(self, factor: FloatArray) -> Posterior:
         """That with covariances that are (frame, keypoint) times as large."""
         covariance, lags = self.covariance * factor[..., None], self.lags.copy()

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import combinations
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import xarray as xr
@@ -42,6 +43,7 @@ _GATE = 6.0  # a view this many standard deviations of the noise off does not ag
 _SMALLEST_GATE_PX = 3.0
 _SAMPLES = (3000, 12_000)  # points that the noise is learned from, roughly and in the end
 _SWAP_GAIN = 4.0  # views whose exchange lessens the disagreement by this factor have swapped names
+_CHUNK = 16_384  # points that are looked at at once
 _SWAP_NOISE_PX = 8.0  # below this disagreement nobody asks whether names are swapped
 
 
@@ -298,18 +300,16 @@ def observations(keypoints: xr.Dataset, rig: CameraRig, min_confidence: float = 
     position = keypoints["position"].values
     px = position.reshape(len(views), -1, 2)
     confidence = keypoints["confidence"].values.reshape(len(views), -1)
-    known = np.isfinite(px).all(axis=-1)
-    weight = np.where(known, np.where(np.isnan(confidence), 1.0, confidence), 0.0)
-    low = known & (weight < min_confidence)
-    weight[low] = 0.0
-    if not (weight > 0).any():
+    weight, n_known, n_low = _weights(px, confidence, min_confidence)
+    usable = weight > 0
+    if not usable.any():
         raise DataError(
-            f"There is nothing to reconstruct: none of the {known.size} 2D points is known with a confidence of at "
-            f"least {min_confidence:g} ({int(known.sum())} are known). Look at the predictions, or lower "
+            f"There is nothing to reconstruct: none of the {weight.size} 2D points is known with a confidence of at "
+            f"least {min_confidence:g} ({n_known} are known). Look at the predictions, or lower "
             "min_confidence."
         )
-    if ((weight > 0).sum(axis=0) < 2).all():
-        counts = ", ".join(f"{name} {int(count)}" for name, count in zip(views, (weight > 0).sum(axis=1), strict=True))
+    if (usable.sum(axis=0, dtype=np.int16) < 2).all():
+        counts = ", ".join(f"{name} {int(count)}" for name, count in zip(views, usable.sum(axis=1), strict=True))
         raise DataError(
             f"No point is seen by two views at the same time (2D points with a confidence of at least "
             f"{min_confidence:g}: {counts}). Are the recordings of the same time, and the key points named alike?"
@@ -318,12 +318,33 @@ def observations(keypoints: xr.Dataset, rig: CameraRig, min_confidence: float = 
     return Observations(
         px=px,
         weight=weight,
-        covariance=covariance if np.isfinite(covariance).any() else None,
+        covariance=covariance if any(np.isfinite(part).any() for part in _chunks(covariance)) else None,
         rig=rig.subset(views),
         shape=position.shape[1:4],
-        n_low=int(low.sum()),
+        n_low=n_low,
         calibrated=keypoints.attrs.get("covariance_source") == CALIBRATED_ON_LABELS,
     )
+
+
+def _weights(px: FloatArray, confidence: FloatArray, min_confidence: float) -> tuple[FloatArray, int, int]:
+    """Weights (view, n) of 2D points (view, n, 2) with these confidences (view, n), 0 where they do not count; how many
+    points are known, and how many of these are left out for their confidence."""
+    weight = np.empty(confidence.shape)
+    n_known = n_low = 0
+    for out, points, stated in zip(_chunks(weight), _chunks(px), _chunks(confidence), strict=True):
+        known = np.isfinite(points[..., 0] + points[..., 1])
+        out[...] = np.where(np.isnan(stated), known, stated * known)
+        low = known & (out < min_confidence)
+        out[low] = 0.0
+        n_known, n_low = n_known + int(known.sum()), n_low + int(low.sum())
+    return weight, n_known, n_low
+
+
+def _chunks(array: NDArray[Any]) -> Iterator[NDArray[Any]]:
+    """Parts (1, _CHUNK, ...) of values (view, n, ...), as views of them."""
+    for row in range(len(array)):
+        for start in range(0, array.shape[1], _CHUNK):
+            yield array[row : row + 1, start : start + _CHUNK]
 
 
 def error_limit(seen: Observations, threads: int | None = None) -> tuple[float, float]:

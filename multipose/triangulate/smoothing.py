@@ -8,9 +8,9 @@ and how stiff limbs are is learned from the recording. The mathematics stand in 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Literal
 
@@ -23,7 +23,7 @@ from multipose.errors import DataError
 from multipose.progress import SILENT, Progress
 from multipose.tracks import check_trajectories3d, time_unit_of, trajectories3d
 from multipose.triangulate import smoothing_kernels as kernels
-from multipose.triangulate.layout import POINT, Layout
+from multipose.triangulate.layout import POINT, Layout, on_grid
 from multipose.triangulate.motion import (
     LAGS,
     HeldOutViews,
@@ -107,10 +107,9 @@ def smooth(
     elif prior != "acceleration" or limbs or limb_lengths or joint_limits:
         raise DataError("prior, limbs, limb_lengths and joint_limits are part of `motion`: give the one or the others.")
     else:
-        start = layout.guess(ORDERS[str(motion.attrs["prior"])])
+        start = _Start(layout, ORDERS[str(motion.attrs["prior"])])
     model, present = _model(layout, motion)
-    found = _solve(layout.of(present), model, start.of(present), threads, progress)
-    return _dataset(layout, found, present, motion, max_gap)
+    return _dataset(layout, _solve(layout, model, present, start, threads, progress), present, motion, max_gap)
 
 
 def learn_motion(
@@ -156,7 +155,7 @@ def _learn(
     lengths: Mapping[tuple[str, str], float],
     limits: Mapping[tuple[str, str, str], tuple[float, float]],
     progress: Progress,
-) -> tuple[xr.Dataset, Posterior]:
+) -> tuple[xr.Dataset, _Start]:
     """`learn_motion`, and a better start of all frames."""
     if prior not in ORDERS:
         raise DataError(f"prior must be one of {', '.join(ORDERS)}, got {prior!r}.")
@@ -178,14 +177,12 @@ def _learn(
             f"Nothing can be smoothed: a key point needs positions in more than {ORDERS[prior]} of at least "
             f"{ORDERS[prior] + 2} frames, and none of {len(layout.rows)} frames' key points has that."
         )
-    stretches = _stretches(len(layout.position))
-    start = layout.guess(ORDERS[prior])
-    scenes = [layout.scene.part(stretch, present) for stretch in stretches]
+    stretches = _stretches(layout.n_frames)
+    scenes = [layout.scene(stretch, present) for stretch in stretches]
     correlations = _correlations(layout, stretches)
-    starts = [start.frames(stretch).of(present) for stretch in stretches]
-    model = MotionModel(
-        *fit_memory(correlations), ORDERS[prior], np.ones(len(present)), freedom=layout.of(present).freedom
-    )
+    starts = [layout.guess(stretch, ORDERS[prior], present) for stretch in stretches]
+    freedom = None if layout.freedom is None else layout.freedom[present]
+    model = MotionModel(*fit_memory(correlations), ORDERS[prior], np.ones(len(present)), freedom=freedom)
     shape = layout.tracks.sizes["individual"], layout.tracks.sizes["keypoint"]
     with progress.task("learn the motion", total=1) as task:
         spread, free = learn_spread(scenes, starts, model, layout.sd[present])
@@ -224,7 +221,7 @@ def _learn(
     if limits:
         motion["joint_keypoints"] = (("joint", "corner"), np.array(list(limits)))
         motion["joint_limits"] = (("joint", "bound"), np.array(list(limits.values())))
-    return motion, start.replaced(stretches, present, free)
+    return motion, _Start(layout, ORDERS[prior], tuple(stretches), tuple(free))
 
 
 def _weakened(
@@ -240,7 +237,7 @@ def _weakened(
     for stretch, one in zip(stretches, free, strict=True):
         count = min(stretch.stop - stretch.start, most // len(stretches))
         frames = slice(stretch.start, stretch.start + count)
-        scenes.append(layout.scene.part(frames, present))
+        scenes.append(layout.scene(frames, present))
         believed = layout.believed[:, frames][:, :, present]
         parts.append(HeldOutViews.build(scenes[-1], one.frames(slice(0, count)), believed, layout.rig))
     factor, ratio = choose_strength(scenes, parts, model)
@@ -249,11 +246,13 @@ def _weakened(
 
 def _correlations(layout: Layout, stretches: Sequence[slice]) -> dict[int, float]:
     """Autocorrelation of the 2D errors in the points that were solved frame by frame."""
-    frames = np.concatenate([np.arange(stretch.start, stretch.stop) for stretch in stretches])
-    scene, position = layout.scene.part(frames), layout.position[frames]
-    error = scene.standardise(scene.px - layout.rig.project(position))
-    used = layout.believed[:, frames] & np.isfinite(error).all(axis=-1)
-    return autocorrelations(error, scene.slopes(position, layout.rig), used)
+    errors, slopes, used = [], [], []
+    for stretch in stretches:
+        scene, position = layout.scene(stretch), layout.position(stretch)
+        errors.append(scene.standardise(scene.px - layout.rig.project(position)))
+        slopes.append(scene.slopes(position, layout.rig))
+        used.append(layout.believed[:, stretch] & np.isfinite(errors[-1]).all(axis=-1))
+    return autocorrelations(*(np.concatenate(parts, axis=1) for parts in (errors, slopes, used)))
 
 
 def _model(layout: Layout, motion: xr.Dataset) -> tuple[MotionModel, NDArray[np.int64]]:
@@ -280,19 +279,55 @@ def _model(layout: Layout, motion: xr.Dataset) -> tuple[MotionModel, NDArray[np.
         there = (triples >= 0).all(axis=1)
         joints = Joints(triples[there], bounds[there, 0], bounds[there, 1], np.full(int(there.sum()), _JOINT_SD))
     memory = fit_memory(correlations)
-    return MotionModel(*memory, order, spread[present], limbs, joints, layout.of(present).freedom), present
+    freedom = None if layout.freedom is None else layout.freedom[present]
+    return MotionModel(*memory, order, spread[present], limbs, joints, freedom), present
 
 
-def _solve(layout: Layout, model: MotionModel, start: Posterior, threads: int | None, progress: Progress) -> Posterior:
-    """The posterior of all frames, from overlapping windows."""
-    if not len(layout.sd):
+@dataclass(frozen=True, eq=False)
+class _Start:
+    """Where to start: points that were solved frame by frame, and what was learned of the present key points in some
+    stretches."""
+
+    layout: Layout
+    order: int
+    stretches: tuple[slice, ...] = ()
+    learned: tuple[Posterior, ...] = ()
+
+    def frames(self, chosen: slice, present: NDArray[np.int64]) -> Posterior:
+        """Of some frames of the present key points."""
+        start, places = self.layout.guess(chosen, self.order, present), np.arange(len(present))
+        for stretch, one in zip(self.stretches, self.learned, strict=True):
+            both = slice(max(chosen.start, stretch.start), min(chosen.stop, stretch.stop))
+            if both.start < both.stop:
+                part = one.frames(slice(both.start - stretch.start, both.stop - stretch.start))
+                start = start.replaced([slice(both.start - chosen.start, both.stop - chosen.start)], places, [part])
         return start
+
+    def supported(self, present: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """(frame, present key point) whether two views or more count."""
+        supported = self.layout.supported[:, present]
+        for stretch, one in zip(self.stretches, self.learned, strict=True):
+            supported[stretch] = (one.weight > 0).sum(axis=0) >= 2
+        return supported
+
+
+def _solve(
+    layout: Layout,
+    model: MotionModel,
+    present: NDArray[np.int64],
+    start: _Start,
+    threads: int | None,
+    progress: Progress,
+) -> Iterator[tuple[slice, Posterior]]:
+    """The posterior of the present key points, from overlapping windows: frames one stretch after the other."""
+    if not len(present):
+        return
     loose = replace(model, limbs=Limbs(), joints=Joints())
 
     def one(window: tuple[slice, slice]) -> Posterior:
         wide, core = window
-        scene = layout.scene.part(wide)
-        found = find(scene, loose, start.frames(wide), reweigh=True)
+        scene = layout.scene(wide, present)
+        found = find(scene, loose, start.frames(wide, present), reweigh=True)
         inflation = correlation_inflation(scene, loose, found) if model.has_tails and model.lasting > 0 else None
         if model.binds:
             found = find(scene, model, found, reweigh=False)
@@ -300,44 +335,97 @@ def _solve(layout: Layout, model: MotionModel, start: Posterior, threads: int | 
             found = found.inflated(inflation)
         return found.frames(slice(core.start - wide.start, core.stop - wide.start))
 
-    parts = []
-    n = len(start.position)
-    with progress.task("smooth", total=n) as task, ThreadPoolExecutor(threads or os.cpu_count()) as pool:
-        for part in pool.map(one, _windows(start, overlap(layout.sd, model))):
-            parts.append(part)
+    windows = _windows(start.supported(present), overlap(layout.sd[present], model))
+    with (
+        progress.task("smooth", total=layout.n_frames) as task,
+        ThreadPoolExecutor(threads or os.cpu_count()) as pool,
+    ):
+        for (_, core), part in zip(windows, pool.map(one, windows), strict=True):
+            yield core, part
             task.advance(len(part.position))
-    return Posterior.joined(parts, axis=0)
+
+
+def _with_neighbours(parts: Iterable[tuple[slice, Posterior]]) -> Iterator[tuple[slice, Posterior, slice]]:
+    """Each stretch with one frame more on either side, where there is one, and where the stretch lies within that."""
+    before: list[Posterior] = []
+    waiting: tuple[slice, Posterior] | None = None
+    for frames, part in parts:
+        if waiting is not None:
+            yield _between(before, *waiting, [part.frames(slice(0, 1))])
+            before = [waiting[1].frames(slice(-1, None))]
+        waiting = frames, part
+    if waiting is not None:
+        yield _between(before, *waiting, [])
+
+
+def _between(
+    before: list[Posterior], frames: slice, part: Posterior, after: list[Posterior]
+) -> tuple[slice, Posterior, slice]:
+    inner = slice(len(before), len(before) + len(part.position))
+    return frames, Posterior.joined([*before, part, *after], axis=0), inner
 
 
 def _dataset(
-    layout: Layout, found: Posterior, present: NDArray[np.int64], motion: xr.Dataset, max_gap: int | None
+    layout: Layout,
+    parts: Iterable[tuple[slice, Posterior]],
+    present: NDArray[np.int64],
+    motion: xr.Dataset,
+    max_gap: int | None,
 ) -> xr.Dataset:
     """The posterior as checked Trajectories3D, at the tracks' times."""
     tracks = layout.tracks
-    believed = found.weight > 0.5
-    gap = _gaps(believed.sum(axis=0) >= 2)
-    if max_gap is not None:
-        found = found.without(gap > max_gap)
-    n_views = np.where(np.isfinite(found.position[..., 0]), believed.sum(axis=0), 0)
-    believed &= n_views > 0
-    scene = layout.scene.part(slice(None), present)
-    off = np.linalg.norm(scene.px - layout.rig.project(found.position), axis=-1)
-    with np.errstate(invalid="ignore"):
-        error = np.where(n_views > 0, np.where(believed, off, 0.0).sum(axis=0) / n_views, np.nan)
-    sure = layout.spread_out(layout.keypoints["confidence"].fillna(1.0).values, 0.0)[:, :, present]
-    confidence = np.where(believed, sure, 0.0).sum(axis=0) / np.maximum(scene.known.sum(axis=0), 1)
-    velocity, velocity_covariance = _velocity(found, layout, present)
-    shared = layout.shared[:, present]
-
-    def place(values: NDArray[np.generic], empty: float = np.nan) -> NDArray[np.generic]:
-        return layout.place(values, present, empty)
-
+    shape = tuple(tracks.sizes[dim] for dim in POINT)
+    size = shape[0], shape[1] * shape[2]
+    position, error, confidence = np.full((*size, 3), np.nan), np.full(size, np.nan), np.zeros(size)
+    covariance, n_views = np.full((*size, 3, 3), np.nan), np.zeros(size, np.int64)
+    velocity, velocity_covariance = np.full_like(position, np.nan), np.full_like(covariance, np.nan)
+    inlier, gap = np.zeros((len(layout.rig), *size), bool), np.full(size, layout.n_frames)
+    supported = np.zeros((layout.n_frames, len(present)), bool)
+    for frames, around, inner in _with_neighbours(parts):
+        found, times = around.frames(inner), layout.times(frames)
+        rows = layout.rows[times] - frames.start
+        scene, shared = layout.scene(frames, present), layout.shared(frames, present)
+        believed = found.weight > 0.5
+        supported[frames] = believed.sum(axis=0) >= 2
+        count = believed.sum(axis=0)
+        off = np.linalg.norm(scene.px - layout.rig.project(found.position), axis=-1)
+        with np.errstate(invalid="ignore"):
+            mean = np.where(count > 0, np.where(believed, off, 0.0).sum(axis=0) / count, np.nan)
+        stated = on_grid(layout.confidence, layout.rows, frames, 0.0)[:, :, present]
+        sure = np.where(believed, np.where(np.isnan(stated), 1.0, stated), 0.0).sum(axis=0)
+        speed, speed_covariance = _velocity(around, inner, shared, layout)
+        untold = 1.0 if layout.freedom is None else _UNTOLD
+        for array, values in (
+            (position, found.position),
+            (error, mean),
+            (confidence, np.clip(sure / np.maximum(scene.known.sum(axis=0), 1), 0.0, 1.0)),
+            (covariance, untold * unpack(found.covariance) + shared),
+            (n_views, count),
+            (velocity, speed),
+            (velocity_covariance, speed_covariance),
+        ):
+            array[times, present] = values[rows]
+        inlier[:, times, present] = believed[:, rows]
+    for place, column in enumerate(present):
+        length = _gaps(supported[:, place])
+        gap[:, column] = length[layout.rows]
+        if max_gap is not None:
+            lost = length > max_gap
+            # velocities rest on the frames before and after; at both ends of the recording on the frame itself and one
+            beside = np.concatenate([lost[:2].any(keepdims=True), lost[:-2] | lost[2:], lost[-2:].any(keepdims=True)])
+            for array in (position, error, covariance):
+                array[lost[layout.rows], column] = np.nan
+            for array in (velocity, velocity_covariance):
+                array[beside[layout.rows], column] = np.nan
+            for array in (confidence, n_views):
+                array[lost[layout.rows], column] = 0
+            inlier[:, lost[layout.rows], column] = False
     dataset = trajectories3d(
-        place(found.position),
-        place(np.clip(confidence, 0.0, 1.0), 0.0),
-        place(error),
-        place(n_views, 0),
-        place((1.0 if layout.freedom is None else _UNTOLD) * unpack(found.covariance) + shared),
+        position.reshape(*shape, 3),
+        confidence.reshape(shape),
+        error.reshape(shape),
+        n_views.reshape(shape),
+        covariance.reshape(*shape, 3, 3),
         keypoints=[str(name) for name in tracks["keypoint"].values],
         individuals=[str(name) for name in tracks["individual"].values],
         fps=tracks.attrs.get("fps"),
@@ -346,10 +434,10 @@ def _dataset(
         unit=layout.rig.unit,
     )
     dataset = dataset.assign_coords(view=list(layout.rig.names))
-    dataset["inlier"] = (("view", *POINT), np.stack([place(views, False) for views in believed]))
-    dataset["velocity"] = ((*POINT, "space"), place(velocity))
-    dataset["velocity_covariance"] = ((*POINT, "space", "space_"), place(velocity_covariance))
-    dataset["gap"] = (POINT, place(gap, len(gap)))
+    dataset["inlier"] = (("view", *POINT), inlier.reshape(-1, *shape))
+    dataset["velocity"] = ((*POINT, "space"), velocity.reshape(*shape, 3))
+    dataset["velocity_covariance"] = ((*POINT, "space", "space_"), velocity_covariance.reshape(*shape, 3, 3))
+    dataset["gap"] = (POINT, gap.reshape(shape))
     for name in _LEARNED:
         if name in motion:
             dataset[name] = motion[name]
@@ -401,12 +489,13 @@ def overlap(sd: FloatArray, model: MotionModel) -> int:
     return int(np.clip(np.ceil(reach), _SHORTEST_OVERLAP, _LONGEST_OVERLAP))
 
 
-def _windows(start: Posterior, reach: int) -> list[tuple[slice, slice]]:
-    """(solved, kept) frames of each window; windows overlap by `reach` frames that two views see."""
-    n_frames = len(start.position)
+def _windows(supported: NDArray[np.bool_], reach: int) -> list[tuple[slice, slice]]:
+    """(solved, kept) frames of each window; windows overlap by `reach` frames (frame, keypoint) that two views see."""
+    n_frames = len(supported)
     count = max(1, round(n_frames / _WINDOW))
     bounds = np.linspace(0, n_frames, count + 1).round().astype(int)
-    seen = np.vstack([np.zeros((1, start.position.shape[1])), np.cumsum((start.weight > 0).sum(axis=0) >= 2, axis=0)])
+    seen = np.zeros((n_frames + 1, supported.shape[1]), np.int32)
+    np.cumsum(supported, axis=0, out=seen[1:])
     windows = []
     for first, last in pairwise(bounds):
         low, high = max(0, first - reach), min(n_frames, last + reach)
@@ -414,29 +503,29 @@ def _windows(start: Posterior, reach: int) -> list[tuple[slice, slice]]:
             low = max(0, low - reach)
         while high < n_frames and high - last < _LONGEST_OVERLAP and (seen[high] - seen[last]).min() < reach:
             high = min(n_frames, high + reach)
-        windows.append((slice(low, high), slice(int(first), int(last))))
+        windows.append((slice(int(low), int(high)), slice(int(first), int(last))))
     return windows
 
 
 def _gaps(supported: NDArray[np.bool_]) -> NDArray[np.int64]:
-    """(frame, keypoint) length of the run of unsupported frames around each frame, 0 where it is supported."""
-    gap = np.zeros(supported.shape, np.int64)
-    for k in range(supported.shape[1]):
-        edges = np.flatnonzero(np.diff(np.concatenate([[True], supported[:, k], [True]]).astype(int)))
-        for first, last in zip(edges[::2], edges[1::2], strict=True):
-            gap[first:last, k] = last - first
+    """(frame,) length of the run of unsupported frames around each frame, 0 where it is supported."""
+    gap = np.zeros(len(supported), np.int64)
+    edges = np.flatnonzero(np.diff(np.concatenate([[True], supported, [True]]).astype(int)))
+    for first, last in zip(edges[::2], edges[1::2], strict=True):
+        gap[first:last] = last - first
     return gap
 
 
-def _velocity(found: Posterior, layout: Layout, present: NDArray[np.int64]) -> tuple[FloatArray, FloatArray]:
-    """Velocity (frame, keypoint, 3) by central differences (one-sided at both ends), and its covariance.
+def _velocity(around: Posterior, inner: slice, shared: FloatArray, layout: Layout) -> tuple[FloatArray, FloatArray]:
+    """Velocity (frame, keypoint, 3) of the inner frames by central differences (one-sided at the ends of the
+    recording), and its covariance.
 
     What the views share lasts: only its change between the two frames makes an error.
     """
-    full, step = unpack(found.covariance), layout.step
-    velocity = np.gradient(found.position, step, axis=0)
+    full, step = unpack(around.covariance), layout.step
+    velocity = np.gradient(around.position, step, axis=0)
     covariance = np.empty_like(full)
-    both = found.lags + np.swapaxes(found.lags, -1, -2)
+    both = around.lags + np.swapaxes(around.lags, -1, -2)
     covariance[1:-1] = (full[2:] + full[:-2] - both[2:, :, 1]) / (4 * step**2)
     for at, late in ((0, 1), (-1, -1)):
         covariance[at] = (full[late] + full[late - 1] - both[late, :, 0]) / step**2
@@ -444,4 +533,4 @@ def _velocity(found: Posterior, layout: Layout, present: NDArray[np.int64]) -> t
     apart[[0, -1]] = 1.0
     memory = SHARED_MEMORY if layout.tracks.attrs.get("fps") else SHARED_MEMORY_FRAMES
     changed = 2 * -np.expm1(-apart * step / memory) / (apart * step) ** 2
-    return velocity, covariance + changed * layout.shared[:, present]
+    return velocity[inner], covariance[inner] + changed[inner] * shared
