@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import xarray as xr
+from numpy.typing import NDArray
 
 from multipose.camera import CameraRig
 from multipose.errors import DataError
@@ -24,13 +25,14 @@ from multipose.triangulate.points import FloatArray
 from multipose.triangulate.prediction import Prediction, predict, squared_distances
 from multipose.triangulate.reconstruction import MIN_CONFIDENCE, Observations, error_limit, observations
 from multipose.triangulate.rig_covariance import RigCovariance
-from multipose.triangulate.swaps import Swap, find_swaps
+from multipose.triangulate.swaps import Swap, find_swaps, swap_costs
 
 _CHI2_95 = 5.9915  # quantiles of the squared normalised distance of two coordinates
 _CHI2_999 = 13.816
 _CHI2_MEDIAN = 1.3863
 _MOST_POINTS = 30_000  # whose normalised distances are looked at, of instants evenly spread; medians in px are of all
 _QUARTILES_TO_SD = 1.349
+_BLOCK = 65_536  # points that are compared at once
 
 
 @dataclass(frozen=True, eq=False)
@@ -116,39 +118,99 @@ def diagnose(
             "that the trajectories were made from."
         )
     names = [str(name) for name in keypoints["keypoint"].values]
-    stated, factor = _stated_covariance(seen, tracks, threads), _variance_factors(seen, tracks)
-    noise = stated * factor[..., None, None]
-    typical = stated * np.exp(np.log(factor).mean(0))[..., None, None]
-    gate = tracks.attrs.get("max_error_px")
-    limit = error_limit(seen, threads)[0] if gate is None else float(gate)
-    predictions = [predict(seen, noise, view, limit, threads) for view in range(len(seen.rig))]
+    gate, noise_px = (tracks.attrs.get(name) for name in ("max_error_px", "noise_px"))
+    learned = error_limit(seen, threads) if gate is None or noise_px is None else (0.0, 0.0)
+    limit, noise_px = (value if said is None else float(said) for said, value in zip((gate, noise_px), learned, strict=True))
+    factor = _variance_factors(seen, tracks)
     shared = None if calibration is None else calibration.subset(seen.rig.names)
-    squared, by_typical = (
-        np.stack([_squared(seen, own, view, one, shared) for view, one in enumerate(predictions)])
-        for own in (noise, typical)
-    )
-    distance = np.stack([np.linalg.norm(seen.px[v] - one.px, axis=-1) for v, one in enumerate(predictions)])
-    distance[~seen.usable] = np.nan
-    cells = _by_keypoint(seen.rig.names, names, distance, squared)
     lengths = _lengths(tracks, skeleton, names)
     pairs = () if skeleton is None or len(seen.rig) < 3 else skeleton.pairs
     pairs = tuple(pair for pair in pairs if set(pair) <= set(names))
+    compared = [_compare(seen, view, noise_px, factor, limit, shared, names, pairs, threads) for view in range(len(seen.rig))]
+    cells = _by_keypoint(seen.rig.names, names, compared)
     return Diagnostics(
-        views=_by_view(seen, tracks, noise, distance, squared, by_typical),
+        views=_by_view(seen, tracks, compared),
         keypoints=cells,
         limbs=_limbs(skeleton, lengths),
         lengths=lengths,
         pairs=pairs,
-        swaps=find_swaps(keypoints, seen, noise, predictions, pairs, cells["normalised"].values),
+        swaps=tuple(
+            swap
+            for view, one in zip(seen.rig.names, compared, strict=True)
+            for swap in find_swaps(keypoints, view, pairs, one.swap_costs, cells["normalised"].sel(view=view).values)
+        ),
         unit=str(tracks.attrs["unit"]),
     )
 
 
-def _stated_covariance(seen: Observations, tracks: xr.Dataset, threads: int | None) -> FloatArray:
-    """(view, n, 2, 2) px², what is said of the 2D points' noise, or learned from the views' disagreement."""
-    noise_px = tracks.attrs.get("noise_px")
-    noise = error_limit(seen, threads)[1] if noise_px is None else float(noise_px)
-    unstated = np.broadcast_to(np.eye(2) * noise**2, (*seen.px.shape, 2))
+@dataclass(frozen=True, eq=False)
+class _Compared:
+    """One view against the others.
+
+    distance: (n,) px from what the others predict, NaN where there is nothing to compare.
+    squared, by_typical: (m,) squared normalised distances of the points of `rows` (m,), by this view's noise and by
+    that which the key point has in all views on average; NaN where unknown.
+    noise_px: median standard deviation per coordinate of the 2D points.
+    swap_costs: (pair, 2, time, individual) of `swaps.swap_costs`.
+    """
+
+    distance: FloatArray
+    rows: NDArray[np.int64]
+    squared: FloatArray
+    by_typical: FloatArray
+    noise_px: float
+    swap_costs: FloatArray
+
+
+def _compare(
+    seen: Observations,
+    view: int,
+    noise_px: float,
+    factor: FloatArray,
+    limit: float,
+    calibration: RigCovariance | None,
+    names: Sequence[str],
+    pairs: Sequence[tuple[str, str]],
+    threads: int | None,
+) -> _Compared:
+    """One view against the others, a stretch of time after the other."""
+    n_times, row = seen.shape[0], seen.shape[1] * seen.shape[2]
+    places = [(names.index(left), names.index(right)) for left, right in pairs]
+    chosen = np.unique(np.linspace(0, n_times - 1, min(n_times, max(1, _MOST_POINTS // row))).astype(int))
+    typical = np.exp(np.log(factor).mean(0))
+    distance, noise_sd = np.empty(n_times * row), np.empty(n_times * row)
+    costs = np.empty((len(pairs), 2, *seen.shape[:2]))
+    squared, by_typical = np.full((2, len(chosen), row), np.nan)
+    length = max(1, _BLOCK // row)
+    for first in range(0, n_times, length):
+        times = slice(first, min(n_times, first + length))
+        points = slice(times.start * row, times.stop * row)
+        part = seen.part(times)
+        own = np.arange(part.px.shape[1]) % len(names)
+        stated = _stated_covariance(part, noise_px)
+        noise = stated * factor[:, own, None, None]
+        one = predict(part, noise, view, limit, threads)
+        distance[points] = np.where(part.weight[view] > 0, np.linalg.norm(part.px[view] - one.px, axis=-1), np.nan)
+        noise_sd[points] = np.sqrt(np.trace(noise[view], axis1=-2, axis2=-1) / 2)
+        costs[:, :, times] = swap_costs(part, noise[view], view, one, places)
+        inside = slice(*np.searchsorted(chosen, [times.start, times.stop]))
+        rows = ((chosen[inside] - first)[:, None] * row + np.arange(row)).ravel()
+        covariances = (noise[view], stated[view] * typical[own, None, None])
+        for out, covariance in zip((squared, by_typical), covariances, strict=True):
+            out[inside] = _squared(part, covariance, view, one, rows, calibration).reshape(-1, row)
+    return _Compared(
+        distance,
+        (chosen[:, None] * row + np.arange(row)).ravel(),
+        squared.ravel(),
+        by_typical.ravel(),
+        _quantile(noise_sd[seen.weight[view] > 0], 0.5),
+        costs,
+    )
+
+
+def _stated_covariance(seen: Observations, noise_px: float) -> FloatArray:
+    """(view, n, 2, 2) px², what is said of the 2D points' noise, or noise_px² I."""
+    unstated = np.broadcast_to(np.eye(2) * noise_px**2, (*seen.px.shape, 2))
     if seen.covariance is None:
         return unstated
     stated = np.isfinite(seen.covariance).all(axis=(-2, -1), keepdims=True)
@@ -156,77 +218,69 @@ def _stated_covariance(seen: Observations, tracks: xr.Dataset, threads: int | No
 
 
 def _variance_factors(seen: Observations, tracks: xr.Dataset) -> FloatArray:
-    """(view, n) by what the trajectories multiplied the variances; 1 where they say nothing."""
+    """(view, keypoint) by what the trajectories multiplied the variances; 1 where they say nothing."""
     if "variance_factor" not in tracks:
-        return np.ones(seen.px.shape[:2])
-    factor = tracks["variance_factor"].sel(view=list(seen.rig.names)).transpose("view", "keypoint").fillna(1.0).values
-    return np.tile(factor, (1, seen.px.shape[1] // factor.shape[1]))
+        return np.ones((len(seen.rig), seen.shape[2]))
+    known = tracks["variance_factor"].sel(view=list(seen.rig.names)).transpose("view", "keypoint")
+    return np.asarray(known.fillna(1.0).values)
 
 
 def _squared(
-    seen: Observations, noise: FloatArray, view: int, one: Prediction, calibration: RigCovariance | None
+    seen: Observations,
+    noise: FloatArray,
+    view: int,
+    one: Prediction,
+    rows: NDArray[np.int64],
+    calibration: RigCovariance | None,
 ) -> FloatArray:
-    """(n,) squared normalised distance of a view's points from their predictions; NaN where not looked at."""
-    n_times = seen.shape[0]
-    most = max(1, _MOST_POINTS * n_times // len(one.px))
-    looked_at = np.zeros(n_times, dtype=bool)
-    looked_at[np.linspace(0, n_times - 1, min(n_times, most)).astype(int)] = True
-    known = seen.usable[view] & np.isfinite(one.px).all(-1) & np.isfinite(one.covariance).all((1, 2))
-    rows = np.flatnonzero(known & np.repeat(looked_at, len(one.px) // n_times))
-    result = np.full(len(one.px), np.nan)
+    """(m,) squared normalised distance of a view's points of some rows from their predictions; NaN where unknown."""
+    known = (seen.weight[view, rows] > 0) & np.isfinite(one.px[rows]).all(-1)
+    known &= np.isfinite(one.covariance[rows]).all((1, 2))
+    result = np.full(len(rows), np.nan)
+    rows = rows[known]
     camera = seen.rig.cameras[view]
-    result[rows] = squared_distances(seen.px[view, rows], noise[view, rows], camera, one.select(rows), calibration)
+    result[known] = squared_distances(seen.px[view, rows], noise[rows], camera, one.select(rows), calibration)
     return result
 
 
-def _by_view(
-    seen: Observations,
-    tracks: xr.Dataset,
-    noise: FloatArray,
-    distance: FloatArray,
-    squared: FloatArray,
-    by_typical: FloatArray,
-) -> pd.DataFrame:
-    known = np.isfinite(distance)
+def _by_view(seen: Observations, tracks: xr.Dataset, compared: Sequence[_Compared]) -> pd.DataFrame:
     found = np.isfinite(tracks["position"].transpose("time", "individual", "keypoint", "space").values).all(-1).ravel()
-    believed = np.zeros_like(known)
+    believed = np.zeros(seen.weight.shape, dtype=bool)
     if "inlier" in tracks:
         inlier = tracks["inlier"].sel(view=list(seen.rig.names)).transpose("view", "time", "individual", "keypoint")
-        believed = inlier.values.reshape(known.shape).astype(bool)
-    compared = np.isfinite(squared)
-    worst = np.where(compared, by_typical, -1.0).argmax(0)
-    noise_px = np.sqrt(np.trace(noise, axis1=-2, axis2=-1) / 2)
+        believed = inlier.values.reshape(believed.shape).astype(bool)
+    by_typical = np.stack([one.by_typical for one in compared])
+    known = np.isfinite(by_typical)
+    worst = np.where(known, by_typical, -1.0).argmax(0)
     rows = {}
-    for view, name in enumerate(seen.rig.names):
-        own = distance[view, known[view]]
-        there = seen.usable[view] & found
+    for view, (name, one) in enumerate(zip(seen.rig.names, compared, strict=True)):
+        own = one.distance[np.isfinite(one.distance)]
+        there = (seen.weight[view] > 0) & found
         rows[name] = {
             "points": len(own),
             "median_px": _quantile(own, 0.5),
             "p95_px": _quantile(own, 0.95),
-            "noise_px": _quantile(noise_px[view, seen.usable[view]], 0.5),
-            **_normalised(squared[view]),
+            "noise_px": one.noise_px,
+            **_normalised(one.squared),
             "left_out": float((there & ~believed[view]).sum() / there.sum())
             if there.any() and "inlier" in tracks
             else float("nan"),
-            "most_off": float(
-                (by_typical[view, compared[view] & (worst == view)] > _CHI2_999).sum() / compared[view].sum()
-            )
-            if compared[view].any()
+            "most_off": float((by_typical[view, known[view] & (worst == view)] > _CHI2_999).sum() / known[view].sum())
+            if known[view].any()
             else float("nan"),
         }
     table = pd.DataFrame.from_dict(rows, orient="index")
     return table.sort_values(["most_off", "normalised"], ascending=False, kind="stable")
 
 
-def _by_keypoint(views: Sequence[str], names: Sequence[str], distance: FloatArray, squared: FloatArray) -> xr.Dataset:
+def _by_keypoint(views: Sequence[str], names: Sequence[str], compared: Sequence[_Compared]) -> xr.Dataset:
     cells: dict[str, list[list[float]]] = {key: [] for key in ("points", "median_px", "normalised", "within_95")}
-    for view in range(len(views)):
+    for one in compared:
         rows = []
         for keypoint in range(len(names)):
-            own = distance[view, keypoint :: len(names)]
+            own = one.distance[keypoint :: len(names)]
             own = own[np.isfinite(own)]
-            scale = _normalised(squared[view, keypoint :: len(names)])
+            scale = _normalised(one.squared[one.rows % len(names) == keypoint])
             rows.append({"points": float(len(own)), "median_px": _quantile(own, 0.5), **scale})
         for key, column in cells.items():
             column.append([row[key] for row in rows])

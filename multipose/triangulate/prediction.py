@@ -32,7 +32,7 @@ class Prediction:
 
 
 def predict(seen: Observations, noise: FloatArray, view: int, limit: float, threads: int | None) -> Prediction:
-    """The points as the views but `view` see them, robustly."""
+    """The points as the views but `view` see them, robustly; noise: (view, n, 2, 2) px²."""
     n = seen.px.shape[1]
     others = [other for other in range(len(seen.rig)) if other != view]
     weight = np.zeros((len(seen.rig), n))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -69,6 +69,18 @@ class Observations:
     def usable(self) -> NDArray[np.bool_]:
         """(view, n) which points count."""
         return self.weight > 0
+
+    def part(self, times: slice) -> Observations:
+        """Those of some times."""
+        row = self.shape[1] * self.shape[2]
+        points = slice(times.start * row, times.stop * row)
+        return replace(
+            self,
+            px=self.px[:, points],
+            weight=self.weight[:, points],
+            covariance=None if self.covariance is None else self.covariance[:, points],
+            shape=(times.stop - times.start, *self.shape[1:]),
+        )
 
 
 def reconstruct(

@@ -52,42 +52,57 @@ class Swap:
 
 def find_swaps(
     keypoints: xr.Dataset,
-    seen: Observations,
-    noise: FloatArray,
-    predictions: Sequence[Prediction],
+    view: str,
     pairs: Sequence[tuple[str, str]],
+    costs: FloatArray,
     normalised: FloatArray,
-) -> tuple[Swap, ...]:
-    """Exchanged pairs by view.
+) -> list[Swap]:
+    """Exchanged pairs of one view.
 
     Args:
-        noise: (view, n, 2, 2) px² of the 2D points.
-        predictions: for each view what the others say.
         pairs: left and right key points.
-        normalised: (view, keypoint) how many times larger distances are than predicted, by which they are measured
-            where it is above 1.
+        costs: (pair, 2, time, individual) of `swap_costs`.
+        normalised: (keypoint,) how many times larger distances are than predicted, by which they are measured where it
+            is above 1.
     """
     names = [str(name) for name in keypoints["keypoint"].values]
-    rows = np.arange(seen.px.shape[1]).reshape(seen.shape)
+    source = keypoints["frame"].sel(view=view).values
     found = []
-    for view, name in enumerate(seen.rig.names):
-        for left, right in pairs:
-            places = [names.index(left), names.index(right)]
-            scale = np.fmax(1.0, np.nanmax(normalised[view, places], initial=1.0)) ** 2
-            for individual, who in enumerate(keypoints["individual"].values):
-                own = rows[:, individual, places]
-                kept, exchanged = (
-                    _cost(seen, noise, view, predictions[view], own, own[:, order]) / scale
-                    for order in ([0, 1], [1, 0])
-                )
-                with np.errstate(invalid="ignore"):
-                    swapped = (kept - exchanged > _CLEAR_GAIN) & (kept > _CLEAR_FACTOR * exchanged)
-                    against = (exchanged - kept > _UNDECIDED) & (exchanged > _CLEAR_FACTOR * kept)
-                if swapped.any():
-                    source = keypoints["frame"].transpose("view", "time").values[view]
-                    stretches = tuple((int(source[a]), int(source[b])) for a, b in _stretches(swapped, against))
-                    found.append(Swap(name, (left, right), str(who), stretches, int(swapped.sum())))
-    return tuple(found)
+    for (left, right), cost in zip(pairs, costs, strict=True):
+        scale = np.fmax(1.0, np.nanmax(normalised[[names.index(left), names.index(right)]], initial=1.0)) ** 2
+        for individual, who in enumerate(keypoints["individual"].values):
+            kept, exchanged = cost[:, :, individual] / scale
+            with np.errstate(invalid="ignore"):
+                swapped = (kept - exchanged > _CLEAR_GAIN) & (kept > _CLEAR_FACTOR * exchanged)
+                against = (exchanged - kept > _UNDECIDED) & (exchanged > _CLEAR_FACTOR * kept)
+            if swapped.any():
+                stretches = tuple((int(source[a]), int(source[b])) for a, b in _stretches(swapped, against))
+                found.append(Swap(view, (left, right), str(who), stretches, int(swapped.sum())))
+    return found
+
+
+def swap_costs(
+    seen: Observations,
+    noise: FloatArray,
+    view: int,
+    prediction: Prediction,
+    pairs: Sequence[tuple[int, int]],
+) -> FloatArray:
+    """Squared normalised distances (pair, 2, time, individual) of both partners' points from their own predictions, and
+    from each other's.
+
+    Args:
+        seen: a stretch of time; noise: (n, 2, 2) px² of its 2D points in this view.
+        prediction: what the others say of these.
+        pairs: places of left and right on the key point axis.
+    """
+    rows = np.arange(seen.px.shape[1]).reshape(seen.shape)
+    costs = np.empty((len(pairs), 2, *seen.shape[:2]))
+    for pair, places in enumerate(pairs):
+        own = rows[:, :, places].reshape(-1, 2)
+        for exchanged, order in enumerate(([0, 1], [1, 0])):
+            costs[pair, exchanged] = _cost(seen, noise, view, prediction, own, own[:, order]).reshape(seen.shape[:2])
+    return costs
 
 
 def _cost(
@@ -98,14 +113,14 @@ def _cost(
     predicted: NDArray[np.int64],
     observed: NDArray[np.int64],
 ) -> FloatArray:
-    """(time,) squared normalised distance of both partners' points `observed` from those `predicted` (time, 2) rows."""
+    """(m,) squared normalised distance of both partners' points `observed` from those `predicted` (m, 2) rows."""
     total = np.zeros(len(predicted))
     for a, b in zip(predicted.T, observed.T, strict=True):
-        known = seen.usable[view, b] & np.isfinite(prediction.px[a]).all(-1)
+        known = (seen.weight[view, b] > 0) & np.isfinite(prediction.px[a]).all(-1)
         a, b = a[known], b[known]
         squared = np.full(len(total), np.nan)
         camera = seen.rig.cameras[view]
-        squared[known] = squared_distances(seen.px[view, b], noise[view, b], camera, prediction.select(a))
+        squared[known] = squared_distances(seen.px[view, b], noise[b], camera, prediction.select(a))
         total += squared
     return total
 
