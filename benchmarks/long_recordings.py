@@ -28,16 +28,12 @@ import xarray as xr
 from triangulation_case import FPS, make_case, make_rig, move_body, observe
 
 from multipose.camera import CameraRig
-from multipose.tracks import keypoints2d, save_tracks
+from multipose.formats.movement import write_keypoints
+from multipose.tracks import keypoints2d
 from multipose.triangulate import reconstruct, smooth
 
 N_KEYPOINTS = 12
-PROJECT = """\
-[project]
-views = ["cam_0", "cam_1", "cam_2", "cam_3"]
-keypoints = [{keypoints}]
-edges = [{edges}]
-"""
+COMMAND = "from multipose.cli.main import main; main()"
 
 
 def make_recording(n_times: int, n_views: int, seed: int = 0) -> tuple[CameraRig, xr.Dataset, list[tuple[int, int]]]:
@@ -98,18 +94,35 @@ def smooth_once(n_times: int) -> None:
 
 
 def measure_hour(folder: Path, n_times: int) -> None:
-    """The command line, from a project with key points to trajectories, tables and pages."""
+    """The command line, from key points of four views to trajectories, tables and pages."""
     rig, keypoints, limbs = make_recording(n_times, n_views=4)
     names = [str(name) for name in keypoints["keypoint"].values]
-    (folder / "calibration" / "rig").mkdir(parents=True)
-    (folder / "recordings" / "hour").mkdir(parents=True)
-    edges = ", ".join(f'["{names[a]}", "{names[b]}"]' for a, b in limbs)
-    listed = ", ".join(f'"{name}"' for name in names)
-    (folder / "multipose.toml").write_text(PROJECT.format(keypoints=listed, edges=edges), encoding="utf-8")
-    views = ",".join(f"video_{name}" for name in rig.names)
-    print(views)
-    rig.save(folder / "calibration" / "rig" / "rig.toml")
-    save_tracks(keypoints, folder / "recordings" / "hour" / "keypoints2d.nc")
+    files = {view: folder / f"{view}.nc" for view in rig.names}
+    folder.mkdir(parents=True, exist_ok=True)
+    for view, path in files.items():
+        write_keypoints(keypoints, path, view=view)
+    project = folder / "project"
+    edges = [word for a, b in limbs for word in ("--edge", f"{names[a]},{names[b]}")]
+    run(folder, "init", str(project), "--views", ",".join(rig.names), "--keypoints", ",".join(names), *edges)
+    (project / "calibration" / "rig").mkdir(parents=True, exist_ok=True)
+    rig.save(project / "calibration" / "rig" / "rig.toml")
+    print(f"{n_times} times, {keypoints.nbytes / 1e9:.2f} GB of 2D input", flush=True)
+    del keypoints
+    run(project, "add", "hour", *(word for view, path in files.items() for word in ("--keypoints", f"{view}={path}")))
+    wall = time.perf_counter()
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    run(project, "reconstruct", "hour", "--smooth")
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    cpu = used.ru_utime + used.ru_stime - before.ru_utime - before.ru_stime
+    print(f"{time.perf_counter() - wall:.0f} s, {cpu:.0f} CPU s, at most {used.ru_maxrss / 1e6:.2f} GB in memory")
+    for path in sorted((project / "recordings" / "hour").iterdir()):
+        print(f"{path.name:32}{path.stat().st_size / 1e6:10.1f} MB")
+    print_load()
+
+
+def run(folder: Path, *words: str) -> None:
+    """A command of multipose in a process of its own."""
+    subprocess.run([sys.executable, "-c", COMMAND, *words], cwd=folder, env=one_thread(), check=True)
 
 
 def memory_now() -> int:

@@ -265,12 +265,20 @@ def load_tracks(path: str | os.PathLike[str]) -> xr.Dataset:
     check_schema(int(version) if isinstance(version, np.integer) else version, place)
     try:
         if kind == "keypoints2d":
-            return check_keypoints2d(dataset)
+            return _without_unknown(check_keypoints2d(dataset))
         check_trajectories3d(dataset)
         _check_covariances_3d(dataset)
         return dataset
     except DataError as error:
         raise FormatError(f"{place}: {error} Make the file again, or correct it.") from error
+
+
+def _without_unknown(dataset: xr.Dataset) -> xr.Dataset:
+    """The same where covariances take no memory if all are unknown: over half of that of a recording."""
+    covariance = dataset["covariance"]
+    if covariance.dtype.kind != "f" or not all(np.isnan(block).all() for _, block in _blocks(covariance)):
+        return dataset
+    return dataset.assign(covariance=covariance.copy(data=np.broadcast_to(covariance.dtype.type(np.nan), covariance.shape)))
 
 
 def save_netcdf(dataset: xr.Dataset, path: str | os.PathLike[str]) -> None:

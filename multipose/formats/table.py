@@ -14,6 +14,7 @@ from __future__ import annotations
 import itertools
 import os
 import re
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -38,6 +39,7 @@ from multipose.tracks import (
 
 _TEXTS = ("view", "individual", "keypoint", "unit", "state")
 _WHOLE = ("frame", "n_views", "schema_version")
+_ROWS = 50_000  # that are made at once
 _WHOLE_NUMBER = re.compile(r"([+-]?\d+)(\.0*)?")
 
 
@@ -48,11 +50,16 @@ def write_trajectories(dataset: xr.Dataset, path: str | os.PathLike[str]) -> lis
         DataError: the dataset is no Trajectories3D.
     """
     check_trajectories3d(dataset)
-    variables = ("confidence", "reprojection_error", "n_views")
-    table = _tidy(dataset, ("time", "individual", "keypoint"), "xyz", variables)
     frame = frame_numbers(dataset)
+    parts = (_trajectory_rows(dataset.isel(time=times), frame, times) for times in _stretches(dataset))
+    return _write(parts, dataset, Path(path))
+
+
+def _trajectory_rows(dataset: xr.Dataset, frame: npt.NDArray[np.int64] | None, times: slice) -> pd.DataFrame:
+    """Rows of some times of trajectories; frame: of the whole recording."""
+    table = _tidy(dataset, ("time", "individual", "keypoint"), "xyz", ("confidence", "reprojection_error", "n_views"))
     if frame is not None:
-        table.insert(1, "frame", np.repeat(frame, len(table) // max(len(frame), 1)))
+        table.insert(1, "frame", np.repeat(frame[times], len(table) // max(len(frame[times]), 1)))
     if "flag_meanings" in dataset.get("state", xr.DataArray()).attrs:
         names = np.array(dataset["state"].attrs["flag_meanings"].split())
         table["state"] = names[dataset["state"].transpose(*dataset["confidence"].dims).values.ravel()]
@@ -60,7 +67,7 @@ def write_trajectories(dataset: xr.Dataset, path: str | os.PathLike[str]) -> lis
         for level in dataset["level"].values:
             scale = dataset["region_scale"].sel(level=level).broadcast_like(dataset["confidence"])
             table[f"region_scale_{100 * level:.0f}"] = scale.transpose(*dataset["confidence"].dims).values.ravel()
-    return _write(table, dataset, Path(path))
+    return table
 
 
 def write_keypoints(dataset: xr.Dataset, path: str | os.PathLike[str]) -> list[Path]:
@@ -70,10 +77,19 @@ def write_keypoints(dataset: xr.Dataset, path: str | os.PathLike[str]) -> list[P
         DataError: the dataset is no Keypoints2D.
     """
     check_keypoints2d(dataset)
+    parts = (
+        _keypoint_rows(dataset.isel(view=[view], time=times))
+        for view in range(dataset.sizes["view"])
+        for times in _stretches(dataset)
+    )
+    return _write(parts, dataset, Path(path))
+
+
+def _keypoint_rows(dataset: xr.Dataset) -> pd.DataFrame:
     table = _tidy(dataset, ("view", "time", "individual", "keypoint"), "xy", ("confidence",))
     frame = dataset["frame"].broadcast_like(dataset["confidence"]).transpose(*dataset["confidence"].dims)
     table.insert(1, "frame", frame.values.ravel())
-    return _write(table, dataset, Path(path))
+    return table
 
 
 def write_quantities(dataset: xr.Dataset, path: str | os.PathLike[str]) -> list[Path]:
@@ -185,15 +201,23 @@ def _tidy(dataset: xr.Dataset, point: tuple[str, ...], space: str, variables: tu
     return table
 
 
-def _write(table: pd.DataFrame, dataset: xr.Dataset, path: Path) -> list[Path]:
-    table = table.assign(
-        unit=dataset.attrs["unit"],
-        fps=dataset.attrs.get("fps", np.nan),
-        time_unit=time_unit_of(dataset),
-        schema_version=SCHEMA_VERSION,
-    )
-    with atomic_path(path) as temporary:
-        table.to_csv(temporary, index=False, lineterminator="\n")
+def _stretches(dataset: xr.Dataset) -> Iterator[slice]:
+    """Stretches of time whose rows are made at once; one of no time where there is none."""
+    length = max(1, _ROWS // max(1, dataset.sizes["individual"] * dataset.sizes["keypoint"]))
+    for first in range(0, max(1, dataset.sizes["time"]), length):
+        yield slice(first, first + length)
+
+
+def _write(parts: Iterable[pd.DataFrame], dataset: xr.Dataset, path: Path) -> list[Path]:
+    constant = {
+        "unit": dataset.attrs["unit"],
+        "fps": dataset.attrs.get("fps", np.nan),
+        "time_unit": time_unit_of(dataset),
+        "schema_version": SCHEMA_VERSION,
+    }
+    with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
+        for number, part in enumerate(parts):
+            part.assign(**constant).to_csv(file, index=False, lineterminator="\n", header=number == 0)
     return [path]
 
 

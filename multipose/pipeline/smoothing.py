@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from multipose.camera import CameraRig
 from multipose.formats.table import write_trajectories
 from multipose.pipeline.plan import smooth_product
 from multipose.pipeline.provenance import Hashes, making
@@ -47,31 +48,40 @@ def smooth_recording(
     product = smooth_product(project, recording)
     config = project.config.smoothing
     with making(product, hashes, settings, progress):
-        given = {key: value for key, value in (settings or {}).items() if value is not None}
-        tracks = load_tracks(product.inputs["the trajectories"])
-        keypoints = load_keypoints(project, recording)
-        rig = load_rig(project, recording, keypoints)
-        if tracks.attrs.get("offsets_removed"):
-            offsets = estimate_offsets(keypoints, rig, min_confidence=tracks.attrs["min_confidence"], threads=threads)
-            keypoints = remove_offsets(keypoints, offsets)
-        smoothed = smooth(
-            tracks,
-            keypoints,
-            rig,
-            limbs=project.config.skeleton.edges if config.limbs is None else config.limbs,
-            limb_lengths=config.lengths,
-            joint_limits=config.limits,
-            prior=config.prior,
-            max_gap=given.get("max_gap", config.max_gap),
-            threads=threads,
-            progress=progress,
-        )
-        smoothed.attrs |= {name: tracks.attrs[name] for name in ("recording", "offsets", "offsets_removed")}
+        max_gap = (settings or {}).get("max_gap")
+        smoothed, rig = _smooth(project, recording, config.max_gap if max_gap is None else max_gap, threads, progress)
         page = product.path.with_name("player_smooth.html")
         player_page(f"{recording.name}, smoothed", smoothed, rig, project.config.skeleton).save(page)
         write_trajectories(smoothed, product.path.with_suffix(".csv"))
         save_tracks(smoothed, product.path)
     return {**describe_smoothed(smoothed), "trajectories": str(product.path), "player": str(page)}
+
+
+def _smooth(
+    project: Project, recording: Recording, max_gap: int | None, threads: int | None, progress: Progress
+) -> tuple[xr.Dataset, CameraRig]:
+    """The smoothed trajectories and the cameras; what they were made from leaves the memory before they are written."""
+    config = project.config.smoothing
+    tracks = load_tracks(smooth_product(project, recording).inputs["the trajectories"])
+    keypoints = load_keypoints(project, recording)
+    rig = load_rig(project, recording, keypoints)
+    if tracks.attrs.get("offsets_removed"):
+        offsets = estimate_offsets(keypoints, rig, min_confidence=tracks.attrs["min_confidence"], threads=threads)
+        keypoints = remove_offsets(keypoints, offsets)
+    smoothed = smooth(
+        tracks,
+        keypoints,
+        rig,
+        limbs=project.config.skeleton.edges if config.limbs is None else config.limbs,
+        limb_lengths=config.lengths,
+        joint_limits=config.limits,
+        prior=config.prior,
+        max_gap=max_gap,
+        threads=threads,
+        progress=progress,
+    )
+    kept = {name: tracks.attrs[name] for name in ("recording", "offsets", "offsets_removed")}
+    return smoothed.assign_attrs(kept), rig
 
 
 def held_out_ratio(smoothed: xr.Dataset) -> dict[str, float | None]:
@@ -88,7 +98,7 @@ def held_out_ratio(smoothed: xr.Dataset) -> dict[str, float | None]:
 def describe_smoothed(smoothed: xr.Dataset) -> dict[str, Any]:
     """The figures of smoothed trajectories that a user asks for first."""
     known = np.isfinite(smoothed["position"].values).all(axis=-1)
-    variance = np.trace(smoothed["covariance"].values[known], axis1=-2, axis2=-1) / 3
+    variance = np.diagonal(smoothed["covariance"].values, axis1=-2, axis2=-1).sum(axis=-1)[known] / 3
     limbs = {}
     if "limb_keypoints" in smoothed:
         lengths, deviations = (smoothed[name].values for name in ("limb_length", "limb_sd"))

@@ -16,7 +16,7 @@ from multipose.tracks import CALIBRATED_ON_LABELS, check_trajectories3d
 from multipose.triangulate.motion import implausible
 from multipose.triangulate.points import FloatArray
 from multipose.triangulate.posterior import Posterior, Scene
-from multipose.triangulate.reconstruction import Observations, observations
+from multipose.triangulate.reconstruction import observations
 from multipose.triangulate.tails import LIGHTEST_TAILS, variance_ratio
 
 POINT = ("time", "individual", "keypoint")
@@ -34,7 +34,9 @@ class Layout:
     """What is to be smoothed. Scenes, positions and errors are made for a stretch of frames at a time (a slice of the
     grid), so that those of an hour need no memory.
 
-    tracks: as given; seen: its key points, as flat arrays; confidence: (view, time, keypoint) of these.
+    tracks: as given; rig: cameras of the key points' views, in their order; individuals side by side on the key point
+    axis: px (view, time, keypoint, 2), usable (view, time, keypoint) which count, confidence (view, time, keypoint), and
+    covariance (view, time, keypoint, 2, 2) px², or None.
     believed: (view, frame, keypoint) 2D points that the tracks rest on; known, wrong: (frame, keypoint) points that the
     tracks have, and those of them at a place on which views agreed wrongly.
     sd: (keypoint,) typical standard deviation of a coordinate in one frame, NaN for key points without any position.
@@ -45,8 +47,11 @@ class Layout:
     """
 
     tracks: xr.Dataset
-    seen: Observations
+    rig: CameraRig
+    px: FloatArray
+    usable: NDArray[np.bool_]
     confidence: FloatArray
+    covariance: FloatArray | None
     believed: NDArray[np.bool_]
     known: NDArray[np.bool_]
     wrong: NDArray[np.bool_]
@@ -110,8 +115,11 @@ class Layout:
         factor = tracks["variance_factor"].sel(view=list(seen.rig.names)).values
         return cls(
             tracks,
-            seen,
+            seen.rig,
+            seen.px.reshape(n_views, n_times, n, 2),
+            seen.usable.reshape(n_views, n_times, n),
             keypoints["confidence"].values.reshape(n_views, n_times, n),
+            None if seen.covariance is None else seen.covariance.reshape(n_views, n_times, n, 2, 2),
             believed,
             known,
             wrong,
@@ -124,33 +132,26 @@ class Layout:
         )
 
     @property
-    def rig(self) -> CameraRig:
-        """Cameras of the key points' views, in their order."""
-        return self.seen.rig
-
-    @property
     def n_frames(self) -> int:
         """Of the grid."""
         return len(self.known)
 
     def scene(self, frames: slice, keypoints: NDArray[np.int64] | slice = slice(None)) -> Scene:
         """The 2D points of some frames and key points."""
-        n_views, shape = len(self.rig), (self.seen.shape[0], self.known.shape[1])
 
         def cut(values: NDArray[Any], empty: float) -> NDArray[Any]:
-            whole = values.reshape(n_views, *shape, *values.shape[2:])
-            return on_grid(whole, self.rows, frames, empty)[:, :, keypoints]
+            return on_grid(values, self.rows, frames, empty)[:, :, keypoints]
 
         own = np.eye(2) * float(self.tracks.attrs["noise_px"]) ** 2
-        px = cut(self.seen.px, np.nan)
+        px = cut(self.px, np.nan)
         covariance: FloatArray = np.broadcast_to(own, (*px.shape, 2))
-        if self.seen.covariance is not None:
-            stated = cut(self.seen.covariance, np.nan)
+        if self.covariance is not None:
+            stated = cut(self.covariance, np.nan)
             known = np.isfinite(stated).all(axis=(-2, -1)) & (np.linalg.det(np.nan_to_num(stated)) > 0)
             covariance = np.where(known[..., None, None], stated, own)
         scale = self.scale[:, keypoints][:, None, :, None, None]
         firm = _firm(self.believed[:, frames][:, :, keypoints])
-        return Scene.build(px, covariance * scale, cut(self.seen.weight, 0.0) > 0, firm, self.rig)
+        return Scene.build(px, covariance * scale, cut(self.usable, False), firm, self.rig)
 
     def position(self, frames: slice, keypoints: NDArray[np.int64] | slice = slice(None)) -> FloatArray:
         """(frame, keypoint, 3) positions of the tracks, gaps bridged."""

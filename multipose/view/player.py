@@ -84,7 +84,7 @@ def trajectories(
     times = tracks["time"].values[shown]
     hover = np.stack(
         [
-            tracks[variable].transpose("time", "individual", "keypoint").values
+            tracks[variable].transpose("time", "individual", "keypoint").values[shown]
             for variable in ("reprojection_error", "n_views", "confidence")
         ],
         axis=-1,
@@ -93,7 +93,7 @@ def trajectories(
     edges = np.empty((0, 2), dtype=np.int64) if skeleton is None else skeleton.edge_indices
 
     moving = _moving_traces(individuals, names, skeleton, unit)
-    states = [_state(position[time], hover[time], edges) for time in shown]
+    states = [_state(position[time], values, edges) for time, values in zip(shown, hover, strict=True)]
     for trace, values in zip(moving, states[0], strict=True):
         trace.update(values)
     still: list[Any] = []
