@@ -62,7 +62,8 @@ def measure_reconstruct(sizes: list[int]) -> None:
                 off = np.linalg.norm(tracks["position"].values.reshape(-1, 3) - case.xyz, axis=1)
                 median, p95 = np.nanquantile(off, [0.5, 0.95])
                 said = "none" if stated is None else "all"
-                print(f"{n:10}{n_keypoints:12}{said:>13}{least:9.3f}{n / least:12.3g}{median:9.3f}{p95:8.3f}", flush=True)
+                figures = f"{least:9.3f}{n / least:12.3g}{median:9.3f}{p95:8.3f}"
+                print(f"{n:10}{n_keypoints:12}{said:>13}{figures}", flush=True)
     print_load()
 
 

@@ -67,7 +67,7 @@ _TRAJECTORIES3D = _Schema(
     required=("position", "confidence", "reprojection_error", "n_views", "covariance"),
     space=("x", "y", "z"),
 )
-_BLOCK = 16_384  # values that are looked at at once
+_BLOCK = 65_536  # values that are looked at at once
 _MOST_PX = 1e6  # from a picture's corner; no camera has as many pixels in a row
 _SCHEMAS = {schema.kind: schema for schema in (_KEYPOINTS2D, _TRAJECTORIES3D)}
 
@@ -278,7 +278,8 @@ def _without_unknown(dataset: xr.Dataset) -> xr.Dataset:
     covariance = dataset["covariance"]
     if covariance.dtype.kind != "f" or not all(np.isnan(block).all() for _, block in _blocks(covariance)):
         return dataset
-    return dataset.assign(covariance=covariance.copy(data=np.broadcast_to(covariance.dtype.type(np.nan), covariance.shape)))
+    unknown = np.broadcast_to(covariance.dtype.type(np.nan), covariance.shape)
+    return dataset.assign(covariance=covariance.copy(data=unknown))
 
 
 def save_netcdf(dataset: xr.Dataset, path: str | os.PathLike[str]) -> None:
@@ -432,11 +433,14 @@ def _check_covariances(dataset: xr.Dataset) -> None:
 
 def _possible_2d(covariance: Array) -> npt.NDArray[np.bool_]:
     """(...) whether 2 x 2 covariances (..., 2, 2) are unknown, or symmetric and positive definite."""
+    unknown = np.isnan(covariance)
+    if unknown.all():
+        return np.ones(covariance.shape[:-2], dtype=bool)
     xx, xy, yx, yy = (covariance[..., i, j] for i in (0, 1) for j in (0, 1))
     with np.errstate(invalid="ignore", over="ignore"):
         fine = (xx > 0) & (xx * yy > xy * yx) & (np.abs(xy - yx) <= 1e-6 * (xx + yy)) & (xx + yy < np.inf)
     if not fine.all():
-        fine |= np.isnan(covariance).all((-2, -1))
+        fine |= unknown.all((-2, -1))
     return np.asarray(fine)
 
 

@@ -207,3 +207,34 @@ def test_what_times_count_is_said(fps: float | None, given: str | None, expected
     assert time_unit_of(points) == ("frame" if fps is None else "s")
     with pytest.raises(DataError, match="time_unit must be"):
         time_unit_of(points.assign_attrs(time_unit="hours"))
+
+
+def test_long_recordings_are_looked_at_to_their_end() -> None:
+    """Values are checked in parts; what is wrong in a late one is named by its time."""
+    position = np.zeros((2, 30_000, 1, 3, 2))
+    covariance = np.broadcast_to(np.eye(2), (*position.shape, 2)).copy()
+    covariance[1, 29_000, 0, 2] = [[1.0, 2.0], [2.0, 1.0]]
+    with pytest.raises(DataError, match="covariance: 1 are not .* view top, time 29000, key point keypoint_2"):
+        keypoints2d(position, covariance=covariance, views=["back", "top"])
+    position[1, 28_000, 0, 1, 0] = 2e6
+    with pytest.raises(DataError, match="position must lie .* view top, time 28000"):
+        keypoints2d(position, views=["back", "top"])
+    variance = np.broadcast_to(np.eye(3), (30_000, 1, 3, 3, 3)).copy()
+    variance[29_999, 0, 1, 2, 2] = -1.0
+    with pytest.raises(DataError, match="variances below 0"):
+        trajectories3d(np.zeros((30_000, 1, 3, 3)), covariance=variance, unit="mm")
+
+
+def test_unknown_covariances_of_a_file_take_no_memory(tmp_path: Path) -> None:
+    dataset = some_keypoints()
+    save_tracks(dataset, tmp_path / "keypoints.nc")
+    read = load_tracks(tmp_path / "keypoints.nc")
+    assert set(read["covariance"].values.strides) == {0}
+    xr.testing.assert_identical(read, dataset)
+    save_tracks(read, tmp_path / "again.nc")
+    xr.testing.assert_identical(load_tracks(tmp_path / "again.nc"), dataset)
+    covariance = np.full((2, 5, 1, 3, 2, 2), np.nan)
+    covariance[1, 2, 0, 0] = np.eye(2)
+    some = keypoints2d(dataset["position"].values, covariance=covariance, views=["back", "top"])
+    save_tracks(some, tmp_path / "some.nc")
+    xr.testing.assert_identical(load_tracks(tmp_path / "some.nc"), some)

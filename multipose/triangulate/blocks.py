@@ -98,6 +98,8 @@ def solve(  # type: ignore[no-untyped-def]
     confidence,
     covariance,
     noise2,
+    factor,
+    first,
     cameras,
     min_views,
     limits,
@@ -122,7 +124,7 @@ def solve(  # type: ignore[no-untyped-def]
         size = min(LANES, n - start)
         for i in range(size):
             index[0, i] = start + i
-        _fill(px, confidence, covariance, noise2, cameras, start, views[0])
+        _fill(px, confidence, covariance, noise2, factor, first, cameras, start, views[0])
         _begin(cameras, views[0], points[0])
         _refine(cameras, views[0], points[0], limits, refine)
         _write(views[0], points[0], index[0], size, refine, min_views, position, spread, error, inlier, usable, state)
@@ -204,7 +206,9 @@ def _carry(views, points, i, j):  # type: ignore[no-untyped-def]
 
 
 @device
-def _fill(px, confidence, covariance, noise2, cameras, start, views):  # type: ignore[no-untyped-def]
+def _fill(  # type: ignore[no-untyped-def]
+    px, confidence, covariance, noise2, factor, first, cameras, start, views
+):
     """Lay the pixels, confidences and inverse covariances of the points from `start` into the rows of the views."""
     size = min(LANES, px.shape[2] - start)
     for c in range(px.shape[0]):
@@ -221,14 +225,14 @@ def _fill(px, confidence, covariance, noise2, cameras, start, views):  # type: i
             rows[U + i] = middle_u
             rows[V + i] = middle_v
             rows[W + i] = 0.0
-        if covariance.shape[1] == 0:
+        if covariance.shape[1] == 0 and factor.shape[1] == 0:
             for i in range(LANES):
                 rows[I00 + i] = 1.0 / noise2
                 rows[I01 + i] = 0.0
                 rows[I11 + i] = 1.0 / noise2
         else:
             for i in range(size):
-                i00, i01, i11 = information(covariance, noise2, c, start + i)
+                i00, i01, i11 = information(covariance, noise2, factor, first, c, start + i)
                 rows[I00 + i] = i00
                 rows[I01 + i] = i01
                 rows[I11 + i] = i11
@@ -239,12 +243,20 @@ def _fill(px, confidence, covariance, noise2, cameras, start, views):  # type: i
 
 
 @inlined
-def information(covariance, noise2, c, i):  # type: ignore[no-untyped-def]
-    """Inverse of a 2D covariance, of noise2 where it is unknown; nobody knows a point better than 0.01 px."""
-    s00, s01, s11 = covariance[c, i, 0, 0], covariance[c, i, 0, 1], covariance[c, i, 1, 1]
-    if not s00 >= 0.0:
-        s00, s01, s11 = noise2, 0.0, noise2
-    elif not s00 * s11 - s01 * s01 > SMALLEST_VARIANCE**2:
+def information(covariance, noise2, factor, first, c, i):  # type: ignore[no-untyped-def]
+    """Inverse of a 2D covariance (of noise2 where it is unknown) times its factor; nobody knows a point better than
+    0.01 px."""
+    s00, s01, s11 = noise2, 0.0, noise2
+    scaled = factor.shape[1] > 0
+    if covariance.shape[1] > 0 and covariance[c, i, 0, 0] >= 0.0:
+        s00, s01, s11 = covariance[c, i, 0, 0], covariance[c, i, 0, 1], covariance[c, i, 1, 1]
+        scaled = True
+    if factor.shape[1] > 0:
+        f = factor[c, (first + i) % factor.shape[1]]
+        s00 *= f
+        s01 *= f
+        s11 *= f
+    if scaled and not s00 * s11 - s01 * s01 > SMALLEST_VARIANCE**2:
         s00 = max(s00, SMALLEST_VARIANCE)
         s11 = max(s11, SMALLEST_VARIANCE)
         s01 = 0.0

@@ -120,13 +120,17 @@ def diagnose(
     names = [str(name) for name in keypoints["keypoint"].values]
     gate, noise_px = (tracks.attrs.get(name) for name in ("max_error_px", "noise_px"))
     learned = error_limit(seen, threads) if gate is None or noise_px is None else (0.0, 0.0)
-    limit, noise_px = (value if said is None else float(said) for said, value in zip((gate, noise_px), learned, strict=True))
+    limit, noise_px = (
+        value if said is None else float(said) for said, value in zip((gate, noise_px), learned, strict=True)
+    )
     factor = _variance_factors(seen, tracks)
     shared = None if calibration is None else calibration.subset(seen.rig.names)
     lengths = _lengths(tracks, skeleton, names)
     pairs = () if skeleton is None or len(seen.rig) < 3 else skeleton.pairs
     pairs = tuple(pair for pair in pairs if set(pair) <= set(names))
-    compared = [_compare(seen, view, noise_px, factor, limit, shared, names, pairs, threads) for view in range(len(seen.rig))]
+    compared = [
+        _compare(seen, view, noise_px, factor, limit, shared, names, pairs, threads) for view in range(len(seen.rig))
+    ]
     cells = _by_keypoint(seen.rig.names, names, compared)
     return Diagnostics(
         views=_by_view(seen, tracks, compared),

@@ -269,7 +269,7 @@ def _refine(cameras, view, seen, chosen, n, limits, point, errors, a, spread, b,
 
 
 @device
-def _gather(px, confidence, covariance, noise2, cameras, i, view, seen):  # type: ignore[no-untyped-def]
+def _gather(px, confidence, covariance, noise2, factor, first, cameras, i, view, seen):  # type: ignore[no-untyped-def]
     """Rows of `seen` for the views that have point i (pixel, ray, confidence, inverse covariance); their number."""
     n = np.int64(0)
     for c in range(px.shape[0]):
@@ -283,8 +283,8 @@ def _gather(px, confidence, covariance, noise2, cameras, i, view, seen):  # type
         seen[n, 1] = v
         seen[n, 8] = w
         i00, i01, i11 = 1.0 / noise2, 0.0, 1.0 / noise2
-        if covariance.shape[1] > 0:
-            i00, i01, i11 = information(covariance, noise2, c, i)
+        if covariance.shape[1] > 0 or factor.shape[1] > 0:
+            i00, i01, i11 = information(covariance, noise2, factor, first, c, i)
         seen[n, 9] = i00
         seen[n, 10] = i01
         seen[n, 11] = i11
@@ -429,6 +429,8 @@ def triangulate(  # type: ignore[no-untyped-def]
     confidence,
     covariance,
     noise2,
+    factor,
+    first,
     cameras,
     min_views,
     limits,
@@ -447,6 +449,8 @@ def triangulate(  # type: ignore[no-untyped-def]
         confidence: (view, point); 0 = the view does not count.
         covariance: (view, point, 2, 2) px², NaN where unknown; (view, 0, 2, 2) for none at all.
         noise2: px², the variance per coordinate of points whose covariance is unknown.
+        factor: (view, k) by which the variances are multiplied, those of point i by column (first + i) % k; (view, 0)
+            for 1.
         cameras: (view, 28) of CameraRig.packed().
         min_views: least number of views of a point, at least 2.
         limits: (2,) reciprocals of the squared error in px, and of that in standard deviations, up to which a view
@@ -476,6 +480,8 @@ def triangulate(  # type: ignore[no-untyped-def]
             confidence,
             covariance,
             noise2,
+            factor,
+            first,
             cameras,
             min_views,
             limits,
@@ -500,7 +506,7 @@ def triangulate(  # type: ignore[no-untyped-def]
         error[i] = math.nan
         for c in range(n_cameras):
             inlier[c, i] = False
-        n = _gather(px, confidence, covariance, noise2, cameras, i, view, seen)
+        n = _gather(px, confidence, covariance, noise2, factor, first, cameras, i, view, seen)
         usable[i] = n
         state[i] = MISSING
         if n < min_views:

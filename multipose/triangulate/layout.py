@@ -35,8 +35,8 @@ class Layout:
     grid), so that those of an hour need no memory.
 
     tracks: as given; rig: cameras of the key points' views, in their order; individuals side by side on the key point
-    axis: px (view, time, keypoint, 2), usable (view, time, keypoint) which count, confidence (view, time, keypoint), and
-    covariance (view, time, keypoint, 2, 2) px², or None.
+    axis: px (view, time, keypoint, 2), usable (view, time, keypoint) which count, confidence (view, time, keypoint),
+    and covariance (view, time, keypoint, 2, 2) px², or None.
     believed: (view, frame, keypoint) 2D points that the tracks rest on; known, wrong: (frame, keypoint) points that the
     tracks have, and those of them at a place on which views agreed wrongly.
     sd: (keypoint,) typical standard deviation of a coordinate in one frame, NaN for key points without any position.
@@ -107,7 +107,8 @@ class Layout:
         # noise is that of the others: between the t distribution's scale and its variance.
         tails: FloatArray | None = None
         middle: FloatArray | float = 1.0
-        if freedom is not None and ("shared_error" in keypoints.attrs or bool((believed.sum(axis=0, dtype=np.int16) >= _FIRM).any())):
+        outvoted = bool((believed.sum(axis=0, dtype=np.int16) >= _FIRM).any())
+        if freedom is not None and ("shared_error" in keypoints.attrs or outvoted):
             tails = np.minimum(freedom, LIGHTEST_TAILS)
             middle = 1 / variance_ratio(tails)
         elif freedom is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass
 
 import numpy as np
@@ -137,7 +138,7 @@ def triangulate(
         state=np.empty(n, np.int8),
     )
     cameras = np.array(rig.packed(), dtype=np.float64)
-
+    columns = np.empty((n_views, 0)) if factor is None else _copy(factor)
     limits = np.array([max_error_px, max_error_sd]) ** 2
     limits = np.divide(1.0, limits, out=np.full(2, np.inf), where=limits > 0)
 
@@ -148,8 +149,10 @@ def triangulate(
         kernels.triangulate(
             _copy(np.swapaxes(points[:, part], 1, 2)),
             _copy(np.broadcast_to(weights, (n_views, size)) if confidence is None else weights[:, part]),
-            _copy(spread[:, part]) if factor is None else _scaled(spread[:, part], factor, noise_px, part),
+            _copy(spread[:, part]),
             noise_px**2,
+            columns,
+            start,
             cameras,
             min_views,
             limits,
@@ -167,21 +170,13 @@ def triangulate(
     if not kernels.triangulate.is_compiled:
         progress.note("Compiling the triangulation for this machine, once: about 10 s.")
     starts = range(0, n, _CHUNK)
-    with progress.task("triangulate", total=n) as task, ThreadPoolExecutor(threads or os.cpu_count()) as pool:
-        for size in pool.map(solve, starts):
+    workers = min(threads or os.cpu_count() or 1, len(starts))
+    with progress.task("triangulate", total=n) as task, ExitStack() as stack:
+        alone = workers < 2
+        solved = map(solve, starts) if alone else stack.enter_context(ThreadPoolExecutor(workers)).map(solve, starts)
+        for size in solved:
             task.advance(size)
     return result
-
-
-def _scaled(covariance: NDArray[np.generic], factor: FloatArray, noise_px: float, part: slice) -> FloatArray:
-    """The covariances of a chunk times their factors."""
-    columns = factor[:, np.arange(part.start, part.stop) % factor.shape[1]]
-    if covariance.shape[1] == 0:
-        return columns[..., None, None] * (noise_px**2 * np.eye(2))
-    own = _copy(covariance)
-    own[np.isnan(own).any(axis=(-2, -1))] = noise_px**2 * np.eye(2)
-    own *= columns[..., None, None]
-    return own
 
 
 def _copy(array: NDArray[np.generic]) -> FloatArray:

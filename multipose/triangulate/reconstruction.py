@@ -17,7 +17,6 @@ from multipose.progress import SILENT, Progress
 from multipose.tracks import (
     CALIBRATED_ON_LABELS,
     check_keypoints2d,
-    check_trajectories3d,
     time_unit_of,
     trajectories3d,
 )
@@ -32,6 +31,7 @@ from multipose.triangulate.uncertainty import (
     residual_noise,
     variance_factors,
 )
+from multipose.triangulate.uncertainty_kernels import weigh
 
 if TYPE_CHECKING:
     from multipose.triangulate.error_calibration import ErrorCalibration
@@ -43,7 +43,7 @@ _GATE = 6.0  # a view this many standard deviations of the noise off does not ag
 _SMALLEST_GATE_PX = 3.0
 _SAMPLES = (3000, 12_000)  # points that the noise is learned from, roughly and in the end
 _SWAP_GAIN = 4.0  # views whose exchange lessens the disagreement by this factor have swapped names
-_CHUNK = 16_384  # points that are looked at at once
+_CHUNK = 65_536  # points that are looked at at once
 _SWAP_NOISE_PX = 8.0  # below this disagreement nobody asks whether names are swapped
 
 
@@ -330,7 +330,7 @@ def observations(keypoints: xr.Dataset, rig: CameraRig, min_confidence: float = 
     return Observations(
         px=px,
         weight=weight,
-        covariance=covariance if any(np.isfinite(part).any() for part in _chunks(covariance)) else None,
+        covariance=covariance if any(np.isfinite(part).any() for part in _chunks(covariance[..., 0, 0])) else None,
         rig=rig.subset(views),
         shape=position.shape[1:4],
         n_low=n_low,
@@ -344,11 +344,9 @@ def _weights(px: FloatArray, confidence: FloatArray, min_confidence: float) -> t
     weight = np.empty(confidence.shape)
     n_known = n_low = 0
     for out, points, stated in zip(_chunks(weight), _chunks(px), _chunks(confidence), strict=True):
-        known = np.isfinite(points[..., 0] + points[..., 1])
-        out[...] = np.where(np.isnan(stated), known, stated * known)
-        low = known & (out < min_confidence)
-        out[low] = 0.0
-        n_known, n_low = n_known + int(known.sum()), n_low + int(low.sum())
+        plain = (np.ascontiguousarray(part[0], dtype=np.float64) for part in (points, stated))
+        known, low = weigh(*plain, float(min_confidence), out[0])
+        n_known, n_low = n_known + known, n_low + low
     return weight, n_known, n_low
 
 
@@ -368,7 +366,7 @@ def error_limit(seen: Observations, threads: int | None = None) -> tuple[float, 
         DataError: the names of two views are swapped.
     """
     rough = check_names(seen, threads)
-    several = np.flatnonzero(seen.usable.sum(axis=0) >= 2)
+    several = np.flatnonzero(seen.usable.sum(axis=0, dtype=np.int16) >= 2)
     sample = several[np.unique(np.linspace(0, len(several) - 1, min(len(several), 5000)).astype(int))]
     points = triangulate(
         seen.px[:, sample],
@@ -417,7 +415,7 @@ def _learn_factors(seen: Observations, gate: float, noise_px: float, threads: in
     """Variance factors (view, keypoint) from samples of instants: first with `gate` in px for all, then with the gate
     that the factors give every point, as a common one cuts off the residuals of the noisiest views."""
     n_keypoints = seen.shape[2]
-    instants = np.flatnonzero((seen.usable.sum(axis=0) >= 2).reshape(-1, n_keypoints).any(axis=1))
+    instants = np.flatnonzero((seen.usable.sum(axis=0, dtype=np.int16) >= 2).reshape(-1, n_keypoints).any(axis=1))
     factors = None
     for size in (_SAMPLES[0], _SAMPLES[0], _SAMPLES[1]):
         count = min(len(instants), max(1, size // n_keypoints))
@@ -461,14 +459,15 @@ def _dataset(
     share: (keypoint,) of each covariance, which the points' do not have yet.
     """
     shape = seen.shape
-    covariance = points.covariance.reshape(*shape, 3, 3) / (1 - share)[:, None, None]
-    agreed = np.where(points.inlier, seen.weight, 0.0).sum(axis=0)
-    confidence = np.clip(agreed / np.maximum(points.n_usable, 1), 0.0, 1.0)
+    covariance = points.covariance.reshape(*shape, 3, 3)
+    if share.any():
+        covariance /= (1 - share)[:, None, None]
+    confidence, n_views = _agreement(seen, points)
     dataset = trajectories3d(
         points.position.reshape(*shape, 3),
         confidence.reshape(shape),
         points.error.reshape(shape),
-        points.inlier.sum(axis=0).reshape(shape),
+        n_views.reshape(shape),
         covariance,
         keypoints=[str(name) for name in keypoints["keypoint"].values],
         individuals=[str(name) for name in keypoints["individual"].values],
@@ -484,4 +483,16 @@ def _dataset(
     meanings = {"flag_values": list(range(len(STATES))), "flag_meanings": " ".join(STATES)}
     dataset["state"] = (point, points.state.reshape(shape), meanings)
     dataset.attrs.update(attributes)
-    return check_trajectories3d(dataset)
+    return dataset
+
+
+def _agreement(seen: Observations, points: Points) -> tuple[FloatArray, NDArray[np.int64]]:
+    """Confidence (n,) of points, and the number of views (n,) that they rest on."""
+    confidence, n_views = np.empty(len(points.error)), np.empty(len(points.error), np.int64)
+    for first in range(0, len(confidence), _CHUNK):
+        part = slice(first, first + _CHUNK)
+        inlier = points.inlier[:, part]
+        agreed = (inlier * seen.weight[:, part]).sum(axis=0)
+        confidence[part] = np.clip(agreed / np.maximum(points.n_usable[part], 1), 0.0, 1.0)
+        inlier.sum(axis=0, out=n_views[part])
+    return confidence, n_views

@@ -8,12 +8,15 @@ follow the squares of a multivariate t distribution: n F(n, freedom) times a sca
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 from scipy.special import gammaln
+
+from multipose.triangulate import uncertainty_kernels as kernels
 
 FloatArray = NDArray[np.float64]
 
@@ -69,18 +72,8 @@ def fit_scale(squares: FloatArray, numbers: FloatArray, freedom: float) -> float
 
     squares, numbers: as of `fit_tails`; NaN for none.
     """
-    total = numbers.sum()
-    if not total > 0:
-        return float("nan")
-    scale = max(float(squares.sum() / total), _SMALLEST)
-    for _ in range(_STEPS):
-        counted = weights(squares, numbers, Tails(scale, freedom))
-        new = max(float((counted * squares).sum() / total), _SMALLEST)
-        settled = abs(new - scale) <= _SETTLED * scale
-        scale = new
-        if settled:
-            break
-    return scale
+    own = (np.ascontiguousarray(part, dtype=np.float64) for part in (squares, numbers))
+    return float(kernels.find_scale(*own, float(freedom), _SMALLEST, _SETTLED, _STEPS))
 
 
 def fit_tails(squares: FloatArray, numbers: FloatArray) -> Tails:
@@ -107,6 +100,7 @@ def log_density(squares: FloatArray, numbers: FloatArray, tails: Tails) -> Float
     return density
 
 
+@lru_cache(maxsize=256)
 def region_scale(freedom: float, level: float, numbers: int = 3) -> float:
     """By what a covariance is multiplied so that its Gaussian region of this level holds this share of the errors.
 

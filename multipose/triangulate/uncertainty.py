@@ -10,15 +10,13 @@ from itertools import combinations
 import numpy as np
 from numpy.typing import NDArray
 
-from multipose.camera import Camera, CameraRig
-from multipose.geometry import transform
-from multipose.lens import TelecentricLens
+from multipose.camera import CameraRig
+from multipose.triangulate import uncertainty_kernels as kernels
 from multipose.triangulate.blocks import SMALLEST_VARIANCE
 from multipose.triangulate.points import STATES, FloatArray, Points, triangulate
 from multipose.triangulate.tails import FREEDOMS, Tails, fit_scale, fit_tails, log_density, variance_ratio, weights
 
 _PAIR_BUDGET = 30_000  # pairs of pixels that pair_noise looks at
-_CHUNK = 16_384  # points whose parallax is found at once
 _FACTOR_BUDGET = 12_000  # points that variance_factors looks at
 _FACTOR_STEPS = 25
 _FACTOR_CHANGE = 1e-3  # relative; smaller ones end the iteration
@@ -93,7 +91,7 @@ def residual_noise(px: FloatArray, rig: CameraRig, points: Points, covariance: F
     known = known[np.unique(np.linspace(0, len(known) - 1, min(len(known), _PAIR_BUDGET)).astype(int))]
     if not len(known):
         return float("nan")
-    off = px[:, known] - rig.project(points.position[known])
+    off = px[:, known] - _project(points.position[known], rig)
     if covariance is None:
         squares = (off**2).sum(axis=-1)
     else:
@@ -221,26 +219,9 @@ def parallax(position: FloatArray, rig: CameraRig, inlier: NDArray[np.bool_]) ->
     Returns:
         (n,), NaN where fewer than two views are used.
     """
-    result = np.full(len(position), np.nan)
-    for first in range(0, len(position), _CHUNK):
-        part = slice(first, first + _CHUNK)
-        rays = np.stack([_directions(position[part], camera) for camera in rig.cameras])
-        smallest = np.full(len(position[part]), np.inf)
-        for a, b in combinations(range(len(rig)), 2):
-            both = inlier[a, part] & inlier[b, part]
-            cosine = np.einsum("ij,ij->i", rays[a], rays[b])
-            np.minimum(smallest, cosine, out=smallest, where=both)
-        result[part] = np.where(smallest < np.inf, np.arccos(np.clip(smallest, -1.0, 1.0)), np.nan)
-    return result
-
-
-def _directions(position: FloatArray, camera: Camera) -> FloatArray:
-    """Unit directions (n, 3) from a camera to points."""
-    if isinstance(camera.lens, TelecentricLens):
-        return np.broadcast_to(camera.rotation[2], position.shape)
-    towards = position - camera.center
-    directions: FloatArray = towards / np.linalg.norm(towards, axis=1, keepdims=True)
-    return directions
+    angle = np.empty(len(position))
+    kernels.find_parallax(_plain(position), np.array(rig.packed()), np.ascontiguousarray(inlier), angle)
+    return angle
 
 
 def _spread_evenly(points: Points, n_keypoints: int) -> NDArray[np.int64]:
@@ -263,19 +244,20 @@ def whitened(
     noise_px: float,
 ) -> tuple[FloatArray, FloatArray]:
     """Derivatives (view, m, 2, 3) and residuals (view, m, 2) of points in standard deviations; 0 in views not used."""
-    xyz = points.position[chosen]
-    own = np.broadcast_to(noise_px**2 * np.eye(2), (len(rig), len(chosen), 2, 2)).copy()
-    if covariance is not None:
-        stated = covariance[:, chosen]
-        good = np.isfinite(stated).all(axis=(-2, -1)) & (np.linalg.det(np.nan_to_num(stated)) > SMALLEST_VARIANCE**2)
-        own[good] = stated[good]
-    white = np.linalg.inv(np.linalg.cholesky(own))
-    jacobian = np.stack(
-        [camera.lens.jacobian(transform(camera.camera_from_world, xyz))[1] @ camera.rotation for camera in rig.cameras]
+    n_views, m = len(rig), len(chosen)
+    derivatives, residuals = np.empty((n_views, m, 2, 3)), np.empty((n_views, m, 2))
+    kernels.whiten(
+        _plain(px[:, chosen]),
+        np.ascontiguousarray(points.inlier[:, chosen]),
+        np.empty((n_views, 0, 2, 2)) if covariance is None else _plain(covariance[:, chosen]),
+        noise_px**2,
+        SMALLEST_VARIANCE**2,
+        points.position[chosen],
+        np.array(rig.packed()),
+        derivatives,
+        residuals,
     )
-    used = points.inlier[:, chosen, None]
-    residuals = np.where(used, px[:, chosen] - rig.project(xyz), 0.0)
-    return white @ np.where(used[..., None], jacobian, 0.0), (white @ residuals[..., None])[..., 0]
+    return derivatives, residuals
 
 
 def _left_over(
@@ -286,16 +268,8 @@ def _left_over(
 
     derivatives, residuals: of `whitened`; used, factors: (view, m).
     """
-    scale = 1.0 / np.sqrt(factors)
-    derivatives, residuals = derivatives * scale[..., None, None], residuals * scale[..., None]
-    transposed = np.swapaxes(derivatives, -1, -2)
-    inverse = np.linalg.pinv((transposed @ derivatives).sum(axis=0), hermitian=True)
-    step = inverse @ (transposed @ residuals[..., None]).sum(axis=0)
-    rest = residuals[..., None] - derivatives @ step
-    shares, axes = np.linalg.eigh(np.eye(2) - derivatives @ inverse @ transposed)
-    along = (np.swapaxes(axes, -1, -2) @ rest)[..., 0]
-    inside = used[..., None] & (shares > _DETERMINED)
-    squares, shares = (np.where(inside, part, 0.0).sum(-1) for part in (along**2, shares))
+    squares, shares = np.empty(used.shape), np.empty(used.shape)
+    kernels.left_over(derivatives, residuals, np.ascontiguousarray(used), _plain(factors), _DETERMINED, squares, shares)
     return squares, shares
 
 
@@ -376,5 +350,17 @@ def _drawn(sums: FloatArray, shares: FloatArray, towards: FloatArray, design: fl
 
 def _distances(px: FloatArray, position: FloatArray, rig: CameraRig) -> FloatArray:
     """Reprojection distances (view, n) in px."""
-    distances: FloatArray = np.linalg.norm(px - rig.project(position), axis=-1)
+    distances: FloatArray = np.linalg.norm(px - _project(position, rig), axis=-1)
     return distances
+
+
+def _project(position: FloatArray, rig: CameraRig) -> FloatArray:
+    """Pixels (view, n, 2) of points (n, 3)."""
+    px = np.empty((len(rig), len(position), 2))
+    kernels.project_points(_plain(position), np.array(rig.packed()), px)
+    return px
+
+
+def _plain(array: NDArray[np.generic]) -> FloatArray:
+    """In the one layout that the kernels are compiled for."""
+    return np.ascontiguousarray(array, dtype=np.float64)

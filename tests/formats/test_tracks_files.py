@@ -69,6 +69,22 @@ def test_csv_and_movement_keep_trajectories_whole(
         xr.testing.assert_identical(movement.read_trajectories(path), tracks)
 
 
+def test_csv_of_long_recordings_is_one_table(tmp_path: Path) -> None:
+    """It is written in stretches of time: one heading, every row once, in order."""
+    position = np.random.default_rng(2).normal(size=(20_000, 1, 3, 3))
+    tracks = trajectories3d(position, keypoints=NAMES, fps=200.0, unit="mm")
+    (path,) = table.write_trajectories(tracks, tmp_path / "a.csv")
+    rows = pd.read_csv(path, keep_default_na=False)
+    np.testing.assert_array_equal(rows[["x", "y", "z"]].to_numpy(), position.reshape(-1, 3))
+    assert rows["frame"].tolist() == [frame for frame in range(20_000) for _ in range(3)]
+    assert rows["keypoint"].tolist() == NAMES * 20_000
+    px = np.random.default_rng(3).uniform(0, 100, (2, 20_000, 1, 3, 2))
+    (path,) = table.write_keypoints(keypoints2d(px, views=["a", "b"], keypoints=NAMES, fps=200.0), tmp_path / "b.csv")
+    rows = pd.read_csv(path, keep_default_na=False)
+    np.testing.assert_array_equal(rows[["x", "y"]].to_numpy(), px.reshape(-1, 2))
+    assert rows["view"].tolist() == ["a"] * 60_000 + ["b"] * 60_000
+
+
 def test_csv_of_trajectories_says_frames_states_and_how_far_regions_reach(tmp_path: Path) -> None:
     rig = sample_rig(3)
     points = np.random.default_rng(4).uniform(-20, 20, (20, 2, 3))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
 import xarray as xr
@@ -344,3 +346,41 @@ def test_an_animal_that_rests_and_one_that_is_seen_for_a_while_only(monkeypatch)
     assert errors(smoothed, xyz)[:, 1].max() < 2
     sd = np.sqrt(smoothed["covariance"].values[:, 0, 0, 0, 0])
     assert sd[300:].min() > 50 * sd[:140].max()
+
+
+@pytest.mark.slow
+def test_memory_hardly_grows_with_the_recording():
+    """Beyond what goes in and comes out, 12 key points in 3 views need at most 2.5 kB a time."""
+    rig = sample_rig(3)
+    keypoints = dataset(rig, film(rig, wander(9000, 4, 0.05, seed=29), 0.5, gross=0.03, missing=0.05, seed=30))
+    tracks = reconstruct(keypoints, rig)
+    head = {"time": slice(500)}
+    motion = learn_motion(tracks.isel(head), keypoints.isel(head), rig)
+    needed = []
+    for n_times in (3000, 9000):
+        some = {"time": slice(n_times)}
+        tracemalloc.start()
+        smoothed = smooth(tracks.isel(some), keypoints.isel(some), rig, motion=motion, threads=1)
+        needed.append(tracemalloc.get_traced_memory()[1] - smoothed.nbytes)
+        tracemalloc.stop()
+    assert (needed[1] - needed[0]) / 6000 < 2500 * 4 / 12
+
+
+def test_gaps_and_velocities_do_not_show_where_windows_meet(monkeypatch):
+    rig = sample_rig(3)
+    xyz = wander(300, 1, 0.05, seed=31)
+    px = film(rig, xyz, 0.5, seed=32)
+    px[:, 90:111] = np.nan
+    keypoints = dataset(rig, px)
+    robust = reconstruct(keypoints, rig)
+    motion = learn_motion(robust, keypoints, rig)
+    found = []
+    for window in (10_000, 100):
+        monkeypatch.setattr("multipose.triangulate.smoothing._WINDOW", window)
+        found.append(smooth(robust, keypoints, rig, motion=motion, threads=1))
+    sd = np.sqrt(np.einsum("...ii->...i", found[0]["covariance"].values))
+    assert np.abs((found[1]["position"].values - found[0]["position"].values) / sd).max() < 0.03
+    sd = np.sqrt(np.einsum("...ii->...i", found[0]["velocity_covariance"].values))
+    assert np.abs((found[1]["velocity"].values - found[0]["velocity"].values) / sd).max() < 0.03
+    np.testing.assert_array_equal(found[1]["gap"].values, found[0]["gap"].values)
+    assert set(found[1]["gap"].values[90:111].ravel()) == {21}
