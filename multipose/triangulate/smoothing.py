@@ -239,7 +239,8 @@ def _correlations(layout: Layout, stretches: Sequence[slice]) -> dict[int, float
         errors.append(scene.standardise(scene.px - layout.rig.project(position)))
         slopes.append(scene.slopes(position, layout.rig))
         used.append(layout.believed[:, stretch] & np.isfinite(errors[-1]).all(axis=-1))
-    return autocorrelations(*(np.concatenate(parts, axis=1) for parts in (errors, slopes, used)))
+    error, slope = (np.concatenate(parts, axis=1) for parts in (errors, slopes))
+    return autocorrelations(error, slope, np.concatenate(used, axis=1))
 
 
 def _model(layout: Layout, motion: xr.Dataset) -> tuple[MotionModel, NDArray[np.int64]]:
