@@ -26,6 +26,7 @@ from multipose.errors import DataError
 from multipose.prints import cell_areas, checkered_areas, draw_areas, marker_cells, marker_dictionary
 
 FloatArray: TypeAlias = NDArray[np.float64]
+_MOST_SQUARES = 1000  # in a row or column
 _SMALLEST_GAP = 0.02  # share of a tag's side; less is Kalibr's ratio given as a length
 UNITS = ("mm", "cm", "m", "um", "in")
 
@@ -426,10 +427,14 @@ def board_from_dict(values: Mapping[str, Any]) -> Board:
 def _check_sizes(board: Board, smallest: int, counted: str) -> None:
     for name in ("columns", "rows"):
         value = getattr(board, name)
-        if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < smallest:
+        if (
+            isinstance(value, bool)
+            or not isinstance(value, (int, np.integer))
+            or not smallest <= value <= _MOST_SQUARES
+        ):
             raise DataError(
                 f"{name} of a {type(board).__name__} counts its {counted}: expected a whole number of at least "
-                f"{smallest}, got {value!r}."
+                f"{smallest} and at most {_MOST_SQUARES}, got {value!r}."
             )
     if not (np.isfinite(board.square) and board.square > 0):
         raise DataError(f"The side of a square must be a positive length, got {board.square!r}.")

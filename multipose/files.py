@@ -31,6 +31,7 @@ TIME_FORMAT = "%Y-%m-%d %H:%M:%S"
 _CHUNK = 1 << 20
 _MOST_PID = 1 << 31
 _ROOM_TO_SPARE = 2 << 20  # bytes beside the values: what a file says of itself, and other files of a project
+_LONGEST_LOCK = 10_000  # letters
 _EMPTY_LOCK_SECONDS = 60.0  # a lock is written at once after it was made
 
 
@@ -241,9 +242,8 @@ def lock_owner(path: str | os.PathLike[str]) -> LockOwner | None:
     Whether a process of another machine still runs cannot be known; it counts as running.
     """
     try:
-        table = json.loads(Path(path).read_text(encoding="utf-8"))
-        owner = LockOwner(int(table["pid"]), str(table["host"]), str(table["since"]))
-    except (OSError, ValueError, KeyError, TypeError, RecursionError, OverflowError):
+        owner = _read_lock(Path(path))
+    except (OSError, FormatError):
         return None
     if owner.host != socket.gethostname():
         return owner
@@ -253,11 +253,10 @@ def lock_owner(path: str | os.PathLike[str]) -> LockOwner | None:
 def _remove_stale(lock: Path) -> None:
     """Remove a lock whose owner is gone; raise ProjectError when it is alive or cannot be known."""
     try:
-        owner = json.loads(lock.read_text(encoding="utf-8"))
-        pid, host, since = int(owner["pid"]), str(owner["host"]), str(owner["since"])
+        owner = _read_lock(lock)
     except FileNotFoundError:
         return
-    except (OSError, ValueError, KeyError, TypeError, RecursionError, OverflowError):
+    except (OSError, FormatError):
         if _is_old_and_empty(lock):  # left by a process that could not write into it
             lock.unlink(missing_ok=True)
             return
@@ -276,6 +275,23 @@ def _remove_stale(lock: Path) -> None:
             "Wait for it to end, or delete the file if that process is something else."
         )
     lock.unlink(missing_ok=True)
+
+
+def _read_lock(lock: Path) -> LockOwner:
+    """The process that a lock names.
+
+    Raises:
+        OSError: it cannot be read, or there is none.
+        FormatError: it is no lock; a pipe or a device is not waited for.
+    """
+    if not stat.S_ISREG(lock.stat().st_mode):
+        raise FormatError(f"{lock} is no regular file.")
+    with lock.open(encoding="utf-8") as file:
+        try:
+            owner = json.loads(file.read(_LONGEST_LOCK))
+            return LockOwner(int(owner["pid"]), str(owner["host"]), str(owner["since"]))
+        except (ValueError, KeyError, TypeError, RecursionError, OverflowError) as error:
+            raise FormatError(f"{lock} is no lock ({error}).") from None
 
 
 def _is_old_and_empty(lock: Path) -> bool:

@@ -15,7 +15,7 @@ import numpy.typing as npt
 from multipose.errors import FormatError
 from multipose.files import check_file
 
-_ALWAYS = 256 << 20  # bytes that a dataset may have, however little of it is stored
+_ALWAYS = 16 << 20  # bytes that a dataset may have, however little of it is stored
 _MOST_COMPRESSION = 1100  # deflate cannot shrink by more than 1032
 
 

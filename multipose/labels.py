@@ -22,8 +22,9 @@ import pandas as pd
 
 from multipose.errors import DataError, FormatError, LabelError
 from multipose.files import SCHEMA_VERSION, atomic_path, check_schema, path_inside
+from multipose.picture_sizes import MOST_PX
 from multipose.skeleton import Skeleton, guess_pairs
-from multipose.text import read_rows
+from multipose.text import read_rows, whole_number
 
 STATES = ("visible", "occluded", "absent", "unlabelled")
 KEY = ("recording", "view", "frame", "individual", "keypoint")
@@ -164,7 +165,7 @@ class Labels:
             table[name] = [rows.decimal(cell) for cell in table[name]]
         if "schema_version" in table:
             for version in table["schema_version"].unique().tolist():
-                check_schema(int(version) if version.isdecimal() else version, place)
+                check_schema(whole_number(version) or version, place)
             table = table.drop(columns="schema_version")
         try:
             return cls(table, tuple(keypoints))
@@ -267,6 +268,8 @@ def _check_table(given: pd.DataFrame) -> pd.DataFrame:
     table["frame"] = np.array(frames, dtype=np.int64)
     _check_rows(table, ~table["state"].isin(STATES), f"the state must be one of {', '.join(STATES)}")
     _check_rows(table, np.isinf(table["x"]) | np.isinf(table["y"]), "the position is infinite")
+    far = (table["x"].abs() > MOST_PX) | (table["y"].abs() > MOST_PX)
+    _check_rows(table, far, "the position is far outside any picture (in px)")
     _check_rows(table, table["x"].isna() != table["y"].isna(), "only one of x and y is given")
     placed = table["x"].notna()
     _check_rows(table, (table["state"] == "visible") & ~placed, "a visible point needs a position")

@@ -25,6 +25,7 @@ import numpy.typing as npt
 
 from multipose.errors import DataError
 
+_MOST_DIGITS = 100
 _LARGEST = 2**63 - 1
 _COMPACT = re.compile(r"(\d{4})(\d{2})(\d{2})(\d{2})(\d{2})(\d{2})(\d*)")  # 20240305120000123
 _DATES = ((4, 2, 2, 2, 2, 2), (8, 6), (14,))  # digits of the numbers that a date and time of day may be parted into
@@ -85,6 +86,9 @@ def number_names(names: Sequence[str], where: str) -> Numbering:
                 f"{where}: the names {names[0]!r} and {name!r} hold {columns} and {len(numbers)} numbers, so it is not "
                 f"known which is a frame's. {_REMEDY}"
             )
+    long = next((name for name, row in zip(names, digits, strict=True) if max(map(len, row)) > _MOST_DIGITS), None)
+    if long is not None:
+        raise DataError(f"{where}: the name {long[:40]!r}... holds a number of over {_MOST_DIGITS} digits. {_REMEDY}")
     texts = parts[0][::2]
     candidates = _candidates(digits)
     order = sorted(range(len(names)), key=lambda i: [int(number) for number in digits[i]])

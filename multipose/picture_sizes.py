@@ -10,6 +10,8 @@ from multipose.errors import VideoError
 
 MOST_PIXELS = 200_000_000
 """Of one picture; cameras have up to 150 million."""
+MOST_PX = 1e6
+"""From a picture's corner to a point; no camera has as many pixels in a row."""
 
 
 def check_pixels(width: int, height: int, path: Path) -> None:

@@ -33,6 +33,7 @@ from multipose.text import read_rows
 MANIFEST_NAME = "recordings.csv"
 VIDEO_SUFFIXES = (".mp4", ".avi", ".mov", ".mkv", ".m4v", ".mpg", ".mpeg", ".wmv", ".webm", ".mjpeg", ".h264", ".ts")
 SHARED_MODEL = "shared"
+_LONGEST_PART = 255
 TIME_UNITS = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
 """Units of timestamp files, and how many of them are a second."""
 
@@ -134,6 +135,12 @@ def _read_row(cells: Mapping[str, str], views: list[str]) -> Recording:
             offsets[view] = int(text)
         except ValueError:
             raise ProjectError(f"offset_{view} must be a whole number of frames, got {text!r}.") from None
+    for cell in cells.values():
+        if any(len(part.encode("utf-8", "replace")) > _LONGEST_PART for part in cell.split("/")):
+            raise ProjectError(
+                f"{cell[:40]!r}... is no path: it has {len(cell)} letters, and file systems take at most {_LONGEST_PART} "
+                "bytes between two slashes."
+            )
     return Recording(
         name=cells["name"],
         videos=of_views(""),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
@@ -45,7 +46,7 @@ class Skeleton:
         object.__setattr__(self, "definitions", dict(self.definitions))
         if not self.keypoints:
             raise DataError("A skeleton needs at least one key point.")
-        doubled = sorted({name for name in self.keypoints if self.keypoints.count(name) > 1})
+        doubled = sorted(name for name, count in Counter(self.keypoints).items() if count > 1)
         if doubled:
             raise DataError(f"Key points must have different names; {', '.join(doubled)} stands more than once.")
         for kind, names in (

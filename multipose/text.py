@@ -19,6 +19,8 @@ from multipose.documents import MOST_TABLE, read_document
 from multipose.errors import FormatError
 
 _DELIMITERS = (",", ";", "\t")
+_WHOLE = re.compile(r"([+-]?\d+)(\.0*)?")
+_MOST_DIGITS = 19
 _DECIMAL_COMMA = re.compile(r"[+-]?\d*,\d+([eE][+-]?\d+)?")
 
 
@@ -86,6 +88,15 @@ def read_rows(path: str | os.PathLike[str]) -> Rows:
     except csv.Error as error:
         raise FormatError(f"{place}, line {reader.line_num + skipped}: cannot be read as a table ({error}).") from error
     return Rows(place, cells, lines, delimiter)
+
+
+def whole_number(cell: str) -> int | None:
+    """A cell as a whole number of 64 bits ("7", "-7", or "7.0" as a spreadsheet makes it), None where it is none."""
+    match = _WHOLE.fullmatch(cell.strip())
+    if match is None or len(match[1].lstrip("+-0")) > _MOST_DIGITS:  # of thousands of digits Python makes no number
+        return None
+    value = int(match[1])
+    return value if abs(value) < 2**63 else None
 
 
 def _guess_delimiter(text: str) -> str:

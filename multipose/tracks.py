@@ -20,6 +20,7 @@ import xarray as xr
 from multipose.errors import DataError, FormatError
 from multipose.files import SCHEMA_VERSION, atomic_path, check_room, check_schema
 from multipose.hdf5 import check_datasets
+from multipose.picture_sizes import MOST_PX
 
 Array = npt.NDArray[Any]
 TimeUnit = Literal["s", "frame"]
@@ -68,7 +69,6 @@ _TRAJECTORIES3D = _Schema(
     space=("x", "y", "z"),
 )
 _BLOCK = 65_536  # values that are looked at at once
-_MOST_PX = 1e6  # from a picture's corner; no camera has as many pixels in a row
 _SCHEMAS = {schema.kind: schema for schema in (_KEYPOINTS2D, _TRAJECTORIES3D)}
 
 
@@ -214,8 +214,11 @@ def check_keypoints2d(dataset: xr.Dataset) -> xr.Dataset:
     """
     _check(dataset, _KEYPOINTS2D)
     _check_unit(dataset, ("px",))
-    _check_range(dataset, "position", -_MOST_PX, _MOST_PX, "px, which is far outside any picture")
+    _check_range(dataset, "position", -MOST_PX, MOST_PX, "px, which is far outside any picture")
     _check_range(dataset, "confidence", 0.0, 1.0)
+    shared = dataset.attrs.get("shared_error", 0.0)
+    if not isinstance(shared, float | int | np.number) or not 0 <= shared < 1:
+        raise DataError(f"shared_error is the share of a variance that views share, 0 to below 1; it is {shared!r}.")
     if dataset["frame"].size and int(dataset["frame"].min()) < -1:
         raise DataError("frame holds the source's frame numbers, or -1 where a view has none; found a smaller one.")
     _check_covariances(dataset)
@@ -250,21 +253,28 @@ def save_tracks(dataset: xr.Dataset, path: str | os.PathLike[str]) -> None:
     save_netcdf(dataset, path)
 
 
-def load_tracks(path: str | os.PathLike[str]) -> xr.Dataset:
+def load_tracks(path: str | os.PathLike[str], kind: Literal["keypoints2d", "trajectories3d", ""] = "") -> xr.Dataset:
     """Read what save_tracks wrote, whole into memory, and check it.
 
+    Args:
+        path: the file.
+        kind: what it must hold; by default either.
+
     Raises:
-        FormatError: the file is missing, truncated, of a newer schema, or not a track.
+        FormatError: the file is missing, truncated, of a newer schema, not a track, or of the other kind.
     """
     place = Path(path)
     dataset = load_netcdf(place)
-    kind = dataset.attrs.get("kind")
-    if kind not in _SCHEMAS:
-        raise FormatError(f"{place} holds no {' or '.join(_SCHEMAS)} of multipose (attribute kind is {kind!r}).")
+    found = dataset.attrs.get("kind")
+    wanted = (kind,) if kind else tuple(_SCHEMAS)
+    if not isinstance(found, str) or found not in wanted:
+        raise FormatError(
+            f"{place} holds no {' or '.join(wanted)} of multipose (attribute kind is {found!r}). Make the file again."
+        )
     version = dataset.attrs.get("schema_version")
     check_schema(int(version) if isinstance(version, np.integer) else version, place)
     try:
-        if kind == "keypoints2d":
+        if found == "keypoints2d":
             return _without_unknown(check_keypoints2d(dataset))
         check_trajectories3d(dataset)
         _check_covariances_3d(dataset)

@@ -25,6 +25,7 @@ from multipose.files import (
     content_hash,
     file_lock,
     hash_value,
+    lock_owner,
     natural_key,
     path_inside,
     write_text,
@@ -162,6 +163,20 @@ def test_the_lock_of_a_process_that_cannot_be_is_taken_over(tmp_path: Path, pid:
     (tmp_path / "lock").write_text(json.dumps({"pid": pid, "host": socket.gethostname(), "since": "long ago"}))
     with file_lock(tmp_path / "lock"):
         pass
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes here")
+def test_what_is_no_lock_is_neither_waited_for_nor_read(tmp_path: Path) -> None:
+    lock = tmp_path / "lock"
+    for make in (lambda: os.mkfifo(lock), lambda: lock.symlink_to("/dev/zero"), lambda: lock.write_text("[" * 100_000)):
+        make()
+        assert lock_owner(lock) is None
+        with pytest.raises(ProjectError, match=f"{lock} is held .* delete the file"), file_lock(lock):
+            pass
+        lock.unlink()
+    lock.touch()
+    os.truncate(lock, 10**11)
+    assert lock_owner(lock) is None
 
 
 def test_an_empty_lock_holds_nobody_up_for_long(tmp_path: Path) -> None:

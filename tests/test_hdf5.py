@@ -33,6 +33,14 @@ def test_sizes_are_checked_before_memory_is_taken(tmp_path: Path) -> None:
         check_datasets(tmp_path / "a.h5")
 
 
+@pytest.mark.parametrize("megabytes", [20, 250])
+def test_megabytes_that_were_never_stored_are_refused(tmp_path: Path, megabytes: int) -> None:
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file.create_dataset("tracks", (megabytes * 10**6 // 8,), dtype=np.float64, chunks=(1000,))
+    with pytest.raises(FormatError, match=r"a\.h5, /tracks: declares .* 0 are stored"):
+        check_datasets(tmp_path / "a.h5")
+
+
 def test_values_in_other_files_and_objects_are_refused(tmp_path: Path) -> None:
     with h5py.File(tmp_path / "other.h5", "w") as file:
         file["secret"] = [1]

@@ -40,6 +40,8 @@ def table(*rows: dict[str, object]) -> pd.DataFrame:
         ([row(x=np.nan, y=np.nan)], "a visible point needs a position"),
         ([row(x=np.nan)], "only one of x and y"),
         ([row(x=np.inf)], "infinite"),
+        ([row(x=1e12)], "far outside any picture"),
+        ([row(y=-1e300)], "far outside any picture"),
         ([row(state="absent")], "cannot have a position"),
         ([row(state="unlabelled")], "cannot have a position"),
         ([row(), row(x=4.0)], "the point stands twice"),

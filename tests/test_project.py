@@ -34,6 +34,14 @@ def test_manifest_reads_back(tmp_path_factory: pytest.TempPathFactory, rows: lis
     assert read_manifest(path, VIEWS) == recordings
 
 
+@pytest.mark.parametrize("cell", ["9" * 5000, "videos/" + "x" * 256 + ".mp4"])
+def test_paths_that_no_file_system_takes_are_refused_by_line(tmp_path: Path, cell: str) -> None:
+    path = tmp_path / "recordings.csv"
+    path.write_text(f"name,front\nday1,a.mp4\nday2,{cell}\n", encoding="utf-8")
+    with pytest.raises(ProjectError, match=r"recordings\.csv, line 3: .* is no path"):
+        read_manifest(path, ["front"])
+
+
 def test_sessions_that_serve_others_are_none_of_their_own(folder: Path) -> None:
     for name in ("closeup", "floor", "rig"):
         (folder / "calibration" / name).mkdir(parents=True)

@@ -176,6 +176,9 @@ def test_files_with_values_that_cannot_be_are_refused_by_file(tmp_path: Path) ->
         (points.assign_attrs(fps=0.0), "fps must be a positive number"),
         (points.assign_attrs(fps=np.nan), "fps must be a positive number"),
         (points.assign_attrs(fps="fast"), "fps must be a positive number"),
+        (points.assign_attrs(shared_error=5.0), "shared_error is the share .* it is .*5"),
+        (points.assign_attrs(shared_error=np.nan), "shared_error is the share"),
+        (points.assign_attrs(shared_error="much"), "shared_error is the share"),
         (skewed, "1 are not symmetric .*time 1, key point keypoint_1"),
         (beyond, "not below 0"),
         (changed(tracks, "covariance", np.nan), "or NaN where they are unknown"),
@@ -183,6 +186,13 @@ def test_files_with_values_that_cannot_be_are_refused_by_file(tmp_path: Path) ->
     ]:
         with pytest.raises(FormatError, match=rf"a\.nc: .*{problem}"):
             load_tracks(saved(dataset))
+
+
+def test_a_track_of_the_other_kind_is_refused(tmp_path: Path) -> None:
+    save_tracks(some_keypoints(), tmp_path / "a.nc")
+    assert load_tracks(tmp_path / "a.nc", "keypoints2d").attrs["kind"] == "keypoints2d"
+    with pytest.raises(FormatError, match=r"a\.nc holds no trajectories3d of multipose"):
+        load_tracks(tmp_path / "a.nc", "trajectories3d")
 
 
 @pytest.mark.parametrize("frame", [[[0.5, 1.0]], [[2.0**60, 2.0**61]], [["a", "b"]], [[np.nan, 1.0]]])

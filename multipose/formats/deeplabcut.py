@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -19,14 +20,14 @@ import numpy.typing as npt
 import pandas as pd
 import xarray as xr
 
-from multipose.errors import DataError, FormatError
+from multipose.errors import DataError, FormatError, LabelError
 from multipose.files import atomic_path, path_inside
 from multipose.formats.joining import ViewPoints, check_confidence, join_views
 from multipose.formats.pandas_hdf import read_frame, write_frame
 from multipose.labels import Labels
 from multipose.numbering import number_names
 from multipose.sources import PICTURE_SUFFIXES, read_picture, write_picture
-from multipose.text import read_rows
+from multipose.text import read_rows, whole_number
 from multipose.tracks import check_keypoints2d
 
 Pictures = dict[tuple[str, int], Path]
@@ -37,7 +38,6 @@ _LEVELS = ("scorer", "individuals", "bodyparts", "coords")
 _COORDS = ("x", "y", "likelihood")
 _INDIVIDUAL = "individual_0"
 _NOTHING = ("", "na", "n/a", "#n/a", "nan", "none", "null")
-_FRAME = re.compile(r"(\d+)(\.0*)?")  # 7, or 7.0 where a spreadsheet or pandas made it so
 
 
 def read_labels(path: str | os.PathLike[str], *, view: str, recording: str | None = None) -> tuple[Labels, Pictures]:
@@ -73,14 +73,18 @@ def read_labels(path: str | os.PathLike[str], *, view: str, recording: str | Non
             f"{place} has the columns {', '.join(sorted(map(str, coords)))} for each point; labels have x and y. If it "
             "holds the predictions of a network, read it as key points."
         )
-    doubled = sorted({name for name in names if names.count(name) > 1})
+    _check_columns(table, place)
+    doubled = sorted(name for name, count in Counter(names).items() if count > 1)
     if doubled:
         raise FormatError(f"{place} has more than one row for {', '.join(doubled[:5])}. Keep one of them.")
     recordings = [recording or _recording_of(name, place) for name in names]
     frames = _number_pictures(place, recordings, names)
     found = _find_pictures(place, names)
     pictures = {(recordings[i], frames[i]): found[i] for i in range(len(names))}
-    return Labels(_long_table(table, place, view, recordings, frames), _parts(table)), pictures
+    try:
+        return Labels(_long_table(table, place, view, recordings, frames), _parts(table)), pictures
+    except LabelError as error:
+        raise FormatError(f"{place}: {error}") from error
 
 
 def read_names(path: str | os.PathLike[str]) -> tuple[str, ...]:
@@ -169,6 +173,7 @@ def _read_view(path: Path, view: str) -> ViewPoints:
             f"{path} has x and y for each point of pictures; analysed videos have x, y and likelihood. If it holds "
             "labels, read it as labels."
         )
+    _check_columns(table, path)
     frames = _number_rows(path, table.index)
     order = np.argsort(frames, kind="stable")
     frames = frames[order]
@@ -350,14 +355,14 @@ def _number_rows(path: Path, index: pd.Index[Any]) -> npt.NDArray[np.int64]:
         return np.array(_number_pictures(path, ["its pictures"] * len(names), names), dtype=np.int64)
     numbers = []
     for row, value in enumerate(index, start=1):
-        match = _FRAME.fullmatch(str(value).strip())
-        if match is None or int(match[1]) >= 2**63:
+        number = whole_number(str(value))
+        if number is None or number < 0:
             said = "is empty" if str(value).strip().lower() in _NOTHING else f"is {value!r}, no whole number from 0 on"
             raise FormatError(
                 f"{path}: the frame number of row {row} of the points {said}. Write the video's frame numbers, counted "
                 "from 0, into the first column."
             )
-        numbers.append(int(match[1]))
+        numbers.append(number)
     return np.array(numbers, dtype=np.int64)
 
 
@@ -370,7 +375,7 @@ def _find_pictures(path: Path, names: list[str]) -> list[Path]:
         parts = PurePosixPath(name).parts
         below = "/".join(parts[parts.index("labeled-data") :]) if "labeled-data" in parts else ""
         absolute = name.startswith("/") or re.match(r"[A-Za-z]:/", name) is not None
-        relative = [tail for tail in (name if not absolute else "", below) if tail]
+        relative = [tail for tail in (name if not absolute else "", below) if tail and ".." not in parts]
         candidates = [base / tail for tail in relative for base in (folder, *folder.parents[:2])]
         candidates += [folder / parts[-1]] if one_video or not candidates else []
         found.append(next((place for place in candidates if place.is_file()), candidates[0]))
@@ -383,6 +388,19 @@ def _parts(table: pd.DataFrame) -> tuple[str, ...]:
 
 def _individuals(table: pd.DataFrame) -> tuple[str, ...]:
     return tuple(dict.fromkeys(map(str, table.columns.get_level_values("individuals"))))
+
+
+def _check_columns(table: pd.DataFrame, path: Path) -> None:
+    """Every point has x and y, and a likelihood where any has one; FormatError names what is missing."""
+    found: dict[tuple[str, str], set[str]] = {}
+    for _, individual, part, name in table.columns:
+        found.setdefault((str(individual), str(part)), set()).add(str(name))
+    wanted = {"x", "y"} | ({"likelihood"} & set().union(*found.values()))
+    for (individual, part), names in found.items():
+        missing = [name for name in _COORDS if name in wanted - names]
+        if missing:
+            whose = f" of {individual}" if individual != _INDIVIDUAL else ""
+            raise FormatError(f"{path}: {part}{whose} has no column {missing[0]}. Export the table again.")
 
 
 def _sorted_values(

@@ -120,7 +120,12 @@ def read_keypoints(path: str | os.PathLike[str], *, view: str = "view_0") -> xr.
     except DataError as error:
         raise FormatError(f"{place}: {error}") from error
     times = filled["time"].values
-    attributes = _attributes(dataset, "keypoints2d", "px")
+    if dataset.attrs.get("unit", "px") not in ("px", "pixel", "pixels"):
+        raise FormatError(f"{place}: the unit is {dataset.attrs['unit']!r}; positions in a picture are in px.")
+    try:
+        attributes = _attributes(dataset, "keypoints2d", "px")
+    except DataError as error:
+        raise FormatError(f"{place}: {error}") from error
     if "frame" not in filled:
         in_frames = dataset.attrs.get("time_unit") == "frames"
         numbers, rate = _number_times(times, 1.0 if in_frames else attributes.get("fps"))
@@ -235,7 +240,10 @@ def _in_numbers(dataset: xr.Dataset) -> npt.NDArray[np.float64]:
 
 def _attributes(dataset: xr.Dataset, kind: str, unit: str | None) -> dict[str, Any]:
     attributes: dict[str, Any] = {"kind": kind, "schema_version": SCHEMA_VERSION, "unit": unit}
-    if dataset.attrs.get("fps") is not None:
-        attributes["fps"] = float(dataset.attrs["fps"])
+    rate = dataset.attrs.get("fps")
+    if rate is not None:
+        if not isinstance(rate, float | int | np.number) or not 0 < rate < np.inf:
+            raise DataError(f"the attribute fps must be a number of frames per second above 0, got {rate!r}.")
+        attributes["fps"] = float(rate)
     attributes["time_unit"] = "frame" if dataset.attrs.get("time_unit") == "frames" else "s"
     return attributes

@@ -22,8 +22,9 @@ import xarray as xr
 from multipose.errors import FormatError
 from multipose.formats.joining import ViewPoints, join_views
 from multipose.hdf5 import dataset_of, has, open_hdf5, read_dataset
-from multipose.text import read_rows
+from multipose.text import read_rows, whole_number
 
+_AGAIN = "Export the file again."
 _Floats = npt.NDArray[np.float64]
 
 
@@ -81,6 +82,8 @@ def _read_view(path: Path) -> ViewPoints:
     if doubled:
         raise FormatError(f"{path} names the node {doubled[0]!r} more than once. Rename one in SLEAP and export again.")
     position = tracks.transpose(3, 0, 2, 1)
+    if np.isinf(position).any() or (scores is not None and np.isinf(scores).any()):
+        raise FormatError(f"{path} holds infinite positions or scores; points that are not there are NaN. {_AGAIN}")
     known: npt.NDArray[np.bool_] = np.asarray(np.isfinite(position).all(-1))
     confidence: _Floats = np.where(known, np.nan, 0.0)
     if scores is not None:
@@ -91,7 +94,7 @@ def _read_view(path: Path) -> ViewPoints:
             frame, track, node = np.argwhere(scores < 0)[0]
             raise FormatError(
                 f"{path}, node {nodes[node]}, track {names[track]}, frame {frame}: the score is "
-                f"{scores[frame, track, node]:g}; scores are 0 (placed by a person) or above. Export the file again."
+                f"{scores[frame, track, node]:g}; scores are 0 (placed by a person) or above. {_AGAIN}"
             )
         confidence = _from_scores(scores, known)
     return ViewPoints(
@@ -125,20 +128,25 @@ def _read_csv(path: Path) -> ViewPoints:
     columns = rows.columns()
     nodes = tuple(name[: -len(".x")] for name in columns if name.endswith(".x"))
     missing = [f"{node}.y" for node in nodes if f"{node}.y" not in columns]
+    missing += [f"{name[:-2]}.x" for name in columns if name.endswith(".y") and f"{name[:-2]}.x" not in columns]
     if not is_analysis_csv(list(columns)) or missing:
-        raise FormatError(f"{path} is no analysis CSV of SLEAP: it needs frame_idx, and x and y of each node.")
+        raise FormatError(
+            f"{path} is no analysis CSV of SLEAP: it needs frame_idx, and x and y of each node"
+            f" ({', '.join(missing) or 'frame_idx'} is missing). {_AGAIN}"
+        )
     owners = columns.get("track", [""] * len(columns["frame_idx"]))
     names = tuple(dict.fromkeys(owners))
     place: dict[tuple[int, str], int] = {}
     values = np.full((len(owners), len(nodes), 3), np.nan)
     for i, (text, owner) in enumerate(zip(columns["frame_idx"], owners, strict=True)):
         line = rows.lines[i + 1]
-        if not text.isdecimal() or int(text) >= 2**63:
+        frame = whole_number(text)
+        if frame is None or frame < 0:
             raise FormatError(f"{path}, line {line}: frame_idx is {text!r}, no whole number from 0 on.")
-        if (int(text), owner) in place:
+        if (frame, owner) in place:
             whose = f" of {owner}" if owner else ""
             raise FormatError(f"{path}, line {line}: frame {text} has more than one instance{whose}. Track them first.")
-        place[int(text), owner] = i
+        place[frame, owner] = i
         for k, node in enumerate(nodes):
             for j, field in enumerate(("x", "y", "score")):
                 cell = rows.decimal(columns[f"{node}.{field}"][i]) if f"{node}.{field}" in columns else ""
@@ -146,6 +154,11 @@ def _read_csv(path: Path) -> ViewPoints:
                     values[i, k, j] = float(cell) if cell else np.nan
                 except ValueError:
                     raise FormatError(f"{path}, line {line}: {node}.{field} is {cell!r}, no number.") from None
+                if np.isinf(values[i, k, j]) or (field == "score" and values[i, k, j] < 0):
+                    raise FormatError(
+                        f"{path}, line {line}: {node}.{field} is {cell}; positions are finite, and scores are 0 (placed"
+                        f" by a person) or above. {_AGAIN}"
+                    )
     frames = np.array(sorted({frame for frame, _ in place}), dtype=np.int64)
     found = np.full((len(frames), len(names), len(nodes), 3), np.nan)
     for (frame, owner), i in place.items():

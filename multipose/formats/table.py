@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import itertools
 import os
-import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -25,7 +24,7 @@ import xarray as xr
 from multipose.errors import DataError, FormatError
 from multipose.files import SCHEMA_VERSION, atomic_path, check_schema
 from multipose.geometry import unit_for_people
-from multipose.text import read_rows
+from multipose.text import read_rows, whole_number
 from multipose.tracks import (
     USUAL_SHARED_ERROR,
     TimeUnit,
@@ -40,7 +39,6 @@ from multipose.tracks import (
 _TEXTS = ("view", "individual", "keypoint", "unit", "state")
 _WHOLE = ("frame", "n_views", "schema_version")
 _ROWS = 50_000  # that are made at once
-_WHOLE_NUMBER = re.compile(r"([+-]?\d+)(\.0*)?")
 
 
 def write_trajectories(dataset: xr.Dataset, path: str | os.PathLike[str]) -> list[Path]:
@@ -236,7 +234,7 @@ def _read(
     for name in columns:
         if name in _TEXTS:
             continue
-        read = _read_whole if name in _WHOLE else _read_number
+        read = whole_number if name in _WHOLE else _read_number
         values = [read(rows.decimal(cell)) for cell in table[name]]
         if None in values:
             at = values.index(None)
@@ -261,13 +259,6 @@ def _read_number(cell: str) -> float | None:
         return float(cell) if cell else np.nan
     except ValueError:
         return None
-
-
-def _read_whole(cell: str) -> int | None:
-    """A cell as an exact whole number of 64 bits, None where it is none; a spreadsheet may have written 7 as 7.0."""
-    match = _WHOLE_NUMBER.fullmatch(cell)
-    value = int(match[1]) if match else None
-    return value if value is not None and abs(value) < 2**63 else None
 
 
 def _covariance(table: pd.DataFrame, space: str) -> npt.NDArray[np.float64]:

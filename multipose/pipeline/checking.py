@@ -120,7 +120,7 @@ def _load(project: Project, recording: Recording) -> xr.Dataset:
             f"Recording {recording.name!r} has no key points yet ({path}). Make them with "
             f"`multipose predict {recording.name}`."
         )
-    return load_tracks(path)
+    return load_tracks(path, "keypoints2d")
 
 
 def _free_path(rig: Path) -> Path:

@@ -45,9 +45,9 @@ def export_recording(
     folder.mkdir(parents=True, exist_ok=True)
     if kind in formats_with("write_trajectories") and trajectories.exists():
         path = folder / f"{recording.name}_{kind}_3d{'_smooth' * smoothed}{_SUFFIXES[kind]}"
-        written += find_function(kind, "write_trajectories")(load_tracks(trajectories), path)
+        written += find_function(kind, "write_trajectories")(load_tracks(trajectories, "trajectories3d"), path)
     if not smoothed and kind in formats_with("write_keypoints") and keypoints.exists():
-        dataset = load_tracks(keypoints)
+        dataset = load_tracks(keypoints, "keypoints2d")
         write = find_function(kind, "write_keypoints")
         if kind == "deeplabcut":
             written += write(dataset, folder, name=recording.name)

@@ -12,9 +12,10 @@ import numpy as np
 import numpy.typing as npt
 
 from multipose.camera import CameraRig
-from multipose.documents import read_arrays
+from multipose.documents import read_arrays, write_arrays
 from multipose.errors import DataError, FormatError, ProjectError
-from multipose.files import SCHEMA_VERSION, atomic_path, check_schema
+from multipose.files import SCHEMA_VERSION, check_schema
+from multipose.picture_sizes import MOST_PX
 from multipose.pipeline.plan import held_out_files
 from multipose.progress import SILENT, Progress
 from multipose.project import Project, Recording
@@ -67,11 +68,9 @@ class HeldOutPoints:
         )
 
     def save(self, path: Path) -> None:
-        """Write as NPZ, whole or not at all."""
+        """Write as NPZ with its checksum, whole or not at all."""
         values: dict[str, Any] = {name: np.array(getattr(self, name)) for name in _ALL}
-        values["schema_version"] = SCHEMA_VERSION
-        with atomic_path(path) as temporary:
-            np.savez(temporary, **values)
+        write_arrays(path, schema_version=SCHEMA_VERSION, **values)
 
     @classmethod
     def load(cls, path: Path) -> HeldOutPoints:
@@ -94,6 +93,9 @@ class HeldOutPoints:
             raise FormatError(
                 f"{path}: the shapes of {', '.join(wrong) or 'recordings and views'} do not fit. {_REMEDY}"
             )
+        fault = _fault_of(values)
+        if fault:
+            raise FormatError(f"{path}: {fault}. {_REMEDY}")
         return cls(**values)
 
     def of_view(self, view: str) -> HeldOutPoints:
@@ -105,6 +107,26 @@ class HeldOutPoints:
         }
         chosen |= {name: getattr(self, name)[own] for name in _ARRAYS}
         return HeldOutPoints(self.keypoints, **chosen)
+
+
+def _fault_of(values: Mapping[str, Any]) -> str:
+    """Why values of the right shapes cannot be those of points in pictures, "" if they can."""
+    if not all(isinstance(name, str) for key in ("keypoints", "recordings", "views") for name in values[key]):
+        return "names are no texts"
+    if not all(isinstance(moment, int) for moment in values["moments"]):
+        return "moments are no whole numbers"
+    for name in _ARRAYS:
+        if values[name].dtype.kind != "f" or np.isinf(values[name]).any():
+            return f"{name} holds something else than finite numbers"
+    for name in ("labelled", "predicted"):
+        if (np.abs(values[name]) > MOST_PX).any():
+            return f"{name} holds positions far outside any picture"
+    if ((values["confidence"] < 0) | (values["confidence"] > 1)).any():
+        return "a confidence is not between 0 and 1"
+    covariance = values["covariance"]
+    if (np.diagonal(covariance, axis1=-2, axis2=-1) < 0).any():
+        return "a variance is below 0"
+    return ""
 
 
 def measure_errors(

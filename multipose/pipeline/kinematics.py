@@ -33,7 +33,7 @@ def measure_recording(
     product = kinematics_product(project, recording)
     tell_stale(project, "smooth" if project.config.kinematics.smoothed else "reconstruct", recording, hashes, progress)
     with making(product, hashes, progress=progress):
-        tracks = load_tracks(product.inputs["the trajectories"])
+        tracks = load_tracks(product.inputs["the trajectories"], "trajectories3d")
         rig = open_rig(project, project.session_of(recording))
         if "view" in tracks.coords:
             rig = rig.subset([str(view) for view in tracks["view"].values])

@@ -233,7 +233,7 @@ def extract_labelled(project: Project, labels: Labels, hashes: Hashes, *, progre
 
 def _read_marks(record: Path) -> dict[str, str]:
     """The marks of the pictures in a folder, by file name; those without one were brought with their labels."""
-    if not record.exists():
+    if not record.exists() and not record.is_symlink():
         return {}
     marks = read_json(record)
     if not isinstance(marks, dict) or not all(isinstance(mark, str) for mark in marks.values()):

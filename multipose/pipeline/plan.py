@@ -414,7 +414,7 @@ def held_out_files(project: Project, recording: Recording) -> dict[str, Path]:
     for view in recording.videos:
         if view not in recording.keypoints:
             path = project.model_folder(view) / HELD_OUT_FILE
-            if path.is_file():
+            if path.exists() or path.is_symlink():
                 found[view] = path
     return found
 

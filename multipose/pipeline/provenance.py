@@ -165,7 +165,7 @@ def read_records(folder: Path) -> dict[str, Record]:
         FormatError: the file of records is not what multipose writes.
     """
     path = folder / RECORD_NAME
-    if not path.exists():
+    if not path.exists() and not path.is_symlink():
         return {}
     remedy = "Delete it, and the products beside it are taken as given."
     try:

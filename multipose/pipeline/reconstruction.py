@@ -229,7 +229,7 @@ def make_player(
     product = player_product(project, recording)
     with making(product, hashes, progress=progress):
         progress.note(f"{recording.name}: writing {product.path.name}")
-        tracks = load_tracks(product.inputs["the trajectories"])
+        tracks = load_tracks(product.inputs["the trajectories"], "trajectories3d")
         rig = open_rig(project, project.session_of(recording))
         player_page(recording.name, tracks, rig, project.config.skeleton).save(product.path)
     return {"player": str(product.path)}

@@ -62,7 +62,7 @@ def _smooth(
 ) -> tuple[xr.Dataset, CameraRig]:
     """The smoothed trajectories and the cameras; what they were made from leaves the memory before they are written."""
     config = project.config.smoothing
-    tracks = load_tracks(smooth_product(project, recording).inputs["the trajectories"])
+    tracks = load_tracks(smooth_product(project, recording).inputs["the trajectories"], "trajectories3d")
     keypoints = load_keypoints(project, recording)
     rig = load_rig(project, recording, keypoints)
     if tracks.attrs.get("offsets_removed"):

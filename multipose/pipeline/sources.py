@@ -59,7 +59,7 @@ def load_keypoints(project: Project, recording: Recording) -> xr.Dataset:
         FormatError: the file is missing or damaged, or names views or key points that the project does not have.
     """
     path = project.keypoints_path(recording.name)
-    dataset = load_tracks(path)
+    dataset = load_tracks(path, "keypoints2d")
     for dim, known in (("view", project.views), ("keypoint", project.config.skeleton.keypoints)):
         unknown = [str(name) for name in dataset[dim].values if str(name) not in known]
         if unknown:

@@ -104,7 +104,7 @@ def check_points(project: Project, settings: CalibrationConfig) -> None:
 
 def _keypoints(project: Project, recording: str, names: Sequence[str]) -> xr.Dataset:
     """2D key points of these names, of the first individual."""
-    keypoints = load_tracks(project.keypoints_path(project.recording(recording).name))
+    keypoints = load_tracks(project.keypoints_path(project.recording(recording).name), "keypoints2d")
     known = [str(name) for name in keypoints["keypoint"].values]
     for name in names:
         if name not in known:

@@ -21,7 +21,8 @@ import numpy.typing as npt
 import platformdirs
 import torch
 
-from multipose.errors import ModelError
+from multipose.documents import read_json
+from multipose.errors import FormatError, ModelError
 from multipose.files import hash_value, write_text
 from multipose.pose2d.engines import REFERENCE, Engine, create_engine, installed_runtimes
 from multipose.pose2d.model import PoseEstimate, PoseModel
@@ -186,12 +187,17 @@ def _versions() -> list[str]:
 
 
 def _read(place: Path) -> dict[str, dict[str, Measurement]]:
-    """Earlier measurements; none where the file is absent or was written by another version."""
+    """Earlier measurements; none where the file is absent, damaged, or was written by another version."""
     try:
-        content = json.loads(place.read_text(encoding="utf-8"))
-        return {key: {name: Measurement(**one) for name, one in measured.items()} for key, measured in content.items()}
-    except (OSError, ValueError, TypeError, AttributeError):
+        known = {
+            key: {name: Measurement(**one) for name, one in measured.items()}
+            for key, measured in read_json(place).items()
+        }
+    except (FormatError, TypeError, AttributeError):
         return {}
+    values = [value for each in known.values() for one in each.values() for value in (one.seconds, one.moved_px)]
+    whole = all(REFERENCE in measured for measured in known.values())
+    return known if whole and all(isinstance(value, float) and value >= 0 for value in values) else {}
 
 
 def _write(place: Path, known: dict[str, dict[str, Measurement]]) -> None:

@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 import xarray as xr
 
-from multipose.errors import FormatError
+from multipose.errors import DataError, FormatError
 from multipose.formats import deeplabcut, movement, sleap, table
 from multipose.tracks import USUAL_SHARED_ERROR, keypoints2d
 
@@ -141,6 +141,46 @@ def test_tables_that_cannot_be_read_say_where(tmp_path: Path, change: Callable[[
     path = write(tmp_path / "a.csv", change(rows_of()))
     with pytest.raises(FormatError, match=rf"a\.csv.*{problem}"):
         read(path)
+
+
+@pytest.mark.parametrize("place", range(1, 7))
+def test_a_missing_column_is_named(tmp_path: Path, place: int) -> None:
+    rows = [[cell for k, cell in enumerate(row) if k != place] for row in rows_of()]
+    coord = ("x", "y", "likelihood")[(place - 1) % 3]
+    with pytest.raises(FormatError, match=rf"a\.csv: {NAMES[(place - 1) // 3]} has no column {coord}"):
+        read(write(tmp_path / "a.csv", rows))
+
+
+@pytest.mark.parametrize("digits", [20, 5000])
+def test_frame_numbers_without_end_are_refused(tmp_path: Path, digits: int) -> None:
+    rows = rows_of()
+    rows[5][0] = "9" * digits
+    with pytest.raises(FormatError, match=r"a\.csv: the frame number of row 3"):
+        read(write(tmp_path / "a.csv", rows))
+    rows = [f",{'9' * digits},0.9,1,2,0.5,,,"]
+    with pytest.raises(FormatError, match=r"b\.csv, line 2: frame_idx is"):
+        sleap.read_keypoints({"front": write_sleap_csv(tmp_path / "b.csv", rows)})
+    names = [f"labeled-data/day1/img{'9' * digits}{i}.png" for i in range(6)]
+    with pytest.raises((FormatError, DataError), match=r"c\.csv.*(digits|64 bits)"):
+        deeplabcut.read_labels(write(tmp_path / "c.csv", rows_of(frames=names, coords=("x", "y"))), view="front")
+
+
+def test_pictures_are_not_looked_for_outside(tmp_path: Path) -> None:
+    (tmp_path / "a" / "b" / "c").mkdir(parents=True)
+    (tmp_path / "img000.png").touch()
+    path = write(tmp_path / "a" / "b" / "c" / "t.csv", rows_of(POINTS[:1], ["../../../img000.png"], ("x", "y")))
+    _, pictures = deeplabcut.read_labels(path, view="front")
+    assert not any(picture.exists() for picture in pictures.values())
+
+
+def test_labels_that_cannot_be_are_refused_by_file(tmp_path: Path) -> None:
+    names = [f"labeled-data/day1/img{i:03d}.png" for i in range(6)]
+    rows = rows_of(frames=names, coords=("x", "y"))
+    rows[4][1] = "1e300"
+    with pytest.raises(FormatError, match=r"a\.csv: Labels, row .* far outside any picture"):
+        deeplabcut.read_labels(write(tmp_path / "a.csv", rows), view="front")
+    with pytest.raises(FormatError, match=r"a\.csv: tail has no column y"):
+        deeplabcut.read_labels(write(tmp_path / "a.csv", [row[:-1] for row in rows]), view="front")
 
 
 def test_an_hdf5_table_indexed_by_images(tmp_path: Path) -> None:
@@ -329,12 +369,23 @@ def test_the_csv_of_sleap_goes_by_frame_numbers(tmp_path: Path) -> None:
     np.testing.assert_array_equal(found["confidence"].values[0, :, 0], [[np.nan, 1.0], [0.5, 0.0]])
 
 
+@pytest.mark.parametrize("name", ["tracks", "point_scores"])
+def test_infinite_values_of_sleap_are_refused(tmp_path: Path, name: str) -> None:
+    path = write_sleap(tmp_path / "a.h5", np.full((1, 2, 6), 0.5))
+    with h5py.File(path, "r+") as file:
+        file[name][..., 3] = np.inf
+    with pytest.raises(FormatError, match=r"a\.h5 holds infinite positions or scores"):
+        sleap.read_keypoints({"front": path})
+
+
 @pytest.mark.parametrize(
     ("rows", "problem"),
     [
         ([",1,0.9,1,2,0.5,,,", ",1,0.9,1,2,0.5,,,"], "line 3: frame 1 has more than one instance"),
         ([",x,0.9,1,2,0.5,,,"], "line 2: frame_idx is 'x'"),
         ([",1,0.9,left,2,0.5,,,"], "line 2: nose.x is 'left'"),
+        ([",1,0.9,inf,2,0.5,,,"], "line 2: nose.x is inf"),
+        ([",1,0.9,1,2,-0.5,,,"], "line 2: nose.score is -0.5"),
     ],
 )
 def test_other_csv_of_sleap_is_refused_by_line(tmp_path: Path, rows: list[str], problem: str) -> None:
@@ -359,6 +410,12 @@ def write_movement(path: Path, times: Sequence[float], confidence: float | None 
 def test_a_confidence_of_movement_that_is_not_said_is_unknown(tmp_path: Path, confidence: float | None) -> None:
     found = movement.read_keypoints(write_movement(tmp_path / "a.nc", np.arange(6) / 30, confidence, fps=30.0))
     assert np.isnan(found["confidence"].values).all()
+
+
+@pytest.mark.parametrize("attributes", [{"unit": "mm"}, {"fps": "fast"}, {"fps": 0.0}, {"fps": np.nan}])
+def test_attributes_of_movement_that_cannot_be_are_refused(tmp_path: Path, attributes: dict[str, object]) -> None:
+    with pytest.raises(FormatError, match=rf"a\.nc: .*{next(iter(attributes))}"):
+        movement.read_keypoints(write_movement(tmp_path / "a.nc", np.arange(6) / 30, **attributes))
 
 
 def test_a_confidence_of_movement_that_is_none_is_refused(tmp_path: Path) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -130,6 +132,32 @@ def test_damaged_files_are_told_and_left_out(project: Project) -> None:
             HeldOutPoints.load(path)
         errors = measure_errors(project, project.recording("day2"), sample_rig(names=VIEWS), min_confidence=0.3)
         assert errors is not None  # of the other two views
+
+
+def test_held_out_points_that_cannot_be_are_refused_and_told(project: Project, heard: Any) -> None:
+    path = held_out_files(project, project.recording("day2"))["top"]
+    good, whole = HeldOutPoints.load(path), path.read_bytes()
+    np.savez(path, **{**dict(np.load(path)), "predicted": good.predicted + 1})
+    with pytest.raises(FormatError, match=r"held_out\.npz: .*their checksum differs"):
+        HeldOutPoints.load(path)
+    for change in (
+        {"confidence": good.confidence * 3.4},
+        {"confidence": good.confidence.astype(str)},
+        {"covariance": -good.covariance},
+        {"predicted": good.predicted * np.inf},
+        {"labelled": good.labelled * 1e12},
+        {"moments": tuple(moment + 0.5 for moment in good.moments)},
+        {"views": (3,) * len(good.views)},
+    ):
+        replace(good, **change).save(path)
+        with pytest.raises(FormatError, match=r"held_out\.npz.*train the network again"):
+            HeldOutPoints.load(path)
+    path.write_bytes(whole)
+    rig = sample_rig(names=VIEWS)
+    path.unlink()
+    path.mkdir()
+    measure_errors(project, project.recording("day2"), rig, min_confidence=0.3, progress=heard)
+    assert any(str(path) in note for note in heard.notes)
 
 
 def test_recordings_without_a_rig_or_clock_are_left_out(project: Project) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -63,9 +64,13 @@ def test_it_is_measured_once(
     assert len(measured) == 3
     assert choose(threads=2) == "torch-bfloat16"
     assert len(measured) == 4
-    cache.write_text('{"damaged": ')
-    assert choose() == "torch-bfloat16"
-    assert len(measured) == 5
+    key = next(iter(json.loads(cache.read_text())))
+    damages = ['{"damaged": ', "[" * 100_000, "7", json.dumps({key: {}}), json.dumps({key: {"torch": 3}})]
+    damages += [json.dumps({key: {"torch": {"seconds": seconds, "moved_px": 0.0}}}) for seconds in ("soon", -1.0)]
+    for number, damage in enumerate(damages):
+        cache.write_text(damage)
+        assert choose() == "torch-bfloat16"
+        assert len(measured) == 5 + number
     (tmp_path / "file").write_text("")
     nowhere = tmp_path / "file" / "runtimes.json"
     assert choose_runtime(model, pictures, CPU, threads=1, streams=1, expected=200, cache=nowhere) == "torch-bfloat16"
