@@ -164,7 +164,7 @@ def judge(target: Target, kind: str, command: str, project: Path, done: Run, wan
 
 
 def damages(count: int | None, seed: int, only: list[str]) -> Iterator[tuple[Target, str, int]]:
-    """Target, kind and seed of each damage: by default each kind of each target once, else so many that chance draws."""
+    """Target, kind and seed of each damage: each kind of each target once, or so many that chance draws."""
     pairs = [(target, kind) for target in TARGETS for kind in target.changes if not only or target.name in only]
     random = np.random.default_rng(seed)
     if count is not None:

@@ -370,7 +370,8 @@ def _renamed(rows: list[list[str]], random: Random) -> None:
 
 def table(head: int = 1, **more: Change) -> dict[str, Change]:
     values = {
-        "nan": "nan", "inf": "inf", "1e300": "1e300", "-1e300": "-1e300", "-1": "-1", "2^63": str(2**63), "text": "text",
+        "nan": "nan", "inf": "inf", "1e300": "1e300", "-1e300": "-1e300", "-1": "-1", "2^63": str(2**63),
+        "text": "text",
         "200k signs": "x" * 200_000, "path": "../../x", "device": "/dev/zero", "half": "0.5", "empty": "",
         "5000 digits": "9" * 5000,
     }  # fmt: skip
@@ -666,11 +667,20 @@ NPZ: dict[str, Change] = BYTES | {
     "hostile array": hostile_array,
     "a pickle": pickled,
 }  # fmt: skip
+
+
+def _one_negative(covariance: np.ndarray) -> np.ndarray:
+    changed = covariance.copy()
+    place = int(np.argmax(np.diag(changed)))
+    changed[place, place] *= -1
+    return changed
+
+
 COVARIANCE: dict[str, Change] = NPZ | {
     "negative": array(lambda c: -c, "covariance"),
     "zero": array(lambda c: c * 0, "covariance"),
     "all NaN": array(lambda c: c * np.nan, "covariance"),
-    "one variance negative": array(lambda c: c - 2 * np.diag([c[0, 0], *([0] * (len(c) - 1))]), "covariance"),
+    "one variance negative": array(_one_negative, "covariance"),
     "asymmetric": array(lambda c: c + np.triu(np.sqrt(np.outer(np.diag(c), np.diag(c)))), "covariance"),
     "10 x 10": array(lambda c: c[:10, :10], "covariance"),
     "x 1e12": array(lambda c: c * 1e12, "covariance", checksum=False),

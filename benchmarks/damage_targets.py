@@ -1,4 +1,4 @@
-"""The project that `benchmarks/damage.py` damages, and its files, each with its damages and the commands that read it."""
+"""The project that `benchmarks/damage.py` damages: its files, each with its damages and the commands that read it."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -64,12 +65,23 @@ BOARDS = 10  # pictures of the board, as pictures
 STEPS = 6  # of a network's training
 
 
+def _line(text: str, path: Path, random: np.random.Generator) -> None:
+    lines = path.read_text().splitlines()
+    lines[int(random.integers(1, len(lines)))] = text
+    path.write_text("\n".join(lines) + "\n")
+
+
+def _made_and(change: Change, path: Path, random: np.random.Generator) -> None:
+    path.touch()
+    change(path, random)
+
+
 @dataclass(frozen=True)
 class Target:
     """A file, the damages made to it, the commands that read it, and what they make (compared with the undamaged).
 
-    `plain` files are texts in which a flipped bit may leave another valid value behind, where nothing can tell; `allowed`
-    are damages that leave a project that may be, with another result.
+    `plain` files are texts in which a flipped bit may leave another valid value behind, where nothing can tell;
+    `allowed` are damages that leave a project that may be, with another result.
     """
 
     name: str
@@ -200,20 +212,14 @@ SLEAP = HDF5 | {
     "of another view": other("left.h5"),
 }
 STAMPS = TEXT | {
-    f"a line is {name}": (lambda text: lambda path, random: _line(path, random, text))(text)
+    f"a line is {name}": partial(_line, text)
     for name, text in {"nan": "nan", "inf": "inf", "1e300": "1e300", "-1": "-1", "text": "noon", "10^5000": "9" * 5000,
                        "200k signs": "x" * 200_000, "two numbers": "0.1 0.2", "huge": str(2**90)}.items()
 }  # fmt: skip
 
 
-def _line(path: Path, random: np.random.Generator, text: str) -> None:
-    lines = path.read_text().splitlines()
-    lines[int(random.integers(1, len(lines)))] = text
-    path.write_text("\n".join(lines) + "\n")
-
-
 LOCK = {
-    name: (lambda change: lambda path, random: (path.touch(), change(path, random)))(change)
+    name: partial(_made_and, change)
     for name, change in {
         **BYTES,
         "empty object": written("{}"),
@@ -242,7 +248,8 @@ TARGETS = (
     Target("held out", "models/front/held_out.npz", NPZ, ("reconstruct day2",), TRACKS, allowed=frozenset({"gone"})),
     Target("pictures' record", "labels/frames/day1/front/extracted.json", JSON, ("label export out",), "out/front",
            plain=True),
-    Target("toml", "multipose.toml", CONFIG, ("status", "reconstruct day2 --smooth", "predict clip"), SMOOTH, plain=True),
+    Target("toml", "multipose.toml", CONFIG, ("status", "reconstruct day2 --smooth", "predict clip"), SMOOTH,
+           plain=True),
     Target("manifest", "recordings.csv", MANIFEST, ("status", "predict clip"), FOUND, plain=True),
     Target("labels", "labels/labels.csv", LABELS, ("label check", "label export out"), plain=True),
     Target("labelled picture", "labels/frames/day1/front/000000.png", PICTURE,
@@ -253,7 +260,8 @@ TARGETS = (
            ("label import in/labels/CollectedData_me.csv --view front --recording other",), "labels/labels.csv",
            plain=True),
     Target("import own", "in/own/own.csv", LABELS,
-           ("label import in/own/own.csv --view front --recording day1", "evaluate --labels in/own/own.csv --view front"),
+           ("label import in/own/own.csv --view front --recording day1",
+            "evaluate --labels in/own/own.csv --view front"),
            plain=True),
     Target("import picture", "in/labels/img000000.png", PICTURE,
            ("label import in/labels/CollectedData_me.csv --view front --recording other",), "labels/frames/other"),

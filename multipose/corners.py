@@ -15,6 +15,7 @@ from multipose.documents import read_arrays, write_arrays
 from multipose.errors import DataError, FormatError
 from multipose.excerpt import Excerpt, excerpt_from_dict
 from multipose.files import SCHEMA_VERSION, check_schema
+from multipose.picture_sizes import MOST_PX
 
 FloatArray: TypeAlias = NDArray[np.float64]
 
@@ -122,6 +123,8 @@ class Corners:
         try:
             check_schema(values["schema_version"].item(), path)
             views = tuple(str(name) for name in values["views"])
+            if (np.abs(values["px"]) > MOST_PX).any() or (values["sizes"] < 1).any():
+                raise ValueError("pixels are far outside any picture, or a picture has no size")
             excerpts = json.loads(str(values["excerpts"])) if "excerpts" in values else {}
             return Corners(
                 board=board_from_dict(json.loads(str(values["board"]))),

@@ -29,6 +29,7 @@ TIME_FORMAT = "%Y-%m-%d %H:%M:%S"
 """How a lock says, in local time, since when it is held."""
 
 _CHUNK = 1 << 20
+_LARGE = 1 << 30  # bytes
 _MOST_PID = 1 << 31
 _ROOM_TO_SPARE = 2 << 20  # bytes beside the values: what a file says of itself, and other files of a project
 _LONGEST_LOCK = 10_000  # letters
@@ -105,12 +106,15 @@ def _umask() -> int:
 def check_file(path: str | os.PathLike[str], error: type[FormatError] = FormatError) -> None:
     """Refuse what is no regular file: reading a named pipe would wait for ever, and a device may have no end.
 
+    Refused too are gigabytes of which the disk holds next to nothing: they would take minutes, and be zeros.
+
     Raises:
         FormatError: (or the kind given) there is no such file, it cannot be reached, or it is something else.
     """
     place = Path(path)
     try:
-        mode = place.stat().st_mode
+        status = place.stat()
+        mode = status.st_mode
     except FileNotFoundError:
         hint = f" (it is a link to {os.readlink(place)})" if place.is_symlink() else ""
         raise error(f"There is no file {place}{hint}.") from None
@@ -121,6 +125,12 @@ def check_file(path: str | os.PathLike[str], error: type[FormatError] = FormatEr
         raise error(f"{place} is a folder; a file was expected.")
     if not stat.S_ISREG(mode):
         raise error(f"{place} is no regular file (a pipe, a socket or a device); put the file itself there.")
+    stored = getattr(status, "st_blocks", 0) * 512  # 0 where the file system does not say
+    if status.st_size > _LARGE and 0 < stored < status.st_size / 100:
+        raise error(
+            f"{place} says that it has {status.st_size:,} bytes, of which the disk holds {stored:,}: it was never "
+            "written to its end. Copy or make it again."
+        )
 
 
 def path_inside(folder: str | os.PathLike[str], *names: str) -> Path:

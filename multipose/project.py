@@ -138,7 +138,7 @@ def _read_row(cells: Mapping[str, str], views: list[str]) -> Recording:
     for cell in cells.values():
         if any(len(part.encode("utf-8", "replace")) > _LONGEST_PART for part in cell.split("/")):
             raise ProjectError(
-                f"{cell[:40]!r}... is no path: it has {len(cell)} letters, and file systems take at most {_LONGEST_PART} "
+                f"{cell[:40]!r}... is no path: it has {len(cell)} letters; file systems take at most {_LONGEST_PART} "
                 "bytes between two slashes."
             )
     return Recording(

@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from multipose.errors import DataError, VideoError
 from multipose.excerpt import Excerpt
-from multipose.files import atomic_path
+from multipose.files import atomic_path, check_file
 from multipose.numbering import Numbering, number_names
 from multipose.opencv import cv2
 from multipose.picture_sizes import check_pixels, declared_size
@@ -29,6 +29,7 @@ Ints: TypeAlias = npt.NDArray[np.int64]
 Levels: TypeAlias = npt.NDArray[np.uint8] | npt.NDArray[np.uint16]
 
 PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".pgm", ".ppm")
+_MOST_BYTES = 1 << 30  # of a picture file
 _PAGED = (".tif", ".tiff")
 _ANY = cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH
 _LOOKED_AT = 64  # pictures of 16 bits that are looked at to learn how many bits they use
@@ -240,6 +241,10 @@ def _decode(path: Path) -> Levels:
     """The levels of a picture (height, width, 3) in OpenCV's order of colours, uint8 or uint16."""
     if not path.is_file():
         raise VideoError(f"There is no picture {path}.")
+    check_file(path, VideoError)
+    size = path.stat().st_size
+    if size > _MOST_BYTES:
+        raise VideoError(f"{path} has {size:,} bytes; a picture has at most {_MOST_BYTES:,}.")
     data = path.read_bytes()
     check_pixels(*(declared_size(data) or (0, 0)), path)
     try:

@@ -11,7 +11,7 @@ import glob
 import itertools
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Generator, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -132,11 +132,13 @@ class VideoFile:
         self.path = Path(path)
         self.corrupt: set[int] = set()
         self._threads = threads
+        self._stops_at_damage = False
         _check_file(self.path)
         with _messages(self.path), self._open() as (container, stream):
             self._index = _index_packets(self.path, container, stream)
             self._tick = Fraction(stream.time_base or Fraction(1, 1000))
             rate = stream.average_rate
+            self._stops_at_damage = stream.codec_context.name == "mjpeg"
         self.times: Floats = (self._index.pts - self._index.pts[0]) * float(self._tick)
         self.fps: float | None = _steady_rate(self.times, None if not rate else float(rate), float(self._tick))
         self.frame_numbers: Ints = np.arange(len(self._index.pts))
@@ -190,9 +192,34 @@ class VideoFile:
         return int(self._index.keys[place]) if place >= 0 else 0
 
     def _open(self) -> _Opened:
-        return _Opened(self.path, self._threads)
+        return _Opened(self.path, self._threads, self._stops_at_damage)
 
     def _decode(self, start: int) -> Iterator[tuple[int, av.VideoFrame]]:
+        """Frames from `start` on, as of `_decode_on`.
+
+        Of Motion JPEG the decoder tells damage only where it is told to stop at it. Such a frame is noted and read
+        again without that, until there are so many that the camera rather than damage is the reason.
+        """
+        while self._stops_at_damage:
+            try:
+                for index, frame in self._decode_on(start):
+                    yield index, frame
+                    start = index + 1
+                return
+            except VideoError:
+                if start >= len(self):
+                    raise
+            self._stops_at_damage = False
+            frames = self._decode_on(start)
+            index, frame = next(frames)
+            frames.close()
+            self.corrupt.add(start)
+            self._stops_at_damage = len(self.corrupt) <= max(1, _MOST_CORRUPT * len(self))
+            yield index, frame
+            start += 1
+        yield from self._decode_on(start)
+
+    def _decode_on(self, start: int) -> Generator[tuple[int, av.VideoFrame], None, None]:
         """Decode from the frame `start` on to the end, checking that each is the next one of the index.
 
         A key frame after which the decoder starts too late (an open group, a container that seeks inexactly), or says
@@ -291,9 +318,10 @@ def _seek(container: Any, stream: Any, position: int) -> bool:
 class _Opened:
     """Context manager: an open container and its first video stream, with threads set."""
 
-    def __init__(self, path: Path, threads: int) -> None:
+    def __init__(self, path: Path, threads: int, stops_at_damage: bool) -> None:
         self._path = path
         self._threads = threads
+        self._stops_at_damage = stops_at_damage
 
     def __enter__(self) -> tuple[Any, Any]:
         self._container = av.open(str(self._path), metadata_errors="replace")  # titles in any old encoding
@@ -307,6 +335,8 @@ class _Opened:
         check_pixels(stream.codec_context.width, stream.codec_context.height, self._path)
         stream.codec_context.thread_type = "AUTO"
         stream.codec_context.thread_count = self._threads
+        if self._stops_at_damage:
+            stream.codec_context.options = {"err_detect": "explode"}
         return self._container, stream
 
     def __exit__(self, *_: object) -> None:

@@ -20,6 +20,7 @@ from multipose.errors import DataError, FormatError, ProjectError
 from multipose.files import (
     SCHEMA_VERSION,
     atomic_path,
+    check_file,
     check_room,
     check_schema,
     content_hash,
@@ -177,6 +178,18 @@ def test_what_is_no_lock_is_neither_waited_for_nor_read(tmp_path: Path) -> None:
     lock.touch()
     os.truncate(lock, 10**11)
     assert lock_owner(lock) is None
+
+
+def test_gigabytes_that_were_never_written_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "a.safetensors"
+    path.write_bytes(bytes(10_000))
+    check_file(path)
+    with path.open("rb+") as file:
+        os.fsync(file.fileno())
+    os.truncate(path, 10**11)
+    for read in (check_file, content_hash):
+        with pytest.raises(FormatError, match=r"a\.safetensors says that it has 100,000,000,000 bytes, of which"):
+            read(path)
 
 
 def test_an_empty_lock_holds_nobody_up_for_long(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import av
 import numpy as np
 import pytest
 
@@ -66,6 +67,27 @@ def test_a_sound_film_is_not_accused(film: Path, heard: Any) -> None:
     list(video.read([100, 3, 50]))
     tell_damage({"top": video}, heard)
     assert heard.notes == []
+
+
+def test_motion_jpeg_is_told_where_its_decoder_stumbles(tmp_path: Path, heard: Any) -> None:
+    sound, path = tmp_path / "sound.avi", tmp_path / "a.avi"
+    with av.open(str(sound), "w") as container:
+        stream = container.add_stream("mjpeg", rate=30)
+        stream.width, stream.height, stream.pix_fmt = 96, 64, "yuvj420p"
+        for picture in scene():
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+        container.mux(stream.encode())
+    video = VideoFile(sound)
+    assert (read_all(video), damage_of(video)) == (COUNT, "")
+    data, random = bytearray(sound.read_bytes()), np.random.default_rng(1)
+    for place in random.integers(20_000, 30_000, 12):
+        data[place] ^= 1 << random.integers(8)
+    path.write_bytes(data)
+    video = VideoFile(path)
+    assert read_all(video) == COUNT
+    assert 0 < count_corrupt(video) < 10
+    tell_damage({"top": video}, heard)
+    assert any("top" in note and "corrupt" in note for note in heard.notes)
 
 
 def test_damaged_frames_are_counted_and_told_per_view(film: Path, tmp_path: Path, heard: Any) -> None:

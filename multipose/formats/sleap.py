@@ -134,6 +134,12 @@ def _read_csv(path: Path) -> ViewPoints:
             f"{path} is no analysis CSV of SLEAP: it needs frame_idx, and x and y of each node"
             f" ({', '.join(missing) or 'frame_idx'} is missing). {_AGAIN}"
         )
+    scored = [node for node in nodes if f"{node}.score" in columns]
+    if scored and len(scored) < len(nodes):
+        lacking = next(node for node in nodes if node not in scored)
+        raise FormatError(f"{path} has no column {lacking}.score, but {scored[0]}.score. {_AGAIN}")
+    if not columns["frame_idx"]:
+        raise FormatError(f"{path} holds no rows. {_AGAIN}")
     owners = columns.get("track", [""] * len(columns["frame_idx"]))
     names = tuple(dict.fromkeys(owners))
     place: dict[tuple[int, str], int] = {}

@@ -525,13 +525,14 @@ def _damage_of_weights(folder: Path) -> str:
 
 def _damage_of_netcdf(path: Path) -> str:
     """Why a file of tracks cannot be used, "" if it can be opened or is not there."""
-    import h5py
+    from multipose.hdf5 import open_hdf5
 
     if not path.is_file():
         return ""
     try:
-        h5py.File(path, "r").close()
-    except OSError:
+        with open_hdf5(path):
+            pass
+    except FormatError:
         return f"{path.name} is {'damaged' if path.stat().st_size else 'empty'}"
     return ""
 
