@@ -281,6 +281,17 @@ def in_tree(value: Any, within: str = "") -> Change:
     return change
 
 
+def replaced_by_null(path: Path, random: Random) -> None:
+    tree = json.loads(path.read_text(encoding="utf-8"))
+    places = list(_leaves(tree))
+    place = places[int(random.integers(len(places)))]
+    parent = tree
+    for key in place[:-1]:
+        parent = parent[key]
+    parent[place[-1]] = None
+    path.write_text(json.dumps(tree), encoding="utf-8")
+
+
 def of_tree(within: str = "") -> dict[str, Change]:
     label = f"{within}: " if within else ""
     kinds: dict[str, Change] = {
@@ -300,6 +311,7 @@ JSON = (
         "a list": written("[1, 2]"),
         "a number": written("7"),
         "null": written("null"),
+        "a value is null": replaced_by_null,
         "an empty object": written("{}"),
         "a number of 5000 digits": written('{"a": ' + "9" * 5000 + "}"),
     }
@@ -506,6 +518,18 @@ def hdf5_attribute(value: Any) -> Change:
                 del node.attrs[name]
             elif name != "_NCProperties" or not isinstance(value, bytes):
                 node.attrs[name] = value
+
+    return change
+
+
+def renamed(name: str, new: str) -> Change:
+    """The second of the texts of a dataset becomes another; "" for the first one."""
+
+    def change(path: Path, _: Random) -> None:
+        with h5py.File(path, "r+") as file:
+            values = file[name][()]
+            values[1] = values[0] if not new else new.encode() if isinstance(values[0], bytes) else new
+            file[name][...] = values
 
     return change
 

@@ -29,6 +29,7 @@ from damage_kinds import (
     NESTED,
     NPZ,
     PICTURE,
+    PLACE,
     TEXT,
     TOML,
     VIDEO,
@@ -43,6 +44,7 @@ from damage_kinds import (
     in_tree,
     of_tree,
     other,
+    renamed,
     replaced,
     table,
     written,
@@ -96,6 +98,7 @@ class Target:
 SMOOTH = "recordings/day2/trajectories3d_smooth.nc"
 TRACKS = "recordings/day2/trajectories3d.nc"
 FOUND = "recordings/clip/keypoints2d.nc"
+PLAYER = "recordings/day2/player.html"
 RIG = "calibration/board/rig.toml"
 FOCAL, BENT = "matrix = [ [ ", "distortions = [ "
 
@@ -166,7 +169,7 @@ RIG_FILE = (
     | of_tree("translation")
     | {
         "unit km": replaced(('unit = "mm"', 'unit = "km"')),
-        "focal length 1e300": replaced((FOCAL, FOCAL + "1e300, ")),
+        "focal length 1e300": in_tree([[1e300, 0.0, 240.0], [0.0, 1e300, 180.0], [0.0, 0.0, 1.0]], "matrix"),
         "matrix of another shape": replaced((FOCAL, "matrix = [ 0.0, [ ")),
         "focal length negative": replaced((FOCAL, FOCAL + "-")),
         "focal length 1e-300": in_tree([[1e-300, 0.0, 240.0], [0.0, 1e-300, 180.0], [0.0, 0.0, 1.0]], "matrix"),
@@ -183,6 +186,9 @@ KEYPOINTS = HDF5 | {
     "confidence 3.4": hdf5_value(3.4, "confidence"),
     "covariance -1": hdf5_value(-1.0, "covariance"),
     "one covariance NaN": hdf5_value(np.nan, "covariance"),
+    "confidence NaN": hdf5_value(np.nan, "confidence"),
+    "keypoint renamed": renamed("keypoint", "nase"),
+    "keypoint twice": renamed("keypoint", ""),
     "fps": attribute("fps", 0.0, np.nan, "fast", -3.0),
     "fps infinite": attribute("fps", np.inf),
     "unit mm": attribute("unit", "mm"),
@@ -191,6 +197,7 @@ KEYPOINTS = HDF5 | {
     "of another recording": other("truth/day1_keypoints2d.nc"),
     "trajectories in place": other("trajectories3d.nc"),
 }
+MOVEMENT = {name: change for name, change in KEYPOINTS.items() if not name.startswith(("keypoint", "trajectories"))}
 TRAJECTORIES = HDF5 | {
     "covariance -1": hdf5_value(-1.0, "covariance"),
     "one covariance NaN": hdf5_value(np.nan, "covariance"),
@@ -209,6 +216,8 @@ SLEAP = HDF5 | {
     "scores NaN": hdf5_value(np.nan, "point_scores"),
     "scores negative": hdf5_value(-1.0, "point_scores"),
     "positions 1e12": hdf5_value(1e12, "tracks"),
+    "node twice": renamed("node_names", ""),
+    "node a path": renamed("node_names", "../../x"),
     "of another view": other("left.h5"),
 }
 STAMPS = TEXT | {
@@ -273,7 +282,7 @@ TARGETS = (
     _foreign("deeplabcut_h5", "h5", IMPORT_H5),
     _foreign("sleap_h5", "h5", SLEAP),
     _foreign("sleap_csv", "csv", table(1, **{"score 3.4": cell("-3.4", column="nose.score")}), plain=True),
-    _foreign("movement", "nc", KEYPOINTS),
+    _foreign("movement", "nc", MOVEMENT),
     _foreign("own_csv", "csv", table(1, **{"confidence 3.4": cell("3.4", column="confidence")}), plain=True),
     Target("timestamps", "in/times/front.txt", STAMPS, ("reconstruct timed",), "recordings/timed/trajectories3d.nc",
            plain=True),
@@ -299,6 +308,11 @@ TARGETS = (
     Target("smooth trajectories", SMOOTH, TRAJECTORIES, ("export day2 --format csv --smoothed --to out",), "out"),
     Target("kinematics", "recordings/day2/kinematics.nc", HDF5, ("status", "kinematics day2"),
            "recordings/day2/kinematics.nc"),
+    Target("place of a table", "recordings/day2/trajectories3d.csv", PLACE, ("reconstruct day2",), TRACKS),
+    Target("place of a rig", RIG, PLACE, ("calibrate board",), RIG),
+    Target("place of key points", FOUND, PLACE, ("predict clip",), FOUND),
+    Target("place of a page", PLAYER, PLACE, ("view player day2",), PLAYER),
+    Target("place of a picture", "labels/frames/day1/left/000000.png", PLACE, ("label export out",), "out/left"),
     Target("video", "videos/clip/front.mp4", MP4, ("predict clip",), FOUND),
     Target("video avi", "in/film.avi", VIDEO, ("predict avi",), "recordings/avi/keypoints2d.nc"),
     Target("video mkv", "in/film.mkv", VIDEO, ("predict mkv",), "recordings/mkv/keypoints2d.nc"),

@@ -528,8 +528,9 @@ def _check_duration(path: Path, stream: Any, pts: Ints) -> None:
         return
     hours, minutes, seconds = (float(part) for part in stated.groups())
     lasts = hours * 3600 + minutes * 60 + seconds
-    reached = (float(pts[-1]) + float(np.diff(pts).max())) * float(stream.time_base)
-    if lasts > reached + 1.0:
+    interval = float(np.diff(pts).max()) * float(stream.time_base)
+    reached = float(pts[-1]) * float(stream.time_base) + interval
+    if lasts > reached + min(1.0, 3 * interval + 0.05):
         raise VideoError(
             f"{path} is truncated: it should last {lasts:.2f} s, its frames end at {reached:.2f} s. "
             "Copy it again from the recording computer."
