@@ -274,14 +274,14 @@ def _remove_stale(lock: Path) -> None:
             f"{lock} is held by another multipose process, or was left unreadable by one that was killed. "
             "If none is running, delete the file."
         ) from None
-    if host != socket.gethostname():
+    if owner.host != socket.gethostname():
         raise ProjectError(
-            f"{lock}: process {pid} on {host} has been working in this folder since {since}. "
+            f"{lock}: process {owner.pid} on {owner.host} has been working in this folder since {owner.since}. "
             "Wait for it, or delete the file if that process is gone."
         )
-    if _is_running(pid) and pid != os.getpid():
+    if _is_running(owner.pid) and owner.pid != os.getpid():
         raise ProjectError(
-            f"{lock}: process {pid} has been working in this folder since {since}. "
+            f"{lock}: process {owner.pid} has been working in this folder since {owner.since}. "
             "Wait for it to end, or delete the file if that process is something else."
         )
     lock.unlink(missing_ok=True)
