@@ -126,6 +126,11 @@ def _state(pid: int) -> tuple[float, bool, int]:
     return worked, fields[0] != "R", int(fields[21]) * os.sysconf("SC_PAGE_SIZE")
 
 
+def _values(dataset: h5py.Dataset) -> Any:
+    values = np.asarray(dataset[()])
+    return values.tolist() if values.dtype.hasobject else values.tobytes()  # texts are objects
+
+
 def content(path: Path) -> Any:
     """What is compared of a product: the values of its arrays, its bytes, or those of the files in it."""
     if path.is_dir():
@@ -133,7 +138,7 @@ def content(path: Path) -> Any:
     if path.suffix in (".nc", ".h5") and path.is_file():
         try:
             with h5py.File(path) as file:
-                return {name: file[name][()].tobytes() for name in sorted(file) if isinstance(file[name], h5py.Dataset)}
+                return {name: _values(file[name]) for name in sorted(file) if isinstance(file[name], h5py.Dataset)}
         except OSError:
             return None
     return path.read_bytes() if path.is_file() else None
