@@ -190,7 +190,7 @@ def test_tables_that_are_too_large_or_pipes_are_not_read(finished: Project, name
     path.parent.mkdir(exist_ok=True)
     path.touch()
     os.truncate(path, 10**11)
-    with pytest.raises(MultiposeError, match=rf"{name} says that it has 100,000,000,000 bytes"):
+    with pytest.raises(MultiposeError, match=rf"{name} (says that it )?has 100,000,000,000 bytes"):
         load_labels(Project.open(finished.folder))
     path.unlink()
     os.mkfifo(path)
