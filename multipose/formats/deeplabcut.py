@@ -393,9 +393,10 @@ def _individuals(table: pd.DataFrame) -> tuple[str, ...]:
 def _check_columns(table: pd.DataFrame, path: Path) -> None:
     """Every point has x and y, and a likelihood where any has one; FormatError names what is missing."""
     found: dict[tuple[str, str], set[str]] = {}
-    for _, individual, part, name in table.columns:
+    levels = (table.columns.get_level_values(level) for level in ("individuals", "bodyparts", "coords"))
+    for individual, part, name in zip(*levels, strict=True):
         found.setdefault((str(individual), str(part)), set()).add(str(name))
-    wanted = {"x", "y"} | ({"likelihood"} & set().union(*found.values()))
+    wanted = {"x", "y", "likelihood"} if any("likelihood" in names for names in found.values()) else {"x", "y"}
     for (individual, part), names in found.items():
         missing = [name for name in _COORDS if name in wanted - names]
         if missing:

@@ -167,8 +167,8 @@ def _read_csv(path: Path) -> ViewPoints:
                     )
     frames = np.array(sorted({frame for frame, _ in place}), dtype=np.int64)
     found = np.full((len(frames), len(names), len(nodes), 3), np.nan)
-    for (frame, owner), i in place.items():
-        found[np.searchsorted(frames, frame), names.index(owner)] = values[i]
+    for (number, owner), i in place.items():
+        found[np.searchsorted(frames, number), names.index(owner)] = values[i]
     known: npt.NDArray[np.bool_] = np.asarray(np.isfinite(found[..., :2]).all(-1))
     position = np.where(known[..., None], found[..., :2], np.nan)
     individuals = tuple(name or f"track_{i}" for i, name in enumerate(names))
