@@ -8,7 +8,7 @@ import numpy as np
 import xarray as xr
 
 from multipose.camera import CameraRig
-from multipose.triangulate.points import triangulate
+from multipose.triangulate.points import FloatArray, triangulate
 from multipose.triangulate.reconstruction import Observations, error_limit, observations
 
 _STEPS = np.linspace(0.0, 0.95, 20)
@@ -54,14 +54,14 @@ def better_confidence(
         return None
     limit, _ = error_limit(trusted, threads)
     stated = np.isfinite(keypoints["confidence"].values.reshape(len(trusted.rig), -1))
-    confidence, confirmed = [], []
+    levels, near = [], []
     for view in range(len(trusted.rig)):
         expected = _expected(trusted, view, limit, threads)
         distance = np.linalg.norm(everything.px[view] - expected, axis=-1)
         judged = everything.usable[view] & stated[view] & np.isfinite(distance)
-        confidence.append(everything.weight[view][judged])
-        confirmed.append(distance[judged] <= limit)
-    level, good = np.concatenate(confidence), np.concatenate(confirmed)
+        levels.append(everything.weight[view][judged])
+        near.append(distance[judged] <= limit)
+    level, good = np.concatenate(levels), np.concatenate(near)
     if not len(level):
         return None
     steps = np.append(_STEPS, min_confidence)
@@ -77,7 +77,7 @@ def better_confidence(
     return BetterConfidence(float(steps[best]), int(between.sum()), confirmed)
 
 
-def _expected(seen: Observations, view: int, limit: float, threads: int | None) -> np.ndarray:
+def _expected(seen: Observations, view: int, limit: float, threads: int | None) -> FloatArray:
     """(n, 2) px where the other views put the points in a view, NaN where they do not agree."""
     others = [other for other in range(len(seen.rig)) if other != view]
     points = triangulate(

@@ -18,6 +18,7 @@ _MOST_INSTANTS = 1000
 _STRETCHES = 10  # of time, whose means tell how well a mean is known: errors last for many frames
 _FEWEST = 3  # points of a stretch, and stretches
 _NOTABLE = 0.1  # share of the squared residuals of all that is constant, below which nothing is
+_MOST = 0.9999
 _NOTHING = 1e-30  # stands for no residual at all where one divides by their sum
 
 
@@ -63,7 +64,7 @@ def constant_shares(
     known = np.isfinite(points.position[chosen]).all(-1) & (whole > 0)
     part = np.where(known, rest / np.where(known, whole, 1.0), np.nan).reshape(-1, n_keypoints)
     found = [np.median(column[np.isfinite(column)]) if np.isfinite(column).any() else 1.0 for column in part.T]
-    return np.clip(1 - np.array(found), 0.0, 1 - _NOTHING)
+    return np.asarray(np.clip(1 - np.array(found), 0.0, _MOST))
 
 
 def _constant_part(residual: FloatArray) -> tuple[FloatArray, float]:
