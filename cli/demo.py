@@ -43,17 +43,16 @@ def _describe(result: dict[str, Any], folder: Path) -> str:
         [
             "median 3D error",
             f"{number(result['median_error'])} {unit}",
-            f"{number(result['median_error_percent'])} % of the "
-            f"animal's length ({number(result['animal_length'], 1)} {unit})",
+            f"{number(result['median_error_percent'])} % of the animal's {number(result['animal_length'], 1)} {unit}",
         ],
         ["95 % of 3D errors below", f"{number(result['p95_error'])} {unit}", ""],
-        ["truth within the stated 95 % regions", *_coverage(result)],
+        ["95 % regions hold the truth in", *_coverage(result)],
         [
             "smoothed: median, 95 % below",
             f"{number(smoothed['median_error'])}, {number(smoothed['p95_error'])} {unit}",
             "of the same points",
         ],
-        ["smoothed: truth within the 95 % regions", *_coverage(smoothed)],
+        ["smoothed: 95 % regions hold", *_coverage(smoothed)],
         [
             "points reconstructed",
             f"{number(100 * result['reconstructed_fraction'], 1)} %",
@@ -62,7 +61,7 @@ def _describe(result: dict[str, Any], folder: Path) -> str:
         [
             "camera centres, largest error",
             f"{number(result['camera_center_error'])} {unit}",
-            f"{number(result['camera_center_error_percent'], 3)} % of the distance to the scene",
+            f"{number(result['camera_center_error_percent'], 3)} % of the distance",
         ],
         [
             "calibration, RMS",
@@ -73,7 +72,7 @@ def _describe(result: dict[str, Any], folder: Path) -> str:
             [
                 f"network {view}, mean error",
                 f"{number(network['held_out_mean_px'])} px",
-                "on labelled pictures held out",
+                "on held-out labelled pictures",
             ]
             for view, network in result["views"].items()
         ),
@@ -95,5 +94,5 @@ def _coverage(figures: dict[str, Any]) -> list[str]:
     """The shares of the points within the regions that should hold 95 and 50 %, as two cells."""
     return [
         f"{number(100 * figures['coverage_95'], 1)} %",
-        f"{number(100 * figures['coverage_50'], 1)} % within the 50 % regions",
+        f"{number(100 * figures['coverage_50'], 1)} % in the 50 % regions",
     ]

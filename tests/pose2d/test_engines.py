@@ -136,7 +136,9 @@ def test_runtimes_that_are_not_there(trained: TrainingResult, monkeypatch: pytes
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(InstallationError, match=r"multipose\[onnx\]"):
         create_engine("onnxruntime", network, CPU)
-    assert installed_runtimes(CPU) == ["torch", "torch-bfloat16"]
+    for capability, names in (("AVX512", ["torch", "torch-bfloat16"]), ("AVX2", ["torch"]), ("DEFAULT", ["torch"])):
+        monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda capability=capability: capability)
+        assert installed_runtimes(CPU) == names
     assert set(RUNTIMES) > {"torch", "openvino"}
 
 
