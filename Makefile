@@ -4,6 +4,8 @@
 VENV := .venv/bin
 DEMO ?= demo
 OPENCV4 ?= 4.14.0.94
+# Two tests side by side, with one thread of the numerical libraries each.
+PYTEST := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(VENV)/python -m pytest -q -n 2 --dist worksteal
 
 help:
 	@echo "make demo         the whole chain on the sample project, into ./$(DEMO)"
@@ -29,11 +31,11 @@ demo: .venv/installed
 
 test: .venv/installed .opencv4/installed
 	PYTHONPATH=.opencv4 $(VENV)/python -c 'import cv2; assert cv2.__version__.startswith("4."), cv2.__version__'
-	PYTHONPATH=.opencv4 $(VENV)/python -m pytest -q -m opencv
-	$(VENV)/python -m pytest -q
+	PYTHONPATH=.opencv4 $(PYTEST) -m opencv
+	$(PYTEST)
 
 test-fast: .venv/installed
-	$(VENV)/python -m pytest -q -m "not slow"
+	$(PYTEST) -m "not slow"
 
 test-newest: .venv/installed
 	.ci/test-newest
