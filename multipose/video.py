@@ -68,6 +68,8 @@ _PLANAR = ("yuv420p", "yuv422p", "yuv444p", "nv12", *_FULL_RANGE)
 _CONTAINERS = {".mp4": "mp4", ".mov": "mov", ".mkv": "matroska", ".avi": "avi"}
 _RAW_STREAMS = ("h264", "hevc", "vvc", "mjpeg", "mpjpeg", "m4v", "mpegvideo", "obu", "vc1", "h263", "h261", "rawvideo")
 _SEEK_GAIN = 16  # frames between two wanted ones above which a seek to a key frame is cheaper than decoding on
+# Titles may be in any old encoding. PyAV does not decode them strictly from version 19 on, and has no such option.
+_LENIENT: dict[str, Any] = {"metadata_errors": "replace"} if int(av.__version__.split(".")[0]) < 19 else {}
 _STEADY = 0.1  # a frame may miss the steady clock by this share of the interval before the rate counts as variable
 _NEVER_WRITTEN = re.compile(rb"\x00\x00[\x00-\x02]")
 _MOST_CORRUPT = 0.05  # of a video's frames that the decoder may mark corrupt before the video is refused
@@ -324,7 +326,7 @@ class _Opened:
         self._stops_at_damage = stops_at_damage
 
     def __enter__(self) -> tuple[Any, Any]:
-        self._container = av.open(str(self._path), metadata_errors="replace")  # titles in any old encoding
+        self._container = av.open(str(self._path), **_LENIENT)
         if not self._container.streams.video:
             self._container.close()
             raise VideoError(f"{self._path} holds no video (only sound or data). Give the file with the pictures.")

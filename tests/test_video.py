@@ -551,3 +551,20 @@ def test_a_real_video_whose_first_frame_says_how_to_read_the_others(recordings: 
         np.testing.assert_array_equal(read[index], expected[index])
     (_, alone), *_ = video.read([1500])
     assert alone[..., 1].mean() < 1.2 * alone[..., 0].mean()  # grey, not green
+
+
+@pytest.mark.parametrize("suffix", ["mkv", "avi", "mp4"])
+def test_a_title_in_an_old_encoding_is_no_hindrance(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"titled.{suffix}"
+    with av.open(str(path), "w") as container:
+        container.metadata["title"] = "cafXY"
+        stream = container.add_stream("libx264", rate=10)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        for level in range(5):
+            picture = np.full((48, 64, 3), 20 * level, np.uint8)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+        container.mux(stream.encode())
+    content = path.read_bytes()
+    assert b"cafXY" in content
+    path.write_bytes(content.replace(b"cafXY", b"caf\xe9\xff"))
+    assert len(VideoFile(path)) == 5
