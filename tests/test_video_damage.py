@@ -79,14 +79,20 @@ def test_motion_jpeg_is_told_where_its_decoder_stumbles(tmp_path: Path, heard: A
         container.mux(stream.encode())
     video = VideoFile(sound)
     assert (read_all(video), damage_of(video)) == (COUNT, "")
-    data, random = bytearray(sound.read_bytes()), np.random.default_rng(1)
-    for place in random.integers(20_000, 30_000, 12):
-        data[place] ^= 1 << random.integers(8)
-    path.write_bytes(data)
-    video = VideoFile(path)
-    assert read_all(video) == COUNT
-    assert 0 < count_corrupt(video) < 10
-    tell_damage({"top": video}, heard)
+    told = []
+    for seed in range(8):  # which damages a decoder notices differs between versions of FFmpeg
+        data, random = bytearray(sound.read_bytes()), np.random.default_rng(seed)
+        for place in random.integers(20_000, 30_000, 12):
+            data[place] ^= 1 << random.integers(8)
+        path.write_bytes(data)
+        try:
+            video = VideoFile(path)
+            assert read_all(video) == COUNT
+        except VideoError:  # a header was hit
+            continue
+        told.append(count_corrupt(video))
+        tell_damage({"top": video}, heard)
+    assert 0 < max(told) < 10
     assert any("top" in note and "corrupt" in note for note in heard.notes)
 
 
