@@ -8,8 +8,7 @@ import numpy as np
 import xarray as xr
 
 from multipose.camera import CameraRig
-from multipose.triangulate.points import FloatArray, triangulate
-from multipose.triangulate.reconstruction import Observations, error_limit, observations
+from multipose.triangulate.reconstruction import error_limit, expected_by_others, observations
 
 _STEPS = np.linspace(0.0, 0.95, 20)
 _MOST_INSTANTS = 4000
@@ -56,7 +55,7 @@ def better_confidence(
     stated = np.isfinite(keypoints["confidence"].values.reshape(len(trusted.rig), -1))
     levels, near = [], []
     for view in range(len(trusted.rig)):
-        expected = _expected(trusted, view, limit, threads)
+        expected = expected_by_others(trusted, view, limit, threads)
         distance = np.linalg.norm(everything.px[view] - expected, axis=-1)
         judged = everything.usable[view] & stated[view] & np.isfinite(distance)
         levels.append(everything.weight[view][judged])
@@ -75,17 +74,3 @@ def better_confidence(
     if abs(confirmed - 0.5) < _CLEAR:
         return None
     return BetterConfidence(float(steps[best]), int(between.sum()), confirmed)
-
-
-def _expected(seen: Observations, view: int, limit: float, threads: int | None) -> FloatArray:
-    """(n, 2) px where the other views put the points in a view, NaN where they do not agree."""
-    others = [other for other in range(len(seen.rig)) if other != view]
-    points = triangulate(
-        seen.px[others],
-        seen.rig.subset([seen.rig.names[other] for other in others]),
-        confidence=seen.weight[others],
-        covariance=None if seen.covariance is None else seen.covariance[others],
-        max_error_px=limit,
-        threads=threads,
-    )
-    return seen.rig.cameras[view].project(points.position)

@@ -271,23 +271,29 @@ def leave_one_out(
     gate = error_limit(seen, threads)[0] if max_error_px is None else max_error_px
     result = {}
     for view, name in enumerate(seen.rig.names):
-        others = [other for other in range(len(seen.rig)) if other != view]
         result[name] = float("nan")
-        if len(others) < 2:
+        if len(seen.rig) < 3:
             continue
-        points = triangulate(
-            seen.px[others],
-            seen.rig.subset([seen.rig.names[other] for other in others]),
-            confidence=seen.weight[others],
-            covariance=None if seen.covariance is None else seen.covariance[others],
-            max_error_px=gate,
-            threads=threads,
-        )
-        distance = np.linalg.norm(seen.px[view] - seen.rig[name].project(points.position), axis=-1)
+        distance = np.linalg.norm(seen.px[view] - expected_by_others(seen, view, gate, threads), axis=-1)
         distance = distance[seen.usable[view] & np.isfinite(distance)]
         if len(distance):
             result[name] = float(np.median(distance))
     return result
+
+
+def expected_by_others(seen: Observations, view: int, gate: float, threads: int | None = None) -> FloatArray:
+    """(n, 2) px where the other views, robustly, put the points in the view of this number; NaN where they do not agree
+    within `gate` px."""
+    others = [other for other in range(len(seen.rig)) if other != view]
+    points = triangulate(
+        seen.px[others],
+        seen.rig.subset([seen.rig.names[other] for other in others]),
+        confidence=seen.weight[others],
+        covariance=None if seen.covariance is None else seen.covariance[others],
+        max_error_px=gate,
+        threads=threads,
+    )
+    return seen.rig.cameras[view].project(points.position)
 
 
 def observations(keypoints: xr.Dataset, rig: CameraRig, min_confidence: float = MIN_CONFIDENCE) -> Observations:
